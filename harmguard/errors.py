@@ -1,0 +1,161 @@
+"""Every error that harmguard raises on purpose.
+
+::
+
+    HarmGuardError
+    ├── BundleError                  the folder of a guard
+    │   ├── BundleNotFoundError      no such folder, or no manifest in it
+    │   ├── ManifestError            guard.json is malformed
+    │   │   └── UnsupportedVersionError
+    │   ├── BundleFileError          a file is missing, truncated, altered, or a git-lfs pointer
+    │   ├── UnsafePathError          a path leaves the folder
+    │   ├── GraphMismatchError       the ONNX graph disagrees with the manifest
+    │   ├── TokenizerError           the tokenizer cuts, pads, or has ids that the model lacks
+    │   └── GoldenMismatchError      the golden pairs do not give their recorded scores
+    ├── InputError (ValueError)      what a caller passed in
+    │   ├── InputTypeError (TypeError)
+    │   ├── EmptyPromptError
+    │   ├── InvalidTextError         lone surrogates
+    │   ├── TextTooLongError
+    │   └── UnknownThresholdError
+    ├── GuardClosedError             the guard was closed
+    ├── ForkedGuardError             the guard was made before a fork
+    ├── MissingExtraError (ImportError)
+    ├── OutputExistsError            a writer refuses to overwrite
+    ├── TrainingError
+    │   ├── DataError
+    │   ├── ConfigError
+    │   └── CheckpointError
+    └── ExportError
+        ├── UnsupportedModelError
+        ├── ParityError
+        └── RecipeError
+
+    HarmGuardWarning (UserWarning)
+    └── UnverifiedBundleWarning      a bundle that no parity gate has passed
+
+A message says what was found, what was expected and the likely cause. It never holds a scored
+text, only lengths, positions and indices.
+"""
+
+from __future__ import annotations
+
+
+class HarmGuardError(Exception):
+    """Base of every error raised by harmguard."""
+
+
+class BundleError(HarmGuardError):
+    """A guard's folder cannot be used."""
+
+
+class BundleNotFoundError(BundleError):
+    """The path is not a folder, or the folder holds no manifest."""
+
+
+class ManifestError(BundleError):
+    """The manifest is not what docs/bundle-format.md describes."""
+
+
+class UnsupportedVersionError(ManifestError):
+    """The manifest's format version is not one that this release reads."""
+
+
+class BundleFileError(BundleError):
+    """A file of the bundle is missing, truncated or altered."""
+
+
+class UnsafePathError(BundleError):
+    """A path in the bundle leaves the bundle's folder."""
+
+
+class GraphMismatchError(BundleError):
+    """The ONNX graph has other inputs or outputs than the manifest says."""
+
+
+class TokenizerError(BundleError):
+    """The tokenizer cuts or pads texts, or does not fit the model."""
+
+
+class GoldenMismatchError(BundleError):
+    """This installation does not reproduce the bundle's golden scores."""
+
+
+class InputError(HarmGuardError, ValueError):
+    """A value passed to a guard cannot be used."""
+
+
+class InputTypeError(InputError, TypeError):
+    """A value passed to a guard has the wrong type."""
+
+
+class EmptyPromptError(InputError):
+    """The prompt is the empty string."""
+
+
+class InvalidTextError(InputError):
+    """A text holds lone surrogates, so it is not valid Unicode."""
+
+
+class TextTooLongError(InputError):
+    """A text is longer than the guard takes."""
+
+
+class UnknownThresholdError(InputError):
+    """The bundle has no operating point of that name, or the number is outside [0, 1]."""
+
+
+class GuardClosedError(HarmGuardError):
+    """The guard was used after ``close()``."""
+
+
+class ForkedGuardError(HarmGuardError):
+    """The guard was made in another process, before a fork; its threads did not survive it."""
+
+
+class MissingExtraError(HarmGuardError, ImportError):
+    """A part of harmguard needs packages of an extra that is not installed."""
+
+
+class OutputExistsError(HarmGuardError):
+    """The output path exists already, and nothing is overwritten."""
+
+
+class TrainingError(HarmGuardError):
+    """Training or its evaluation cannot go on."""
+
+
+class DataError(TrainingError):
+    """A data file or a row in it cannot be used."""
+
+
+class ConfigError(TrainingError):
+    """A training configuration is wrong."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint folder cannot be used."""
+
+
+class ExportError(HarmGuardError):
+    """A checkpoint cannot be exported."""
+
+
+class UnsupportedModelError(ExportError):
+    """No graph builder knows this architecture."""
+
+
+class ParityError(ExportError):
+    """The exported model differs too much from its checkpoint."""
+
+
+class RecipeError(ExportError):
+    """The recipe is unknown or does not apply to this model."""
+
+
+class HarmGuardWarning(UserWarning):
+    """Base of the warnings that harmguard gives."""
+
+
+class UnverifiedBundleWarning(HarmGuardWarning):
+    """The bundle was exported without a parity gate: its scores may be far off its checkpoint."""
