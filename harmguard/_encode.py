@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
 
 from harmguard.errors import ManifestError, TokenizerError
 
 IntArray = npt.NDArray[np.int64]
+
+MIN_ROOM = 4
+"""The least tokens of text that a window must have room for: overlapping needs a few."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Template:
         def pieces(kind: str, texts: list[str]) -> tuple[Piece, ...]:
             try:
                 found = tuple(Piece(**piece) for piece in value[kind])
+                if any((p.text is None) != isinstance(p.id, int) for p in found):
+                    raise TypeError
             except (KeyError, TypeError) as error:
                 raise ManifestError(
                     f"input.template.{kind}: unreadable ({type(error).__name__}); "
@@ -68,6 +75,7 @@ class Template:
     @staticmethod
     def from_tokenizer(tokenizer: Tokenizer) -> Template:
         """Read the template off the tokenizer's post-processor, by encoding two probes."""
+        _require_uncut(tokenizer)
 
         def probe(*texts: str) -> tuple[Piece, ...]:
             encoding = tokenizer.encode(*texts)
@@ -124,32 +132,89 @@ class PairEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, template: Template, max_tokens: int) -> None:
-        if tokenizer.truncation is not None or tokenizer.padding is not None:
-            raise TokenizerError(
-                "tokenizer has truncation or padding set; expected both null; "
-                "likely copied from a checkpoint as it stands: it would cut text silently"
-            )
+        _require_uncut(tokenizer)
         # Literal [SEP] in a text must stay text, or a prompt could end itself.
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self._template = template
         self.max_tokens = max_tokens
+        self._prompt_room = max_tokens - sum(p.text is None for p in template.prompt)
+        self._exchange_room = max_tokens - sum(p.text is None for p in template.exchange)
+        if min(self._prompt_room, self._exchange_room) < MIN_ROOM:
+            raise ManifestError(
+                f"max_tokens is {max_tokens}, which leaves less than {MIN_ROOM} tokens for the "
+                "texts beside the special tokens; likely a wrong max_tokens"
+            )
+        # Only WordPiece drops a whole word for its length or for one character in it.
+        self._unknown: int | None = None
+        self._word_limit = 0
+        if isinstance(tokenizer.model, WordPiece):
+            self._unknown = tokenizer.token_to_id(tokenizer.model.unk_token)
+            # A third, for normalisation makes up to three characters of one.
+            self._word_limit = max(1, tokenizer.model.max_input_chars_per_word // 3)
+        self._reserved = self._spell_reserved()
+
+    def _spell_reserved(self) -> dict[int, list[int]]:
+        """Ids that only a template may place -> the ids of the token's letters as text."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        names = {id_: token.content for id_, token in added.items() if token.special}
+        for piece in (*self._template.prompt, *self._template.exchange):
+            if piece.id is not None:
+                names[piece.id] = piece.token or ""
+        if self._unknown is not None:
+            names.pop(self._unknown, None)
+        return {
+            id_: [i for letter in name for i in self._raw(letter) if i not in names]
+            for id_, name in names.items()
+        }
+
+    def _raw(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def ids(self, text: str) -> list[int]:
-        """Token ids of one text, without special tokens."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        """Token ids of one text, without special tokens, in time linear in its length.
+
+        Where WordPiece would make one unknown token of a word, because the word is long or
+        holds a character that the vocabulary lacks, the parts that it knows are kept: text
+        is not hidden by leaving out the spaces or by a symbol inside each word.
+        """
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        ids: list[int] = encoding.ids
+        if self._unknown is not None and self._unknown in ids:
+            whole, ids = ids, []
+            for id_, (start, end) in zip(whole, encoding.offsets, strict=True):
+                lost = id_ == self._unknown and end - start > 1
+                ids.extend(self._spell(text[start:end]) if lost else [id_])
+        if not self._reserved.keys().isdisjoint(ids):
+            ids = [part for id_ in ids for part in self._reserved.get(id_, [id_])]
+        return ids
+
+    def _spell(self, word: str) -> list[int]:
+        """Ids of a word that is unknown as a whole; a run of unknown characters is one id."""
+        ids: list[int] = []
+        for start in range(0, len(word), self._word_limit):
+            part = word[start : start + self._word_limit]
+            known = {letter: self._unknown not in self._raw(letter) for letter in set(part)}
+            for is_known, letters in groupby(part, known.__getitem__):
+                run = "".join(letters)
+                found = self._raw(run) if is_known else [self._unknown or 0]
+                if is_known and self._unknown in found:
+                    found = [id_ for letter in run for id_ in self._raw(letter)]
+                if not is_known and ids[-1:] == found:
+                    continue
+                ids.extend(found)
         return ids
 
     def encode(self, prompt: str, response: str | None = None) -> Encoded:
         """Windows of a prompt alone (`response` None) or of an exchange."""
         p = self.ids(prompt)
         if response is None:
-            room = self.max_tokens - len(self._template.prompt) + 1
-            windows = [self._prompt_window(part) for part in _slide(p, room)]
+            windows = [self._prompt_window(part) for part in _slide(p, self._prompt_room)]
             return Encoded(tuple(windows), len(p))
         r = self.ids(response)
-        room = self.max_tokens - len(self._template.exchange) + 2
-        windows = [self._exchange_window(a, b) for a, b in _pair_parts(p, r, room)]
+        parts = _pair_parts(p, r, self._exchange_room)
+        windows = [self._exchange_window(a, b) for a, b in parts]
         return Encoded(tuple(windows), len(p) + len(r))
 
     def _prompt_window(self, prompt: Sequence[int]) -> Window:
@@ -157,6 +222,14 @@ class PairEncoder:
 
     def _exchange_window(self, prompt: Sequence[int], response: Sequence[int]) -> Window:
         return _fill(self._template.exchange, {"prompt": prompt, "response": response})
+
+
+def _require_uncut(tokenizer: Tokenizer) -> None:
+    if tokenizer.truncation is not None or tokenizer.padding is not None:
+        raise TokenizerError(
+            "tokenizer has truncation or padding set; expected both null; "
+            "likely copied from a checkpoint as it stands: it would cut text silently"
+        )
 
 
 def _fill(pieces: Iterable[Piece], texts: dict[str, Sequence[int]]) -> Window:
@@ -194,17 +267,20 @@ def _pair_parts(
     ]
 
 
-def padded_length(length: int) -> int:
+def padded_length(length: int, max_tokens: int | None = None) -> int:
     """The length a window is padded to: depends on the window's own length alone."""
     step = 8 if length <= 64 else 16 if length <= 128 else 32
-    return -(-length // step) * step
+    padded = -(-length // step) * step
+    return padded if max_tokens is None else max(length, min(padded, max_tokens))
 
 
-def batches(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[list[int]]:
+def batches(
+    lengths: Sequence[int], max_batch_tokens: int, max_tokens: int | None = None
+) -> Iterator[list[int]]:
     """Group indices of windows of one padded length, at most `max_batch_tokens` a batch."""
     groups: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
-        groups.setdefault(padded_length(length), []).append(index)
+        groups.setdefault(padded_length(length, max_tokens), []).append(index)
     for padded in sorted(groups):
         size = max(1, max_batch_tokens // padded)
         members = groups[padded]
