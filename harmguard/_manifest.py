@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from harmguard import _json
 from harmguard._encode import Template
+from harmguard._json import MANIFEST, Fields, wrong
 from harmguard.errors import ManifestError, UnsafePathError, UnsupportedVersionError
 
 FORMAT_VERSION = 1
-MANIFEST = "guard.json"
 MAX_MANIFEST_BYTES = 1 << 20
 REQUIRED_FILES = ("model.onnx", "tokenizer.json", "golden.jsonl")
 KINDS = ("prompt", "exchange")
@@ -124,7 +124,7 @@ class Manifest:
     @staticmethod
     def from_json(value: Any) -> Manifest:
         """Validate a parsed `guard.json`; the field at fault is named in the error."""
-        top = _Fields(value, "")
+        top = Fields(value, "")
         version = top.integer("format_version", 0)
         if version != FORMAT_VERSION:
             raise UnsupportedVersionError(
@@ -196,96 +196,20 @@ class Manifest:
         }
 
 
-class _Fields:
-    """The fields of one JSON object, each taken once with a check; `end` refuses the rest."""
-
-    def __init__(self, value: Any, where: str) -> None:
-        self.where = where
-        if not isinstance(value, dict):
-            raise _wrong(where or "the manifest", value, "an object")
-        self.rest = dict(value)
-
-    def path(self, key: str) -> str:
-        return f"{self.where}.{key}" if self.where else key
-
-    def take(self, key: str) -> Any:
-        if key not in self.rest:
-            raise ManifestError(
-                f"{MANIFEST}: {self.path(key)} is missing; expected every field of the format; "
-                "likely written by hand or by another tool"
-            )
-        return self.rest.pop(key)
-
-    def fields(self, key: str) -> _Fields:
-        return _Fields(self.take(key), self.path(key))
-
-    def mapping(self, key: str) -> dict[str, Any]:
-        return dict(self.fields(key).rest)
-
-    def string(self, key: str, pattern: str = r"(?s).{1,2000}") -> str:
-        value = self.take(key)
-        if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            plain = "a string of 1 to 2,000 characters"
-            expected = plain if pattern.startswith("(?s)") else f"a string like {pattern}"
-            raise _wrong(self.path(key), value, expected)
-        return value
-
-    def integer(self, key: str, low: int, high: int = 1 << 53) -> int:
-        value = self.take(key)
-        # bool is an int to Python, but not to the readers in other languages.
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise _wrong(self.path(key), value, f"an integer from {low} to {high}")
-        return value
-
-    def number(self, key: str, valid: Callable[[float], bool], expected: str) -> float:
-        value = self.take(key)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not valid(value):
-            raise _wrong(self.path(key), value, expected)
-        return float(value)
-
-    def list(self, key: str) -> list[Any]:
-        value = self.take(key)
-        if not isinstance(value, list):
-            raise _wrong(self.path(key), value, "a list")
-        return value
-
-    def strings(self, key: str) -> tuple[str, ...]:
-        value = self.list(key)
-        if not all(isinstance(item, str) and 0 < len(item) <= 500 for item in value):
-            raise _wrong(self.path(key), value, "a list of strings")
-        return tuple(value)
-
-    def end(self) -> None:
-        if self.rest:
-            raise ManifestError(
-                f"{MANIFEST}: unknown field {self.path(next(iter(self.rest)))!a}; expected only "
-                "the fields of format version 1 (additions are named x_...); likely a typing error"
-            )
-
-
-def _wrong(path: str, value: Any, expected: str) -> ManifestError:
-    shown = ascii(value)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    return ManifestError(
-        f"{MANIFEST}: {path} is {shown}; expected {expected}; "
-        "likely written by hand or by another tool"
-    )
-
-
-def _training_data(training: _Fields) -> tuple[DataSource, ...] | None:
+def _training_data(training: Fields) -> tuple[DataSource, ...] | None:
     if training.rest.get("data") == "unknown":
         training.take("data")
         return None
     sources = []
     for number, value in enumerate(training.list("data")):
-        item = _Fields(value, f"training.data[{number}]")
+        item = Fields(value, f"training.data[{number}]")
         rows = item.take("rows") if item.rest.get("rows", 0) is None else item.integer("rows", 0)
         sources.append(DataSource(item.string("source"), item.string("licence"), rows))
         item.end()
     return tuple(sources)
 
 
-def _input(fields: _Fields) -> InputSpec:
+def _input(fields: Fields) -> InputSpec:
     template = fields.fields("template")
     texts = {"prompt": ["prompt"], "exchange": ["prompt", "response"]}
     pieces = {kind: _template(template, kind, texts[kind]) for kind in KINDS}
@@ -294,7 +218,7 @@ def _input(fields: _Fields) -> InputSpec:
     least = max(len(part) for part in pieces.values()) + 8
     names = fields.strings("names")
     if names not in (_GRAPH_INPUTS, _GRAPH_INPUTS[:2]):
-        raise _wrong("input.names", list(names), f"{list(_GRAPH_INPUTS)}, the last optional")
+        raise wrong("input.names", list(names), f"{list(_GRAPH_INPUTS)}, the last optional")
     spec = InputSpec(
         template=Template.from_json(pieces),
         max_tokens=fields.integer("max_tokens", least, 1 << 20),
@@ -308,11 +232,11 @@ def _input(fields: _Fields) -> InputSpec:
     return spec
 
 
-def _template(template: _Fields, kind: str, texts: list[str]) -> list[dict[str, Any]]:
+def _template(template: Fields, kind: str, texts: list[str]) -> list[dict[str, Any]]:
     pieces = template.list(kind)
     found = []
     for number, value in enumerate(pieces):
-        piece = _Fields(value, f"input.template.{kind}[{number}]")
+        piece = Fields(value, f"input.template.{kind}[{number}]")
         piece.integer("type", 0, 7)
         if "text" in piece.rest:
             found.append(piece.string("text", "prompt|response"))
@@ -321,18 +245,18 @@ def _template(template: _Fields, kind: str, texts: list[str]) -> list[dict[str, 
             piece.integer("id", 0, 1 << 31)
         piece.end()
     if found != texts or len(pieces) > 16:
-        raise _wrong(f"input.template.{kind}", found, f"at most 16 pieces with the texts {texts}")
+        raise wrong(f"input.template.{kind}", found, f"at most 16 pieces with the texts {texts}")
     return pieces
 
 
-def _labels(top: _Fields) -> tuple[str, ...]:
+def _labels(top: Fields) -> tuple[str, ...]:
     labels = top.strings("labels")
     if labels != ("safe", "harmful"):
-        raise _wrong("labels", list(labels), '["safe", "harmful"], in this order')
+        raise wrong("labels", list(labels), '["safe", "harmful"], in this order')
     return labels
 
 
-def _output(fields: _Fields) -> OutputSpec:
+def _output(fields: Fields) -> OutputSpec:
     kind = fields.string("kind", "logits")
     temperature = fields.number(
         "temperature", lambda t: 0.01 <= t <= 100, "a number from 0.01 to 100"
@@ -341,14 +265,14 @@ def _output(fields: _Fields) -> OutputSpec:
     return OutputSpec(kind, temperature)
 
 
-def _thresholds(fields: _Fields) -> dict[str, dict[str, Threshold]]:
+def _thresholds(fields: Fields) -> dict[str, dict[str, Threshold]]:
     kinds: dict[str, dict[str, Threshold]] = {}
     for kind in KINDS:
         points = fields.fields(kind)
         kinds[kind] = {}
         for name in ["default", *(n for n in points.rest if n != "default")]:
             if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
-                raise _wrong(f"thresholds.{kind}", name, "names of a-z, 0-9 and _")
+                raise wrong(f"thresholds.{kind}", name, "names of a-z, 0-9 and _")
             point = points.fields(name)
             unset = point.rest.get("set", "") is None
             kinds[kind][name] = Threshold(
@@ -361,7 +285,7 @@ def _thresholds(fields: _Fields) -> dict[str, dict[str, Threshold]]:
     return kinds
 
 
-def _precision(fields: _Fields) -> Precision:
+def _precision(fields: Fields) -> Precision:
     parity = fields.rest.get("parity", 0)
     precision = Precision(
         recipe=fields.string("recipe"),
@@ -372,7 +296,7 @@ def _precision(fields: _Fields) -> Precision:
     return precision
 
 
-def _requires(fields: _Fields) -> Requires:
+def _requires(fields: Fields) -> Requires:
     requires = Requires(
         opset=fields.integer("opset", 1, 1000),
         onnxruntime=fields.string("onnxruntime", r"[0-9]{1,4}(\.[0-9]{1,4}){1,2}"),
@@ -391,15 +315,15 @@ def check_file_name(name: str) -> None:
         )
 
 
-def _files(fields: _Fields) -> dict[str, FileEntry]:
+def _files(fields: Fields) -> dict[str, FileEntry]:
     names = list(fields.rest)
     for name in names:
         check_file_name(name)
     # Some file systems ignore case: two such names would be one file there.
     if len({name.casefold() for name in [*names, MANIFEST]}) != len(names) + 1:
-        raise _wrong("files", names, f"names that differ in more than case, and not {MANIFEST}")
+        raise wrong("files", names, f"names that differ in more than case, and not {MANIFEST}")
     if missing := [name for name in REQUIRED_FILES if name not in names]:
-        raise _wrong("files", names, f"entries for {', '.join(missing)}")
+        raise wrong("files", names, f"entries for {', '.join(missing)}")
     entries = {}
     for name in names:
         item = fields.fields(name)

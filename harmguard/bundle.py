@@ -21,8 +21,8 @@ from typing import Any, BinaryIO, Protocol
 from tokenizers import Tokenizer
 
 from harmguard import _json, _onnxfile
+from harmguard._json import MANIFEST
 from harmguard._manifest import (
-    MANIFEST,
     MAX_MANIFEST_BYTES,
     FileEntry,
     Manifest,
