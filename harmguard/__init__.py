@@ -34,6 +34,7 @@ from .errors import (
     UnsupportedVersionError,
     UnverifiedBundleWarning,
 )
+from .guard import HarmGuard
 from .verdict import Verdict
 
 __version__ = "0.1.0"
@@ -50,6 +51,7 @@ __all__ = [
     "GoldenMismatchError",
     "GraphMismatchError",
     "GuardClosedError",
+    "HarmGuard",
     "HarmGuardError",
     "HarmGuardWarning",
     "InputError",

@@ -1,0 +1,73 @@
+"""How many cores this process may use: CPU affinity, and the quotas of its control groups."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+MAX_THREADS = 4
+"""More threads than this gain little on texts of a guard's length."""
+
+
+def default_threads(proc: Path = Path("/proc/self")) -> int:
+    """Cores that affinity and control-group quotas allow, from 1 to MAX_THREADS.
+
+    A quota of a part of a core is rounded down: a thread that waits for its quota holds up
+    all the others. `proc` is the process's folder in procfs.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    for quota in _quotas(proc):
+        cores = min(cores, int(quota))
+    return max(1, min(cores, MAX_THREADS))
+
+
+def _quotas(proc: Path) -> Iterator[float]:
+    """Every CPU quota, in cores, on the process's control group and its visible ancestors."""
+    try:
+        groups = (proc / "cgroup").read_text().splitlines()
+        mounts = (proc / "mountinfo").read_text().splitlines()
+    except OSError:  # not Linux, or procfs is hidden
+        return
+    paths: dict[str, str] = {}
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        paths.update(dict.fromkeys(controllers.split(","), path))
+    for line in mounts:
+        mount, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        root, point = mount.split(" ")[3:5]
+        if kind == "cgroup2" and "" in paths:
+            folders = _ancestors(Path(point), root, paths[""])
+            yield from filter(None, (_quota_v2(folder) for folder in folders))
+        elif kind == "cgroup" and "cpu" in options.split(",") and "cpu" in paths:
+            folders = _ancestors(Path(point), root, paths["cpu"])
+            yield from filter(None, (_quota_v1(folder) for folder in folders))
+
+
+def _ancestors(point: Path, root: str, path: str) -> list[Path]:
+    """Folders of a group and its ancestors below a mount; the mount's own for a foreign path."""
+    group = PurePosixPath(path)
+    # In a container without its own namespace the path is the host's, and the mount's root too.
+    inner = group.relative_to(root) if group.is_relative_to(root) else PurePosixPath()
+    return [point / part for part in (inner, *inner.parents)]
+
+
+def _quota_v2(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _quota_v1(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        period = int((folder / "cpu.cfs_period_us").read_text())
+        return quota / period if quota > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None

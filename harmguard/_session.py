@@ -1,0 +1,72 @@
+"""The model in onnxruntime: the only import of onnxruntime in the package."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from harmguard._encode import IntArray
+from harmguard.bundle import Bundle, check_graph, check_runtime
+from harmguard.errors import BundleFileError
+
+Logits = npt.NDArray[np.float32]
+
+
+class Session:
+    """One model, ready to run. `run` may be called by several threads at once."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        check_runtime(ort.__version__, bundle.manifest)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # An arena and a memory plan per shape keep the peak of the largest batch for good.
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+        path = str(bundle.path("model.onnx"))
+        try:
+            session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors have no common base of their own
+            raise BundleFileError(
+                f"model.onnx cannot be loaded ({type(error).__name__}: {error}); expected a graph "
+                f"for onnxruntime {bundle.manifest.requires.onnxruntime} or newer; likely an "
+                "operator that the installed release lacks, or a damaged export"
+            ) from None
+        check_graph(session.get_inputs(), session.get_outputs(), bundle.manifest)
+        self._session = session
+        self._names = bundle.manifest.input.names
+        self._output = bundle.manifest.input.output
+        _living.add(self)
+
+    def run(self, ids: IntArray, mask: IntArray, types: IntArray) -> Logits:
+        """Logits, float32 [batch, labels], of int64 [batch, length] inputs."""
+        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        feed = {name: inputs[name] for name in self._names}
+        logits: Logits = self._session.run([self._output], feed)[0]
+        return logits
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system, where the C library would keep it (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
+
+
+_living: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _leak_after_fork() -> None:
+    # Destroying an inherited session would join threads that exist in the parent only.
+    for session in _living:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session._session))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leak_after_fork)
