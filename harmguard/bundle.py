@@ -38,6 +38,7 @@ from harmguard.errors import (
     UnsupportedVersionError,
 )
 
+EMBEDDED = Path(__file__).parent / "models" / "mini"
 # Smaller files are hashed at every load; larger ones once, by verify: see RECORD.
 HASHED_AT_LOAD_BYTES = 64_000_000
 # What verify leaves in the folder about the large files that it has hashed.
@@ -74,6 +75,30 @@ def open_bundle(folder: Path | str) -> Bundle:
     UnsafePathError. The tokenizer is checked by `load_tokenizer`, the graph by `check_graph`.
     """
     folder = Path(folder)
+    return _open(folder, _read_record(folder))[0]
+
+
+def open_and_record(folder: Path) -> tuple[Bundle, bool | None]:
+    """Open a bundle with every file hashed, and record the large ones in the folder.
+
+    Returns the bundle and whether the record was written: None without large files, False
+    where the folder cannot be written to. Raises what `open_bundle` raises.
+    """
+    bundle, hashed = _open(folder, {})
+    if not hashed:
+        return bundle, None
+    aside = folder / f".{RECORD}.tmp-{secrets.token_hex(4)}"
+    try:
+        _write_file(aside, json.dumps({"files": hashed}, indent=2).encode())
+        aside.replace(folder / RECORD)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        return bundle, False
+    return bundle, True
+
+
+def _open(folder: Path, record: Mapping[str, Any]) -> tuple[Bundle, dict[str, Any]]:
+    """The checked bundle, and the record of its large files."""
     if not folder.is_dir():
         raise BundleNotFoundError(
             f"no folder at {str(folder)!r}; expected a bundle's folder; likely a wrong path "
@@ -86,12 +111,14 @@ def open_bundle(folder: Path | str) -> Bundle:
         )
     with _open_regular(folder, MANIFEST) as file:
         manifest = Manifest.from_bytes(file.read(MAX_MANIFEST_BYTES + 1))
-    record = _read_record(folder)
-    for name, entry in manifest.files.items():
-        _check_file(folder, name, entry, record.get(name))
+    checked = {
+        name: _check_file(folder, name, entry, record.get(name))
+        for name, entry in manifest.files.items()
+    }
     sizes = {name: entry.size for name, entry in manifest.files.items()}
     _onnxfile.check_external_data(folder / "model.onnx", sizes)
-    return Bundle(folder, manifest)
+    large = {n: r for n, r in checked.items() if r["size"] >= HASHED_AT_LOAD_BYTES}
+    return Bundle(folder, manifest), large
 
 
 def load_tokenizer(bundle: Bundle) -> Tokenizer:
@@ -162,6 +189,8 @@ def write_bundle(out: Path, manifest: Mapping[str, Any], files: Mapping[str, Pat
     out.parent.mkdir(parents=True, exist_ok=True)
     aside.mkdir()
     try:
+        for name in files:
+            check_file_name(name)
         entries = {name: _write_file(aside / name, source) for name, source in files.items()}
         full = Manifest.from_json(
             {**manifest, "files": {name: asdict(entry) for name, entry in entries.items()}}
@@ -180,7 +209,6 @@ def write_bundle(out: Path, manifest: Mapping[str, Any], files: Mapping[str, Pat
 
 
 def _write_file(path: Path, source: Path | bytes) -> FileEntry:
-    check_file_name(path.name)
     digest, size = hashlib.sha256(), 0
     with path.open("xb") as out:
         if isinstance(source, bytes):
@@ -227,9 +255,8 @@ def _open_regular(folder: Path, name: str) -> BinaryIO:
     return path.open("rb")
 
 
-def _check_file(
-    folder: Path, name: str, entry: FileEntry, record: Mapping[str, Any] | None
-) -> None:
+def _check_file(folder: Path, name: str, entry: FileEntry, record: Any) -> dict[str, Any]:
+    """Check size and hash of one file, and return what its record should say."""
     with _open_regular(folder, name) as file:
         info = os.fstat(file.fileno())
         if info.st_size != entry.size:
@@ -240,18 +267,16 @@ def _check_file(
             raise BundleFileError(
                 f"{name} has {info.st_size:,} bytes; expected {entry.size:,}; likely {cause}"
             )
-        if entry.size >= HASHED_AT_LOAD_BYTES and record == _record(info, entry):
-            return
+        current = {"size": entry.size, "mtime_ns": info.st_mtime_ns, "sha256": entry.sha256}
+        if entry.size >= HASHED_AT_LOAD_BYTES and record == current:
+            return current
         found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     if found != entry.sha256:
         raise BundleFileError(
             f"{name} has sha256 {found[:12]}...; expected {entry.sha256[:12]}...; "
             "likely a damaged download or a file changed after the bundle was written"
         )
-
-
-def _record(info: os.stat_result, entry: FileEntry) -> dict[str, Any]:
-    return {"size": info.st_size, "mtime_ns": info.st_mtime_ns, "sha256": entry.sha256}
+    return current
 
 
 def _read_record(folder: Path) -> dict[str, Any]:

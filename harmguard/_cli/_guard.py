@@ -1,0 +1,50 @@
+"""What score and check share: their arguments, and the guard made from them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harmguard.guard import HarmGuard
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add PROMPT, RESPONSE, --guard and --threads."""
+    parser.add_argument(
+        "texts",
+        nargs="*",
+        metavar="PROMPT [RESPONSE]",
+        help="without RESPONSE the prompt alone is judged; put -- before texts that begin with -",
+    )
+    parser.add_argument(
+        "--guard", metavar="FOLDER", help="the bundle's folder (default: the embedded mini guard)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=_positive,
+        metavar="N",
+        help="threads (default: the cores that this process may use, at most 4)",
+    )
+    parser.set_defaults(usage_error=parser.error)
+
+
+def texts(args: argparse.Namespace) -> tuple[str, str | None]:
+    """The prompt and the response of the command line; a usage error unless 1 or 2 are there."""
+    found: list[str] = args.texts
+    if len(found) not in (1, 2):
+        args.usage_error(f"{len(found)} texts; expected PROMPT, or PROMPT and RESPONSE")
+    return found[0], found[1] if len(found) == 2 else None
+
+
+def open_guard(args: argparse.Namespace, threshold: float | str = "default") -> HarmGuard:
+    """The guard that the arguments ask for."""
+    from harmguard.guard import HarmGuard
+
+    return HarmGuard(args.guard, threads=args.threads, threshold=threshold)
+
+
+def _positive(digits: str) -> int:
+    if not digits.isdecimal() or int(digits) < 1:
+        raise argparse.ArgumentTypeError("expected a whole number from 1")
+    return int(digits)

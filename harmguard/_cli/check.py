@@ -1,0 +1,59 @@
+"""`harmguard check`: one verdict as JSON, and as the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from typing import Any
+
+from harmguard._cli import _guard
+from harmguard.cli import COMMANDS, EXIT_CODES
+
+_EPILOG = """\
+Prints {"score": ..., "threshold": ..., "harmful": ..., "tokens": ..., "windows": ...} and exits
+with 0 for not harmful, 1 for harmful, 2 or more for an error: pass a text on only after 0. In a
+script always write -- before the text, or a text such as --help is taken for an option.
+
+examples:
+  harmguard check "How do I bake bread?"
+  harmguard check "How do I bake bread?" "Mix flour, water, salt and yeast."
+  harmguard check --threshold 0.9 -- "How do I bake bread?"
+  if harmguard check -- "How do I bake bread?"; then echo pass; else echo stop; fi
+
+"""
+
+
+def add(subparsers: Any) -> None:
+    """Add this command to the main parser."""
+    parser = subparsers.add_parser(
+        "check",
+        help=COMMANDS["check"],
+        usage="harmguard check [options] PROMPT [RESPONSE]",
+        description="The verdict on a prompt alone, or on an exchange.",
+        epilog=_EPILOG + EXIT_CODES,
+    )
+    _guard.add_arguments(parser)
+    parser.add_argument(
+        "--threshold",
+        type=_threshold,
+        default="default",
+        metavar="T",
+        help="a number in [0, 1] or an operating point of the guard, as info lists them",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the verdict; 1 means harmful."""
+    prompt, response = _guard.texts(args)
+    with _guard.open_guard(args, args.threshold) as guard:
+        verdict = guard.check(prompt, response)
+    print(json.dumps(dataclasses.asdict(verdict)))
+    return int(verdict.harmful)
+
+
+def _threshold(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,89 @@
+"""`harmguard info`: what a guard is, and what is unknown about it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from harmguard._manifest import KINDS, Manifest
+from harmguard.cli import COMMANDS, EXIT_CODES
+
+_EPILOG = """\
+examples:
+  harmguard info
+
+"""
+
+
+def add(subparsers: Any) -> None:
+    """Add this command to the main parser."""
+    parser = subparsers.add_parser(
+        "info",
+        help=COMMANDS["info"],
+        description="What a guard is: origin, licence, thresholds, precision, what is unknown.",
+        epilog=_EPILOG + EXIT_CODES,
+    )
+    parser.add_argument(
+        "folder", nargs="?", metavar="FOLDER", help="the bundle (default: the embedded mini guard)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the manifest in words, and a note for everything that is missing."""
+    from harmguard.bundle import EMBEDDED, open_bundle
+
+    bundle = open_bundle(args.folder or EMBEDDED)
+    for name, value in _lines(bundle.manifest):
+        print(f"{name:<12} {value}")
+    for note in notes(bundle.manifest):
+        print(f"{'note':<12} {note}")
+    return 0
+
+
+def notes(manifest: Manifest) -> Iterator[str]:
+    """One sentence for everything that a user should know before relying on the guard."""
+    if manifest.status == "trial":
+        yield "a trial: made to try the software, not to guard anything"
+    if manifest.licence == "unknown":
+        yield "licence unknown: ask whoever trained it before passing it on"
+    if manifest.training_data is None:
+        yield "training data unknown"
+    for kind in KINDS:
+        if manifest.thresholds[kind]["default"].rule == "uncalibrated":
+            yield f"uncalibrated for a {kind}: the threshold was not chosen on data"
+    if manifest.precision.parity is None:
+        yield "parity not measured: its scores may differ from its checkpoint's"
+
+
+def _lines(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    yield "name", f"{manifest.name} {manifest.version} ({manifest.status})"
+    yield "licence", manifest.licence
+    yield "base model", manifest.base_model
+    yield "recipe", manifest.training_recipe
+    for source in manifest.training_data or ():
+        rows = "unknown number of" if source.rows is None else f"{source.rows:,}"
+        yield "trained on", f"{source.source}: {rows} rows, {source.licence}"
+    yield (
+        "input",
+        f"windows of {manifest.input.max_tokens} tokens, texts up to "
+        + (f"{manifest.input.max_chars:,} characters"),
+    )
+    yield "temperature", f"{manifest.output.temperature:g}"
+    for kind in KINDS:
+        for name, point in manifest.thresholds[kind].items():
+            on = f" on {point.set}" if point.set else ""
+            yield "threshold", f"{kind} {name} {point.value:.4f} ({point.rule}{on})"
+    layers = len(manifest.precision.exceptions)
+    yield "precision", manifest.precision.recipe + (f", {layers} exceptions" if layers else "")
+    if manifest.precision.parity is not None:
+        yield "parity", json.dumps(dict(manifest.precision.parity))
+    yield (
+        "requires",
+        f"opset {manifest.requires.opset}, onnxruntime {manifest.requires.onnxruntime}",
+    )
+    for name, value in manifest.metrics.items():
+        yield "metric", f"{name} {json.dumps(value)}"
+    for name, entry in manifest.files.items():
+        yield "file", f"{name}, {entry.size:,} bytes, sha256 {entry.sha256[:12]}"

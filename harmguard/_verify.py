@@ -1,0 +1,163 @@
+"""Check an installation: every file of a bundle hashed, every golden pair replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from harmguard import _json
+from harmguard._encode import PairEncoder
+from harmguard.bundle import Bundle, load_tokenizer, open_and_record
+from harmguard.errors import BundleFileError, GoldenMismatchError
+from harmguard.guard import HarmGuard
+
+_MAX_GOLDEN_BYTES = 64_000_000
+_MAX_ROW_BYTES = 4_000_000
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `verify` checked."""
+
+    files: int
+    """Files of the bundle, the manifest not counted; all have the size and sha256 it says."""
+    bytes: int
+    """Their size together."""
+    rows: int
+    """Golden pairs replayed."""
+    worst: float
+    """The largest difference between a score and its reference, in [0, 1]."""
+    tolerance: float
+    """The largest tolerance among the golden pairs."""
+    recorded: bool | None
+    """Whether the hashes of large files were recorded; None if there are none."""
+
+
+@dataclass(frozen=True)
+class GoldenRow:
+    """A pair, the ids of its windows, and the score of the reference model."""
+
+    prompt: str
+    response: str | None
+    ids: list[list[int]]
+    logits: list[list[float]]
+    score: float
+    tolerance: float
+
+
+def verify(folder: Path | str) -> VerifyReport:
+    """Hash every file of the bundle and replay its golden pairs through `HarmGuard`.
+
+    Raises what `HarmGuard` raises, and GoldenMismatchError for a pair with other token ids or
+    a score further from the reference than the pair's tolerance.
+    """
+    bundle, recorded = open_and_record(Path(folder))
+    spec = bundle.manifest.input
+    encoder = PairEncoder(load_tokenizer(bundle), spec.template, spec.max_tokens)
+    rows, worst, tolerance = 0, 0.0, 0.0
+    with HarmGuard(bundle.folder) as guard:
+        for rows, row in _golden_rows(bundle):
+            found = [
+                window.ids.tolist() for window in encoder.encode(row.prompt, row.response).windows
+            ]
+            if found != row.ids:
+                _mismatch(rows, *_first_difference(found, row.ids), "another tokenizers release")
+            score = guard.score(row.prompt, row.response)
+            if not abs(score - row.score) <= row.tolerance:
+                _mismatch(
+                    rows,
+                    f"score {score:.4f}",
+                    f"{row.score:.4f} within {row.tolerance:g}",
+                    "an onnxruntime release or a processor with other arithmetic",
+                )
+            worst = max(worst, abs(score - row.score))
+            tolerance = max(tolerance, row.tolerance)
+    files = bundle.manifest.files.values()
+    total = sum(entry.size for entry in files)
+    return VerifyReport(len(files), total, rows, worst, tolerance, recorded)
+
+
+def _golden_rows(bundle: Bundle) -> Iterator[tuple[int, GoldenRow]]:
+    path = bundle.path("golden.jsonl")
+    if bundle.manifest.files["golden.jsonl"].size > _MAX_GOLDEN_BYTES:
+        raise BundleFileError(
+            f"golden.jsonl is larger than {_MAX_GOLDEN_BYTES:,} bytes; likely a hostile bundle"
+        )
+    number = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = _golden_row(_json.parse(line, _MAX_ROW_BYTES))
+                _check_score(row, bundle.manifest.output.temperature)
+            except ValueError as error:
+                raise BundleFileError(f"golden.jsonl, row {number}: {error}") from None
+            yield number, row
+    if number == 0:
+        raise BundleFileError(
+            "golden.jsonl is empty; expected pairs to replay; likely an unfinished export"
+        )
+
+
+def _golden_row(value: Any) -> GoldenRow:
+    names = ("prompt", "response", "ids", "logits", "score", "tolerance")
+    if not isinstance(value, dict) or sorted(value) != sorted(names):
+        raise ValueError(f"expected an object with exactly {', '.join(names)}")
+    row = GoldenRow(**value)
+    windows = isinstance(row.ids, list) and isinstance(row.logits, list)
+    checks = {
+        "prompt": isinstance(row.prompt, str),
+        "response": isinstance(row.response, str | None),
+        "ids": windows and all(_all(ids, int) for ids in row.ids),
+        "logits": windows
+        and len(row.logits) == len(row.ids) > 0
+        and all(_all(pair, float) and len(pair) == 2 for pair in row.logits),
+        "score": _all([row.score], float) and 0 <= row.score <= 1,
+        "tolerance": _all([row.tolerance], float) and 0 < row.tolerance <= 0.5,
+    }
+    for name, valid in checks.items():
+        if not valid:
+            raise ValueError(f"{name} is not what docs/bundle-format.md describes")
+    return row
+
+
+def _all(values: Any, kind: type) -> bool:
+    """Whether `values` is a list of `kind`; an int is a float too, a bool is neither."""
+    kinds = (int, float) if kind is float else (int,)
+    return isinstance(values, list) and all(
+        isinstance(value, kinds) and not isinstance(value, bool) for value in values
+    )
+
+
+def _check_score(row: GoldenRow, temperature: float) -> None:
+    """Refuse a reference score that is not the one of the reference logits."""
+    logits = np.array(row.logits, np.float64) / temperature
+    score = float((1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))).max())
+    if abs(score - row.score) > 1e-3:
+        raise ValueError(
+            f"score {row.score:.4f}; its logits give {score:.4f} at temperature {temperature:g}; "
+            "likely a bundle whose temperature was changed and its golden pairs were not"
+        )
+
+
+def _first_difference(found: list[list[int]], expected: list[list[int]]) -> tuple[str, str]:
+    if len(found) != len(expected):
+        return f"{len(found)} windows", f"{len(expected)}"
+    window = next(
+        i for i, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1]
+    )
+    a, b = found[window], expected[window]
+    if len(a) != len(b):
+        return f"{len(a)} tokens in window {window}", f"{len(b)}"
+    place = next(i for i, pair in enumerate(zip(a, b, strict=True)) if pair[0] != pair[1])
+    return f"token id {a[place]} at {place} of window {window}", f"{b[place]}"
+
+
+def _mismatch(row: int, found: str, expected: str, cause: str) -> NoReturn:
+    raise GoldenMismatchError(
+        f"golden.jsonl, row {row}: {found}; expected {expected}; likely {cause}, "
+        "or a file of another bundle"
+    )

@@ -1,0 +1,122 @@
+"""The command `harmguard`: picks a command, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import re
+import sys
+import warnings
+from typing import Any, NoReturn
+
+from harmguard import __version__
+from harmguard.errors import HarmGuardError
+
+# In the order of --help; each is the module harmguard/_cli/NAME.py with add() and run().
+COMMANDS = {
+    "score": "print the harm score of a prompt or an exchange, or score a JSONL file",
+    "check": "print the verdict on a prompt or an exchange; the exit code says it too",
+    "info": "say what a guard is: origin, licence, thresholds, precision, what is unknown",
+    "verify": "hash every file of a guard and replay its golden pairs",
+    "eval": "measure a checkpoint or a guard on labelled data",
+    "calibrate": "fit temperature and thresholds on labelled data, into a new bundle",
+    "train": "train a guard (extra: train)",
+    "export": "turn a checkpoint into a guard's bundle (extra: export)",
+}
+EXIT_CODES = """\
+exit codes:
+  0    done; for check: not harmful
+  1    score --jsonl: some rows were bad; check: harmful
+  2    the command line is wrong
+  3    an error, said on stderr in one line: a guard, a file or a text cannot be used
+  130  interrupted
+  141  the reader of the output went away
+"""
+_EXAMPLES = """\
+examples:
+  harmguard score "How do I bake bread?"
+  harmguard check "How do I bake bread?" "Mix flour, water, salt and yeast."
+  harmguard info
+
+Every command has its own --help, with examples.
+
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that takes no abbreviations and never repeats a text in an error."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("allow_abbrev", False)
+        super().__init__(**options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and the message, without any quoted argument, and exit with 2."""
+        # argparse quotes what it found, and what it found may be the prompt.
+        super().error(re.sub(r"[: ]*['\"].*", "", message, flags=re.DOTALL))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code; `argv` is sys.argv[1:] unless given."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            code = _run(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()
+        except SystemExit as exit_:  # argparse: --help, --version, usage
+            code = exit_.code if isinstance(exit_.code, int) else 2
+        except KeyboardInterrupt:
+            print("harmguard: interrupted", file=sys.stderr)
+            code = 130
+        except BrokenPipeError:
+            # Python flushes stdout once more at exit; that must not fail a second time.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 141
+        except HarmGuardError as error:
+            print(f"harmguard: {type(error).__name__}: {error}", file=sys.stderr)
+            code = 3
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"harmguard: {where}{error.strerror or error}", file=sys.stderr)
+            code = 3
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    # Cut at "--" here: how argparse treats it differs between Python versions.
+    cut = argv.index("--") if "--" in argv else len(argv)
+    head, tail = argv[:cut], argv[cut + 1 :]
+    command = next((word for word in head if not word.startswith("-")), None)
+    parser = Parser(
+        prog="harmguard",
+        description="A harm score for a prompt or an exchange, on this machine.",
+        epilog=_EXAMPLES + EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"harmguard {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+    module = None
+    for name, text in COMMANDS.items():
+        if name == command:
+            module = importlib.import_module(f"harmguard._cli.{name}")
+            module.add(subparsers)
+        else:
+            subparsers.add_parser(name, help=text)
+    if command is not None and module is None:
+        parser.error(f"unknown command; expected one of {', '.join(COMMANDS)}")
+    args, extra = parser.parse_known_args(head)
+    if module is None:
+        parser.error(f"no command; expected one of {', '.join(COMMANDS)}")
+    if any(word.startswith("-") and word != "-" for word in extra):
+        parser.error("unknown option; write -- before texts that begin with a dash")
+    if hasattr(args, "texts"):
+        # argparse stops collecting texts at the first option between them.
+        args.texts = [*args.texts, *extra, *tail]
+    elif extra or tail:
+        parser.error(f"{len(extra) + len(tail)} arguments too many for {command}")
+    return int(module.run(args))
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    print(f"harmguard: {category.__name__}: {message}", file=sys.stderr)
