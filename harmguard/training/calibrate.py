@@ -8,7 +8,6 @@ every temperature, and logit(score) * T is its z: scores alone are enough to fit
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from harmguard import HarmGuard
 from harmguard.bundle import open_bundle, write_bundle
-from harmguard.errors import DataError, OutputExistsError
+from harmguard.errors import DataError
 from harmguard.training import metrics
 from harmguard.training.data import Row, read_rows, sha256_of
-from harmguard.training.evaluate import KINDS
+from harmguard.training.evaluate import KINDS, check_new
 from harmguard.training.metrics import Floats, Ints
 from harmguard.training.scoring import score_bundle
 from harmguard.training.thresholds import (
@@ -145,21 +145,18 @@ def calibrate(
         DataError: the rows cannot be used. BundleError: the bundle cannot. OutputExistsError:
             ``out`` exists.
     """
-    from harmguard import HarmGuard
-
-    if os.path.lexists(out):
-        raise OutputExistsError(f"{out.name} exists; expected a new path; nothing is overwritten")
+    check_new(out)
     opened = open_bundle(bundle)
     manifest = opened.manifest.to_json()
     everything = read_rows(labelled)
     rows = [row for row in everything if not is_degenerate(row.prompt, row.response)]
     _check_labels(rows, labelled.name)
     with HarmGuard(bundle, threads=threads) as guard:
-        verdicts = score_bundle(guard, rows)
+        scores = score_bundle(guard, rows)
     previous = float(manifest["output"]["temperature"])
     result = fit(
         rows,
-        margins([verdict.score for verdict in verdicts], previous),
+        margins([score.score for score in scores], previous),
         manifest,
         rule or DefaultRule(),
         f"{labelled.name} (sha256 {sha256_of(labelled)}",

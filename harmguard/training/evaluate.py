@@ -301,8 +301,7 @@ def write_report(
     Raises:
         OutputExistsError: ``out`` exists.
     """
-    if os.path.lexists(out):
-        raise OutputExistsError(f"found {out.name} at the output path; expected a new path")
+    check_new(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f"{out.name}.tmp-", dir=out.parent))
     try:
@@ -320,6 +319,16 @@ def write_report(
         shutil.rmtree(aside, ignore_errors=True)
         raise
     return out
+
+
+def check_new(out: Path) -> None:
+    """Refuse an output path that exists, before any work is done.
+
+    Raises:
+        OutputExistsError: something is there.
+    """
+    if os.path.lexists(out):
+        raise OutputExistsError(f"{out.name} exists; expected a new path; nothing is overwritten")
 
 
 def _write(path: Path, text: str) -> None:

@@ -203,7 +203,7 @@ def interval(value: float, replicates: Floats) -> Interval:
     """
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(replicates, [tail, 100 - tail]) - (replicates.mean() - value)
-    return Interval(value, max(0.0, float(low)), min(1.0, float(high)))
+    return Interval(value, min(value, max(0.0, float(low))), max(value, min(1.0, float(high))))
 
 
 def weighted_metrics(y: Ints, p: Floats, threshold: float, weights: Floats) -> dict[str, Floats]:

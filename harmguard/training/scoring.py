@@ -1,32 +1,148 @@
-"""Labelled rows -> scores, through a bundle's public API, with a progress bar on stderr."""
+"""Labelled files -> scores of a bundle (through its public API) or of a checkpoint -> report."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from harmguard import HarmGuard, Verdict
-from harmguard.errors import DataError, InputError
-from harmguard.training.data import Row
+from harmguard import HarmGuard
+from harmguard.bundle import open_bundle
+from harmguard.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    InputError,
+    UnknownThresholdError,
+)
+from harmguard.training.checkpoint import CheckpointScorer
+from harmguard.training.data import Row, read_rows, sha256_of
+from harmguard.training.evaluate import KINDS, Scored, evaluate, scored
 
 _BLOCK = 256
 
 
-def score_bundle(guard: HarmGuard, rows: Sequence[Row]) -> list[Verdict]:
-    """One verdict per row, in order.
+class Score(NamedTuple):
+    """P(harmful) of a row, its tokens without special ones, and the windows it was scored in."""
+
+    score: float
+    tokens: int
+    windows: int
+
+
+def score_bundle(guard: HarmGuard, rows: Sequence[Row]) -> list[Score]:
+    """One score per row, in order.
 
     Raises:
         DataError: the guard does not take a row's text; the message counts from the row it names.
     """
-    verdicts: list[Verdict] = []
-    with tqdm(total=len(rows), unit="rows", desc="score", file=sys.stderr, disable=None) as bar:
+    out: list[Score] = []
+    with _bar(rows) as bar:
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
             try:
-                verdicts += guard.check_many([row.pair for row in block])
+                verdicts = guard.check_many([row.pair for row in block])
             except InputError as error:
                 raise DataError(f"rows counted from {start}: {error}") from error
+            out += [Score(v.score, v.tokens, v.windows) for v in verdicts]
             bar.update(len(block))
-    return verdicts
+    return out
+
+
+def score_checkpoint(scorer: CheckpointScorer, rows: Sequence[Row]) -> list[Score]:
+    """One score per row, in order, from the checkpoint in torch."""
+    out: list[Score] = []
+    with _bar(rows) as bar:
+        for start in range(0, len(rows), _BLOCK):
+            pairs = [row.pair for row in rows[start : start + _BLOCK]]
+            encoded = scorer.encode(pairs)
+            out += [
+                Score(float(score), one.tokens, len(one.windows))
+                for score, one in zip(scorer.score_many(pairs), encoded, strict=True)
+            ]
+            bar.update(len(pairs))
+    return out
+
+
+def evaluate_guard(
+    guard: Path, data: Sequence[Path], *, threshold: str = "default", threads: int | None = None
+) -> tuple[list[Scored], dict[str, Any]]:
+    """Score labelled files with a guard, and the report on them.
+
+    Args:
+        guard: a bundle's folder (it holds guard.json) or a checkpoint's (config.json).
+        data: .jsonl, .jsonl.gz or .csv files; every row needs a label.
+        threshold: a number, or an operating point of the bundle; a checkpoint has "default"
+            only, .5.
+        threads: of a bundle; None leaves the choice to it.
+
+    Raises:
+        DataError: the rows cannot be used. CheckpointError, BundleError: the guard cannot.
+            ConfigError, UnknownThresholdError: the threshold cannot.
+    """
+    per_file = [read_rows(path) for path in data]
+    rows = [row for part in per_file for row in part]
+    about: dict[str, str | None]
+    scored(rows, [0.0] * len(rows))  # a missing label shows before an hour of scoring
+    if (guard / "guard.json").is_file():
+        manifest = open_bundle(guard).manifest
+        thresholds = {k: _threshold(threshold, manifest.thresholds[k]) for k in KINDS}
+        about = {
+            "name": manifest.name,
+            "version": manifest.version,
+            "model": manifest.precision.recipe,
+            "sha256": manifest.files["model.onnx"].sha256,
+        }
+        with HarmGuard(guard, threads=threads) as opened:
+            scores = score_bundle(opened, rows)
+    elif (guard / "config.json").is_file():
+        thresholds = {kind: _threshold(threshold, None) for kind in KINDS}
+        weights = guard / "model.safetensors"
+        about = {
+            "name": guard.resolve().name,
+            "model": "checkpoint, fp32",
+            "sha256": sha256_of(weights) if weights.is_file() else None,
+        }
+        scores = score_checkpoint(CheckpointScorer(guard), rows)
+    else:
+        raise CheckpointError(
+            f"{guard.name} holds neither guard.json nor config.json; expected the folder of a "
+            "bundle or of a Hugging Face checkpoint"
+        )
+    lines = scored(
+        rows, [s.score for s in scores], [s.tokens for s in scores], [s.windows for s in scores]
+    )
+    files = [
+        {"name": path.name, "sha256": sha256_of(path), "rows": len(part)}
+        for path, part in zip(data, per_file, strict=True)
+    ]
+    return lines, {"guard": about, "data": files, **evaluate(lines, thresholds)}
+
+
+def _threshold(wanted: str, points: Any) -> float:
+    try:
+        value = float(wanted)
+    except ValueError:
+        value = None
+    if value is not None:
+        if not 0 <= value <= 1:
+            raise ConfigError(f"threshold {value}; expected a number from 0 to 1, or a name")
+        return value
+    if points is None:
+        if wanted == "default":
+            return 0.5
+        raise ConfigError(
+            f"threshold {wanted!a} for a checkpoint; expected a number: only bundles have named "
+            "operating points"
+        )
+    if wanted not in points:
+        known = ", ".join(sorted(points))
+        raise UnknownThresholdError(f"threshold {wanted!a}; this bundle has {known}")
+    return float(points[wanted].value)
+
+
+def _bar(rows: Sequence[Row]) -> Any:
+    return tqdm(total=len(rows), unit="row", desc="scoring", file=sys.stderr, disable=None)

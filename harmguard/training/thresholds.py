@@ -57,7 +57,7 @@ def is_degenerate(prompt: str, response: str | None) -> bool:
 def flagged_share(scores: Floats) -> Floats:
     """Share of ``scores`` (n > 0) at or above each threshold that may be chosen (9,991)."""
     below = np.searchsorted(np.sort(scores), _GRID - _SLACK, side="left")
-    share: Floats = 1 - below / scores.size
+    share: Floats = (scores.size - below) / scores.size
     return share
 
 

@@ -1,0 +1,49 @@
+"""`harmguard calibrate`: temperature and thresholds of a bundle from labelled rows."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+_EXAMPLES = """example:
+  harmguard calibrate guards/uncalibrated val.jsonl.gz guards/mini
+"""
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "calibrate",
+        help="fit a bundle's temperature and thresholds to labelled rows",
+        description="Score labelled rows with a bundle, fit the temperature, choose the operating "
+        "points default, fpr_1 and fpr_5 for prompts and for exchanges, and write a new bundle "
+        "with the same model file. Operating points that the rows cannot support are named.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bundle", type=Path, help="folder of the bundle")
+    parser.add_argument("labelled", type=Path, help=".jsonl, .jsonl.gz or .csv, both labels")
+    parser.add_argument("out", type=Path, help="new folder for the calibrated bundle")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the guard")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate, and print the temperature and the thresholds."""
+    from harmguard.training.calibrate import calibrate
+
+    result = calibrate(args.bundle, args.labelled, args.out, threads=args.threads)
+    print(f"temperature {result.temperature}")
+    for kind, points in result.thresholds.items():
+        for name, point in points.items():
+            found = result.metrics.get(kind, {}).get(name, {})
+            shares = [
+                f"{found[key]:.1%} of {label} rows flagged"
+                for key, label in (("fpr", "safe"), ("recall", "harmful"))
+                if key in found
+            ]
+            print(f"{kind} {name} {point['value']:.4f}", *shares, sep=", ")
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return 0
