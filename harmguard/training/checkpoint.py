@@ -1,0 +1,123 @@
+"""A Hugging Face checkpoint folder as a guard in torch: the reference for parity and eval."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from harmguard._encode import Encoded, PairEncoder, Template, Window, batches, padded_length
+from harmguard.errors import CheckpointError
+
+METADATA_FILE = "harmguard_training.json"
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """The folder's fast tokenizer with truncation and padding off (they cut text silently)."""
+    fast = AutoTokenizer.from_pretrained(str(folder))
+    backend = getattr(fast, "backend_tokenizer", None)
+    if backend is None:
+        raise CheckpointError(
+            f"the tokenizer is a {type(fast).__name__} without a fast form; "
+            "expected one that tokenizer.json can describe"
+        )
+    tokenizer: Tokenizer = Tokenizer.from_str(backend.to_str())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def load_encoder(folder: str | Path, max_tokens: int) -> PairEncoder:
+    """The pair encoder of a checkpoint, the same code as at run time."""
+    tokenizer = load_tokenizer(folder)
+    return PairEncoder(tokenizer, Template.from_tokenizer(tokenizer), max_tokens)
+
+
+def max_positions(config: Any, tokenizer_limit: float) -> int:
+    """Positions a model can use: its table (less RoBERTa's two) and its tokenizer's limit."""
+    positions = int(getattr(config, "max_position_embeddings", 0) or 512)
+    if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert"):
+        positions -= int(config.pad_token_id) + 1
+    return int(min(positions, tokenizer_limit))
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """What the trainer wrote beside the checkpoint; {} for a folder from elsewhere."""
+    path = folder / METADATA_FILE
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise CheckpointError(f"{METADATA_FILE} is not JSON; likely half-copied") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{METADATA_FILE} holds no object; expected one")
+    return value
+
+
+class CheckpointScorer:
+    """Scores pairs with a checkpoint in torch fp32, windows and maximum as at run time.
+
+    `threads`: torch's, left as they are when None. Raises CheckpointError for a folder
+    without a model or with other than 2 labels.
+    """
+
+    def __init__(self, folder: Path, *, max_batch_tokens: int = 4096) -> None:
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(
+                f"{folder.name} has no config.json; expected a Hugging Face model folder"
+            )
+        config = AutoConfig.from_pretrained(str(folder))
+        if config.num_labels != 2:
+            raise CheckpointError(f"{config.num_labels} labels; expected 2 (benign, harmful)")
+        model = AutoModelForSequenceClassification.from_pretrained(str(folder), dtype=torch.float32)
+        self.model = model.eval()
+        limit = AutoTokenizer.from_pretrained(str(folder)).model_max_length
+        used = read_metadata(folder).get("max_tokens", max_positions(config, limit))
+        self.encoder = load_encoder(folder, int(used))
+        self._pad = int(config.pad_token_id or 0)
+        self._types = int(getattr(config, "type_vocab_size", 0)) > 1
+        self._max_batch_tokens = max_batch_tokens
+
+    def window_logits(self, windows: Sequence[Window]) -> npt.NDArray[np.float32]:
+        """fp32 logits [windows, 2] in input order."""
+        out = np.zeros((len(windows), 2), np.float32)
+        for members in batches([len(w.ids) for w in windows], self._max_batch_tokens):
+            inputs = collate([windows[i] for i in members], self._pad, types=self._types)
+            with torch.inference_mode():
+                out[members] = self.model(**inputs).logits.float().numpy()
+        return out
+
+    def encode(self, pairs: Sequence[tuple[str, str | None]]) -> list[Encoded]:
+        return [self.encoder.encode(*pair) for pair in pairs]
+
+    def score_many(self, pairs: Sequence[tuple[str, str | None]]) -> npt.NDArray[np.float32]:
+        """P(harmful) [pairs]: the maximum over a pair's windows of softmax(logits)[1]."""
+        encoded = self.encode(pairs)
+        logits = self.window_logits([w for e in encoded for w in e.windows])
+        scores = 1.0 / (1.0 + np.exp(logits[:, 0].astype(np.float64) - logits[:, 1]))
+        ends = np.cumsum([len(e.windows) for e in encoded])
+        parts = np.split(scores, ends[:-1]) if len(encoded) else []
+        return np.array([part.max() for part in parts], np.float32)
+
+
+def collate(windows: Sequence[Window], pad_id: int, *, types: bool) -> dict[str, torch.Tensor]:
+    """Windows -> input_ids, attention_mask (and token_type_ids) [rows, padded length]."""
+    length = padded_length(max(len(w.ids) for w in windows))
+    shape = (len(windows), length)
+    ids = np.full(shape, pad_id, np.int64)
+    mask, kinds = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for row, window in enumerate(windows):
+        n = len(window.ids)
+        ids[row, :n], mask[row, :n], kinds[row, :n] = window.ids, 1, window.types
+    arrays = {"input_ids": ids, "attention_mask": mask}
+    if types:
+        arrays["token_type_ids"] = kinds
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -1,0 +1,149 @@
+"""The distillation config: a TOML file, flat sections, every unit in a name or comment."""
+
+from __future__ import annotations
+
+import tomllib
+import types
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from harmguard.errors import ConfigError
+
+TIER_WEIGHTS = {"A": 1.0, "B": 0.7, "C": 0.4}
+
+
+@dataclass(frozen=True)
+class Student:
+    """`path`: a local folder or a hub id; `max_tokens`: positions used, specials included;
+    `dropout`: every dropout probability of the model, absent to keep the checkpoint's own."""
+
+    path: str
+    max_tokens: int = 1024
+    dropout: float | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """`train`: files of rows; `licences`: keep only rows with one of these, [] keeps all;
+    `balance`: as many harmful as benign rows of each kind of input per epoch."""
+
+    train: list[str]
+    licences: list[str] = field(default_factory=list)
+    balance: bool = True
+    tier_weights: dict[str, float] = field(default_factory=lambda: dict(TIER_WEIGHTS))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """lambda_hard * CE(hard label) + (1 - lambda_hard) * KL(teacher || student), both at
+    `temperature` for rows with a soft label; CE alone for the others (HarmAug, section 3)."""
+
+    lambda_hard: float = 0.5
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class Optim:
+    """The defaults are the paper's (HarmAug, appendix): AdamW, linear decay to zero."""
+
+    lr: float = 3e-5
+    epochs: int = 3
+    batch_rows: int = 256  # rows per optimiser step, over all devices and accumulation
+    device_rows: int = 8  # rows per device and forward pass
+    warmup_steps: int = 100
+    weight_decay: float = 0.1  # not on biases and LayerNorm
+    clip_norm: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run: what `harmguard train distill CONFIG.toml` reads."""
+
+    student: Student
+    data: Data
+    loss: Loss = field(default_factory=Loss)
+    optim: Optim = field(default_factory=Optim)
+    card: dict[str, str] = field(default_factory=dict)  # name, version, licence, base_model, ...
+    save_minutes: float = 10.0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a config; paths in it are relative to its own folder.
+
+    Raises ConfigError for a missing file, TOML errors, unknown or mistyped keys.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no config file {path.name}; expected a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path.name} is not TOML: {error}") from None
+    config: Config = _build(Config, raw, path.name)
+    _check(config, path.name)
+    base = path.resolve().parent
+    train = [str(base / name) for name in config.data.train]
+    local = base / config.student.path
+    student = str(local) if local.is_dir() else config.student.path
+    return Config(
+        Student(student, config.student.max_tokens, config.student.dropout),
+        Data(train, config.data.licences, config.data.balance, config.data.tier_weights),
+        config.loss,
+        config.optim,
+        config.card,
+        config.save_minutes,
+    )
+
+
+def _build(cls: Any, raw: dict[str, Any], where: str) -> Any:
+    hints = get_type_hints(cls)
+    unknown = sorted(set(raw) - set(hints))
+    if unknown:
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; expected one of {sorted(hints)}")
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        hint, place = hints[key], f"{where}: {key}"
+        if hasattr(hint, "__dataclass_fields__"):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{place}: found a {type(value).__name__}; expected a section")
+            values[key] = _build(hint, value, place)
+        elif not _fits(value, hint):
+            raise ConfigError(f"{place}: found a {type(value).__name__}; expected {hint}")
+        else:
+            values[key] = value
+    try:
+        return cls(**values)
+    except TypeError:
+        needed = [f.name for f in fields(cls) if f.name not in values]
+        raise ConfigError(f"{where}: missing keys; absent are {needed}") from None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    origin = getattr(hint, "__origin__", hint)
+    if origin is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if origin is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, origin)
+
+
+def _check(config: Config, where: str) -> None:
+    loss, optim = config.loss, config.optim
+    for bad, message in (
+        (not 0.0 <= loss.lambda_hard <= 1.0, "loss.lambda_hard must be in [0, 1]"),
+        (loss.temperature <= 0.0, "loss.temperature must be above 0"),
+        (optim.epochs < 1, "optim.epochs must be at least 1"),
+        (optim.device_rows < 1, "optim.device_rows must be at least 1"),
+        (optim.batch_rows % max(optim.device_rows, 1), "optim.batch_rows must be a multiple of "
+         "optim.device_rows"),
+        (config.student.max_tokens < 8, "student.max_tokens must be at least 8"),
+        (not config.data.train, "data.train must name at least one file"),
+    ):  # fmt: skip
+        if bad:
+            raise ConfigError(f"{where}: {message}")

@@ -1,0 +1,154 @@
+"""Labelled rows on disk -> `Row`: JSON Lines (plain or gzip) and CSV, one reader for all.
+
+A row needs `prompt`; everything else is optional: `response`, `label` (1 harmful, 0 not),
+`soft` (a teacher's P(harmful)), `source`, `tier` (A, B or C: label quality), `licence`,
+`task` ("prompt": the label is about the prompt alone), `weight`, `id`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harmguard.errors import DataError
+
+Kind = Literal["prompt", "exchange"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One labelled pair; `response` None means a prompt alone, `label` None no hard label."""
+
+    id: str
+    prompt: str
+    response: str | None
+    label: int | None
+    soft: float | None = None
+    source: str = "unknown"
+    tier: str = "A"
+    licence: str = "unknown"
+    task: str = ""
+    weight: float = 1.0
+
+    @property
+    def kind(self) -> Kind:
+        return "prompt" if self.response is None else "exchange"
+
+    @property
+    def pair(self) -> tuple[str, str | None]:
+        return self.prompt, self.response
+
+    @property
+    def hard(self) -> int | None:
+        """The hard label: the row's own, else the soft one above .5 (HarmAug, section 3)."""
+        if self.label is not None or self.soft is None:
+            return self.label
+        return int(self.soft > 0.5)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows of a `.jsonl`, `.jsonl.gz` or `.csv` file, in order.
+
+    An empty `response` in a row whose `task` is "prompt" or absent means a prompt alone.
+    Raises DataError with the line number for anything that cannot be read as a row.
+    """
+    if not path.is_file():
+        raise DataError(f"no data file named {path.name}; expected .jsonl, .jsonl.gz or .csv")
+    rows = [_row(value, number, path.name) for number, value in _values(path)]
+    if not rows:
+        raise DataError(f"{path.name} holds no rows; expected at least one")
+    return rows
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _values(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    name = path.name
+    if name.endswith(".csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            for record in reader:
+                yield reader.line_num, {k: v for k, v in record.items() if v is not None}
+        return
+    if not name.endswith((".jsonl", ".jsonl.gz")):
+        raise DataError(f"{name}: unknown kind of file; expected .jsonl, .jsonl.gz or .csv")
+    try:
+        with gzip.open(path, "rt") if name.endswith(".gz") else path.open() as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, _json_object(line, number, name)
+    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{name}: unreadable ({type(error).__name__}); likely truncated or not UTF-8"
+        ) from None
+
+
+def _json_object(line: str, number: int, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{name}, line {number}: not JSON at column {error.colno}; expected one object a line"
+        ) from None
+    if not isinstance(value, dict):
+        raise DataError(f"{name}, line {number}: a {type(value).__name__}; expected an object")
+    return value
+
+
+def _row(value: dict[str, Any], number: int, name: str) -> Row:
+    def fail(field: str, expected: str) -> DataError:
+        return DataError(f"{name}, line {number}: {field} is missing or wrong; expected {expected}")
+
+    prompt, response = value.get("prompt"), value.get("response")
+    if not isinstance(prompt, str) or not prompt:
+        raise fail("prompt", "a non-empty string")
+    if response is not None and not isinstance(response, str):
+        raise fail("response", 'a string, "" or null')
+    task = str(value.get("task") or "")
+    if task not in ("", "prompt", "response"):
+        raise fail("task", '"prompt" or "response"')
+    if task == "prompt" or (response == "" and task == ""):
+        response = None
+    label, soft = _number(value.get("label")), _number(value.get("soft"))
+    if label not in (None, 0.0, 1.0):
+        raise fail("label", "1 (harmful), 0 (not) or absent")
+    if soft is not None and not 0.0 <= soft <= 1.0:
+        raise fail("soft", "a probability in [0, 1] or absent")
+    weight = _number(value.get("weight"))
+    if weight is not None and not 0.0 <= weight < math.inf:
+        raise fail("weight", "a number of at least 0")
+    return Row(
+        id=str(value.get("id") or f"{name}:{number}"),
+        prompt=prompt,
+        response=response,
+        label=None if label is None else int(label),
+        soft=soft,
+        source=str(value.get("source") or "unknown"),
+        tier=str(value.get("tier") or "A"),
+        licence=str(value.get("licence") or "unknown"),
+        task=task,
+        weight=1.0 if weight is None else weight,
+    )
+
+
+def _number(value: Any) -> float | None:
+    """A number or numeric string as a float; None for absent; NaN (so refused) for the rest."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return math.nan
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan

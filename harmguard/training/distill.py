@@ -1,0 +1,358 @@
+"""Distil a student guard: `harmguard train distill CONFIG.toml --out DIR`.
+
+    harmguard train distill distill.toml --out runs/a                # CPU or one GPU
+    torchrun --nproc-per-node 4 -m harmguard train distill ...       # several GPUs
+
+transformers' Trainer does the steps, the precision, the devices and the checkpoints; the
+loss, the order of the rows and the resume rule are ours. A run that was killed goes on
+from its last whole checkpoint when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+
+from harmguard._encode import PairEncoder, Window
+from harmguard.errors import CheckpointError, ConfigError, DataError
+from harmguard.training.checkpoint import METADATA_FILE, collate, load_encoder
+from harmguard.training.config import Config
+from harmguard.training.data import Row, read_rows, sha256_of
+from harmguard.training.loss import distillation_loss
+from harmguard.training.schedule import plan
+
+COMPLETE_FILE = "complete"  # written last into a checkpoint: without it the save was cut short
+DROPOUT_FIELDS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "classifier_dropout",
+    "pooler_dropout",
+    "cls_dropout",
+    "attention_dropout",
+    "embedding_dropout",
+    "mlp_dropout",
+)
+
+
+def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Path:
+    """Train the student of `config`; returns its folder, `out/student`.
+
+    `checkpoints` (default `out/checkpoints`) holds the resumable states, two at a time.
+    Raises ConfigError when `out` belongs to another config or other data, DataError for
+    rows without any label, CheckpointError when the student cannot be used.
+    """
+    student = out / "student"
+    states = checkpoints or out / "checkpoints"
+    rows = _rows(config)
+    _claim(out / "run.json", _run_record(config, rows))
+    if (student / METADATA_FILE).is_file():
+        return student
+    set_seed(config.optim.seed)
+    model, encoder = _student(config)
+    windows = encode_rows(rows, encoder, config.optim.seed)
+    batches = plan(
+        rows,
+        [len(w.ids) for w in windows],
+        epochs=config.optim.epochs,
+        batch_rows=config.optim.batch_rows,
+        balance=config.data.balance,
+        seed=config.optim.seed,
+    )
+    order = [index for batch in batches for index in batch]
+    trainer = DistillTrainer(
+        model=model,
+        args=_arguments(config, states, len(batches)),
+        train_dataset=_Rows(order),
+        data_collator=Collator(rows, windows, config, model.config),
+        callbacks=[_SaveByTime(config.save_minutes)],
+        distillation=config,
+    )
+    trainer.train(resume_from_checkpoint=_last_whole(states))
+    if trainer.is_world_process_zero():
+        _write_student(trainer, config, rows, student)
+    return student
+
+
+class DistillTrainer(Trainer):
+    """Trainer with the distillation loss, divided by the rows of a whole step.
+
+    The plan has full steps only, so the divisor is known. That a `compute_loss_func` is
+    set tells the Trainer, in 4.57 and in 5.x, not to divide by the accumulation again.
+    """
+
+    def __init__(self, *, distillation: Config, **kwargs: Any) -> None:
+        super().__init__(compute_loss_func=distillation_loss, **kwargs)
+        self._config = distillation
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        inputs = dict(inputs)
+        labels, soft, weight = (inputs.pop(k) for k in ("labels", "soft", "weight"))
+        outputs = model(**inputs)
+        total = distillation_loss(
+            outputs.logits,
+            labels,
+            soft,
+            weight,
+            lambda_hard=self._config.loss.lambda_hard,
+            temperature=self._config.loss.temperature,
+        )
+        # DDP averages gradients over processes; this keeps the sum over all their rows.
+        loss = total * self.accelerator.num_processes / self._config.optim.batch_rows
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
+
+
+class Collator:
+    """Row indices -> padded model inputs, labels [B], soft [B] (NaN: none), weight [B]."""
+
+    def __init__(
+        self, rows: Sequence[Row], windows: Sequence[Window], config: Config, model_config: Any
+    ) -> None:
+        self._rows, self._windows = rows, windows
+        self._weights = row_weights(rows, config.data.tier_weights)
+        self._pad = int(model_config.pad_token_id or 0)
+        self._types = int(getattr(model_config, "type_vocab_size", 0)) > 1
+
+    def __call__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        batch = collate([self._windows[i] for i in indices], self._pad, types=self._types)
+        rows = [self._rows[i] for i in indices]
+        batch["labels"] = torch.tensor([row.hard for row in rows])
+        soft = [float("nan") if row.soft is None else row.soft for row in rows]
+        batch["soft"] = torch.tensor(soft)
+        batch["weight"] = torch.tensor([self._weights[i] for i in indices])
+        return batch
+
+
+def row_weights(rows: Sequence[Row], tiers: dict[str, float]) -> list[float]:
+    """weight * tier weight of each row, scaled so that the mean over all rows is 1."""
+    unknown = sorted({row.tier for row in rows} - set(tiers))
+    if unknown:
+        raise DataError(f"tier {unknown[0]!r} has no weight; data.tier_weights has {sorted(tiers)}")
+    weights = [row.weight * tiers[row.tier] for row in rows]
+    mean = sum(weights) / len(weights)
+    if mean <= 0.0:
+        raise DataError("every row has weight 0; expected some above it")
+    return [weight / mean for weight in weights]
+
+
+def encode_rows(rows: Sequence[Row], encoder: PairEncoder, seed: int) -> list[Window]:
+    """One window a row: the first of a harmful row, any of a benign one.
+
+    A harmful text may be harmful in one place only, a benign one is benign all over.
+    """
+    windows = []
+    for row in rows:
+        found = encoder.encode(*row.pair).windows
+        digest = hashlib.sha256(f"{seed}:{row.id}".encode()).digest()
+        pick = int.from_bytes(digest[:4], "big") % len(found) if row.hard == 0 else 0
+        windows.append(found[pick])
+    return windows
+
+
+class _Rows(Dataset[int]):
+    def __init__(self, order: list[int]) -> None:
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, position: int) -> int:
+        return self._order[position]
+
+
+class _SaveByTime(TrainerCallback):
+    """Asks for a checkpoint every `minutes`, and marks it whole once it is written."""
+
+    def __init__(self, minutes: float) -> None:
+        self._seconds, self._last = minutes * 60, time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        due = time.monotonic() - self._last >= self._seconds and state.global_step < state.max_steps
+        if args.world_size > 1:  # all processes save together or wait for each other forever
+            flag = torch.tensor(int(due), device=args.device)
+            torch.distributed.broadcast(flag, 0)
+            due = bool(flag.item())
+        if due:
+            control.should_save = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._last = time.monotonic()
+        if state.is_world_process_zero:
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            (folder / COMPLETE_FILE).touch()
+
+
+def _rows(config: Config) -> list[Row]:
+    rows = [row for path in config.data.train for row in read_rows(Path(path))]
+    kept = [r for r in rows if not config.data.licences or r.licence in config.data.licences]
+    if not kept:
+        raise DataError(
+            f"none of {len(rows)} rows has a licence in {config.data.licences}; expected some"
+        )
+    bare = sum(row.hard is None for row in kept)
+    if bare:
+        raise DataError(f"{bare} of {len(kept)} rows have neither label nor soft; expected one")
+    return kept
+
+
+def _student(config: Config) -> tuple[torch.nn.Module, PairEncoder]:
+    path, limit = config.student.path, config.student.max_tokens
+    settings = AutoConfig.from_pretrained(path, num_labels=2)
+    settings.id2label, settings.label2id = {0: "safe", 1: "harmful"}, {"safe": 0, "harmful": 1}
+    if config.student.dropout is not None:
+        for name in DROPOUT_FIELDS:
+            if hasattr(settings, name):
+                setattr(settings, name, config.student.dropout)
+    if settings.model_type in ("deberta-v2", "deberta"):
+        settings.max_position_embeddings = limit  # no table: it sets the distance buckets
+    elif limit > settings.max_position_embeddings:
+        raise CheckpointError(
+            f"student.max_tokens is {limit}, the model has {settings.max_position_embeddings} "
+            "positions; expected at most as many"
+        )
+    model = AutoModelForSequenceClassification.from_pretrained(
+        path, config=settings, dtype=torch.float32
+    )
+    return model, load_encoder(path, limit)
+
+
+def has_bf16() -> bool:
+    """Whether this machine computes in bfloat16 faster than in float32."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(supported and supported())
+
+
+def _arguments(config: Config, states: Path, steps: int) -> TrainingArguments:
+    optim = config.optim
+    devices = max(int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.device_count(), 1)
+    accumulation, rest = divmod(optim.batch_rows, optim.device_rows * devices)
+    if rest or not accumulation:
+        raise ConfigError(
+            f"optim.batch_rows {optim.batch_rows} is not a multiple of optim.device_rows "
+            f"{optim.device_rows} times {devices} devices"
+        )
+    return TrainingArguments(
+        output_dir=str(states),
+        max_steps=steps,
+        per_device_train_batch_size=optim.device_rows,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=optim.lr,
+        lr_scheduler_type="linear",
+        warmup_steps=optim.warmup_steps,
+        weight_decay=optim.weight_decay,
+        max_grad_norm=optim.clip_norm,
+        seed=optim.seed,
+        bf16=has_bf16(),
+        save_strategy="no",
+        save_total_limit=2,
+        logging_steps=20,
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _run_record(config: Config, rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "config": config.to_json(),
+        "data_sha256": [sha256_of(Path(path)) for path in config.data.train],
+        "rows": len(rows),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def _claim(path: Path, record: dict[str, Any]) -> None:
+    """Write the run's record, or check that a run under way here is the same one."""
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("config", "data_sha256"):
+            if found.get(key) != record[key]:
+                raise ConfigError(
+                    f"{path.parent.name} holds a run with another {key}; "
+                    "expected the same, to resume it, or a new --out"
+                )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_json(path, record)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+def _last_whole(states: Path) -> str | None:
+    """The latest checkpoint that was written to its end; cut-off ones are removed."""
+    whole = []
+    for folder in states.glob("checkpoint-*"):
+        if (folder / COMPLETE_FILE).is_file():
+            whole.append(folder)
+        elif int(os.environ.get("RANK", "0")) == 0:
+            shutil.rmtree(folder)
+    return str(max(whole, key=lambda f: int(f.name.rsplit("-", 1)[1]))) if whole else None
+
+
+def _write_student(trainer: Trainer, config: Config, rows: Sequence[Row], student: Path) -> None:
+    """Model, tokenizer and metadata, aside and then renamed."""
+    aside = student.with_name(f"student.{os.getpid()}.part")
+    trainer.save_model(str(aside))
+    tokenizer = AutoTokenizer.from_pretrained(config.student.path)
+    tokenizer.model_max_length = config.student.max_tokens
+    tokenizer.save_pretrained(str(aside))
+    sources: dict[tuple[str, str], int] = {}
+    for row in rows:
+        sources[row.source, row.licence] = sources.get((row.source, row.licence), 0) + 1
+    data = [
+        {"source": source, "licence": licence, "rows": count}
+        for (source, licence), count in sorted(sources.items())
+    ]
+    recipe = config.card.get("recipe", "harmguard train distill")
+    card = {key: value for key, value in config.card.items() if key != "recipe"}
+    _write_json(
+        aside / METADATA_FILE,
+        {
+            **card,
+            "max_tokens": config.student.max_tokens,
+            "training": {"data": data, "recipe": recipe},
+            "run": _run_record(config, rows),
+        },
+    )
+    aside.replace(student)
