@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -42,27 +43,33 @@ def pins(text: str, transformers5: bool) -> list[str]:
     return [pin for pin in plain if name_of(pin) not in names] + newer
 
 
+def pins_of(name: str) -> list[str]:
+    """Return the pins that the environment is made with; none for the base one."""
+    _, pinned, transformers5 = ENVIRONMENTS[name]
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    return pins(text, transformers5) if pinned else []
+
+
 def stamp_of(name: str) -> str:
     """Return a digest of everything that decides what the environment holds."""
-    digest = hashlib.sha256(repr((name, sys.version, sys.base_prefix, str(ROOT))).encode())
-    for path in ("pyproject.toml", "constraints.txt", "scripts/_env.py"):
-        digest.update((ROOT / path).read_bytes())
-    return digest.hexdigest()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    tables = [project["build-system"], project["project"], project["tool"]["hatch"]]
+    parts = (sys.version, sys.base_prefix, str(ROOT), ENVIRONMENTS[name], pins_of(name), tables)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def install(name: str, folder: Path) -> None:
     """Fill a new environment: torch alone first, so that nothing else chooses its build."""
-    extras, pinned, transformers5 = ENVIRONMENTS[name]
+    extras, pinned, _ = ENVIRONMENTS[name]
     venv.create(folder, with_pip=True)
     drop = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_REQUIRE_VIRTUALENV")
     env = {key: value for key, value in os.environ.items() if key not in drop}
-    options = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    options = ["-qq", "--no-input", "--disable-pip-version-check"]
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", *options]
     targets = [["--editable", f"{ROOT}{extras}"]]
     if pinned:
         constraints = folder / "constraints.txt"
-        text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-        constraints.write_text("\n".join([*pins(text, transformers5), ""]), encoding="utf-8")
+        constraints.write_text("\n".join([*pins_of(name), ""]), encoding="utf-8")
         pip += ["--constraint", str(constraints)]
         targets.insert(0, ["torch"])
     for target in targets:
