@@ -115,7 +115,7 @@ def rescore_golden(lines: bytes, temperature: float, previous: float) -> bytes:
         logits = np.asarray(row["logits"], dtype=np.float64)
         row["score"] = round(float(sigmoid((logits[:, 1] - logits[:, 0]) / temperature).max()), 6)
         if "tolerance" in row and temperature < previous:
-            row["tolerance"] = round(row["tolerance"] * previous / temperature, 6)
+            row["tolerance"] = round(min(0.5, row["tolerance"] * previous / temperature), 6)
         out.append(json.dumps(row, ensure_ascii=False) + "\n")
     return "".join(out).encode("utf-8")
 

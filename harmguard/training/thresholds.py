@@ -120,7 +120,9 @@ def operating_points(
             points[name] = (found, f"lowest with at most {limit:.0%} of safe rows flagged")
         elif safe.size < round(2 / limit):
             need = round(2 / limit)
-            notes.append(f"{kind}: no {name}: {safe.size} safe rows, at least {need} are needed")
+            notes.append(
+                f"{kind}: {name} not chosen: {safe.size} safe rows, at least {need} are needed"
+            )
         else:
-            notes.append(f"{kind}: no {name}: a threshold of {HIGHEST} still flags more")
+            notes.append(f"{kind}: {name} not chosen: a threshold of {HIGHEST} still flags more")
     return points, notes
