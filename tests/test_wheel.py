@@ -1,0 +1,155 @@
+"""The distribution: what is in it, and that it scores where nothing else is installed."""
+
+from __future__ import annotations
+
+import email.message
+import email.parser
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import venv
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLE = "harmguard/models/mini/"
+BUNDLE_LIMIT_BYTES = 25_000_000
+BUNDLE_FILES = {"README.md", "golden.jsonl", "guard.json", "model.onnx", "tokenizer.json"}
+EXTRAS = {"bench", "coreml", "dev", "export", "scale", "train"}
+HEAVY = {"accelerate", "onnx", "optimum", "scikit-learn", "torch", "transformers"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the source distribution of this checkout."""
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(out)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> email.message.Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.parser.BytesParser().parsebytes(archive.read(name))
+
+
+def test_wheel_holds_two_packages_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = [PurePosixPath(name) for name in archive.namelist()]
+    tops = {name.parts[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "harmguard",
+        "harmguard_export",
+    }
+    assert not [name for name in names if {"tests", "benchmarks", "scripts"} & set(name.parts)]
+
+
+def test_wheel_holds_the_package_data(wheel: Path) -> None:
+    """Everything that git follows in the two packages is in the wheel."""
+    command = ["git", "ls-files", "harmguard", "export/harmguard_export"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if found.returncode:
+        pytest.skip("not a git checkout")
+    expected = {name.removeprefix("export/") for name in found.stdout.split()}
+    with zipfile.ZipFile(wheel) as archive:
+        missing = expected - set(archive.namelist())
+    assert "harmguard/py.typed" in expected
+    assert "harmguard_export/pairs.jsonl" in expected
+    assert not missing
+
+
+def test_embedded_guard_is_whole_and_small(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = {
+            info.filename.removeprefix(BUNDLE): info.file_size
+            for info in archive.infolist()
+            if info.filename.startswith(BUNDLE)
+        }
+    assert set(sizes) == BUNDLE_FILES
+    assert sum(sizes.values()) <= BUNDLE_LIMIT_BYTES
+
+
+def test_source_distribution_holds_no_tests(built: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = [PurePosixPath(*PurePosixPath(name).parts[1:]) for name in archive.getnames()]
+    assert {name.parts[0] for name in names} == {
+        ".gitignore",
+        "CHANGELOG.md",
+        "LICENSE",
+        "PKG-INFO",
+        "README.md",
+        "export",
+        "harmguard",
+        "pyproject.toml",
+    }
+    assert not [name for name in names if "tests" in name.parts]
+
+
+def test_metadata_names_three_dependencies_and_six_extras(
+    metadata: email.message.Message,
+) -> None:
+    requires = metadata.get_all("Requires-Dist", [])
+    base = sorted(line for line in requires if "extra ==" not in line)
+    assert [re.match(r"[\w-]+", line)[0] for line in base] == [  # type: ignore[index]
+        "numpy",
+        "onnxruntime",
+        "tokenizers",
+    ]
+    assert all(re.fullmatch(r"[\w-]+>=[\d.]+", line) for line in base), "an open range each"
+    assert set(metadata.get_all("Provides-Extra", [])) == EXTRAS
+    assert metadata["License-Expression"] == "Apache-2.0"
+
+
+def lowest() -> list[str]:
+    """The base dependencies at the lower bounds that pyproject.toml declares."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [line.replace(">=", "==") for line in project["dependencies"]]
+
+
+@pytest.mark.packages
+@pytest.mark.parametrize(
+    "pins",
+    [
+        pytest.param([], id="newest"),
+        pytest.param(
+            lowest(),
+            id="lowest",
+            marks=pytest.mark.skipif(
+                sys.version_info >= (3, 13), reason="the lowest numpy has no wheel for it"
+            ),
+        ),
+    ],
+)
+def test_fresh_environment_scores(wheel: Path, tmp_path: Path, pins: list[str]) -> None:
+    folder = tmp_path / "environment"
+    venv.create(folder, with_pip=True)
+    python, command = folder / "bin" / "python", folder / "bin" / "harmguard"
+
+    def run(*arguments: str | Path) -> str:
+        line = list(map(str, arguments))
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run(python, "-m", "pip", "install", "--quiet", "--no-input", wheel, *pins)
+    installed = {line.split("==")[0].lower() for line in run(python, "-m", "pip", "freeze").split()}
+    assert {"harmguard", "numpy", "onnxruntime", "tokenizers"} <= installed
+    assert not installed & HEAVY
+    alone = run(command, "score", "How do I bake bread?")
+    exchange = run(command, "score", "How do I bake bread?", "Mix flour, water, salt and yeast.")
+    assert re.fullmatch(r"[01]\.\d{4}\n", alone)
+    assert re.fullmatch(r"[01]\.\d{4}\n", exchange)
+    run(command, "verify")
