@@ -27,11 +27,14 @@ def parse(data: bytes, max_bytes: int) -> Any:
             object_pairs_hook=_no_duplicates,
             parse_constant=_no_constant,
             parse_float=_finite,
+            parse_int=_integer,
         )
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}") from None
+        raise ValueError(f"byte {error.start} is not UTF-8; expected JSON in UTF-8") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at character {error.pos}") from None
+        raise ValueError(
+            f"not JSON at character {error.pos} ({error.msg}); expected one JSON value"
+        ) from None
     except RecursionError:
         raise ValueError(f"nested too deeply; expected at most {MAX_DEPTH} levels") from None
     _check_depth(value)
@@ -56,17 +59,21 @@ def _finite(digits: str) -> float:
     return value
 
 
+def _integer(digits: str) -> int:
+    # Readers in other languages have 64 bits, and long ones take quadratic time.
+    if len(digits) > 20:
+        raise ValueError(f"holds a number of {len(digits):,} digits; expected at most 20")
+    return int(digits)
+
+
 def _check_depth(value: Any) -> None:
     level, depth = [value], 0
-    while level:
+    while level := [item for item in level if isinstance(item, (dict, list))]:
         depth += 1
-        if depth > MAX_DEPTH + 1:
+        if depth > MAX_DEPTH:
             raise ValueError(f"nested too deeply; expected at most {MAX_DEPTH} levels")
         level = [
-            child
-            for item in level
-            if isinstance(item, (dict, list))
-            for child in (item.values() if isinstance(item, dict) else item)
+            child for item in level for child in (item.values() if isinstance(item, dict) else item)
         ]
 
 

@@ -85,7 +85,7 @@ def _check_tensor(data: mmap.mmap, start: int, end: int, sizes: Mapping[str, int
     if location not in sizes:
         raise _unsafe(f"a reference to {location[:80]!a}")
     offset = _number(entries.get("offset", "0"))
-    length = _number(entries.get("length", "0"))
+    length = _number(entries.get("length", "none"))
     if offset + length > sizes[location]:
         raise _unsafe(
             f"bytes {offset:,} to {offset + length:,} of {location} ({sizes[location]:,})"

@@ -116,7 +116,7 @@ def _golden_row(value: Any) -> GoldenRow:
         and len(row.logits) == len(row.ids) > 0
         and all(_all(pair, float) and len(pair) == 2 for pair in row.logits),
         "score": _all([row.score], float) and 0 <= row.score <= 1,
-        "tolerance": _all([row.tolerance], float) and 0 < row.tolerance <= 0.5,
+        "tolerance": _all([row.tolerance], float) and 0 < row.tolerance <= 1,
     }
     for name, valid in checks.items():
         if not valid:

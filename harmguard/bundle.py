@@ -251,7 +251,9 @@ def _open_regular(folder: Path, name: str) -> BinaryIO:
             "copy it with `cp -rL`"
         )
     if not stat.S_ISREG(mode):
-        raise UnsafePathError(f"{name} is not a regular file; likely a hostile bundle")
+        raise UnsafePathError(
+            f"{name} is not a regular file; expected one; likely a hostile bundle"
+        )
     return path.open("rb")
 
 

@@ -118,5 +118,7 @@ def _run(argv: list[str]) -> int:
     return int(module.run(args))
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _show_warning(
+    message: Warning | str, category: type[Warning], *_: object, **__: object
+) -> None:
     print(f"harmguard: {category.__name__}: {message}", file=sys.stderr)

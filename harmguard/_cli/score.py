@@ -30,7 +30,7 @@ def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "score",
         help=COMMANDS["score"],
-        usage="harmguard score [options] PROMPT [RESPONSE] | harmguard score --jsonl IN [--out OUT]",
+        usage="harmguard score [options] (PROMPT [RESPONSE] | --jsonl IN [--out OUT])",
         description="The harm score in [0, 1] of a prompt alone, or of an exchange.",
         epilog=_EPILOG + EXIT_CODES,
     )
