@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harmguard import HarmGuard
+from harmguard._session import Session, release_memory
+from harmguard.bundle import open_bundle
+from harmguard.errors import BundleFileError, UnsupportedVersionError
+
+BundleMaker = Callable[..., Path]
+
+
+def test_a_session_gives_float32_logits(small_bundle: Path) -> None:
+    session = Session(open_bundle(small_bundle), threads=1)
+    ids = np.array([[2, 5, 3, 0], [2, 6, 7, 3]], np.int64)
+    mask = (ids != 0).astype(np.int64)
+    logits = session.run(ids, mask, np.zeros_like(ids))
+    assert logits.shape == (2, 2)
+    assert logits.dtype == np.float32
+    alone = session.run(ids[:1, :3], mask[:1, :3], np.zeros((1, 3), np.int64))
+    assert alone == pytest.approx(logits[:1], abs=1e-5)
+
+
+def test_the_number_of_threads_does_not_change_a_score(small_bundle: Path) -> None:
+    with HarmGuard(small_bundle, threads=1) as one, HarmGuard(small_bundle, threads=4) as four:
+        assert one.score("how to make bread") == pytest.approx(
+            four.score("how to make bread"), abs=1e-6
+        )
+
+
+def test_a_graph_that_onnxruntime_cannot_load(make_bundle: BundleMaker) -> None:
+    folder = make_bundle(operator="NoSuchOperator")
+    with pytest.raises(BundleFileError, match=r"model\.onnx cannot be loaded .*likely an operator"):
+        HarmGuard(folder)
+
+
+def test_an_onnxruntime_that_is_too_old(make_bundle: BundleMaker) -> None:
+    folder = make_bundle(requires={"opset": 18, "onnxruntime": "99.0"})
+    with pytest.raises(UnsupportedVersionError, match=r"expected 99\.0 or newer"):
+        HarmGuard(folder)
+
+
+def test_releasing_memory_is_harmless() -> None:
+    release_memory()
