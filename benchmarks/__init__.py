@@ -1,0 +1,1 @@
+"""Benchmarks of harmguard, run from the checkout as ``python -m benchmarks.<name>``."""

@@ -1,0 +1,107 @@
+"""What every benchmark shares: its command line, the artefact's identity, and its raw JSON."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import _machine
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def parser(name: str, about: str, *, checkpoint: bool) -> argparse.ArgumentParser:
+    """The command line of a benchmark: BUNDLE [CHECKPOINT] --out --quick --threads."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{name}",
+        description=about,
+        epilog=f"example: python -m benchmarks.{name} harmguard/models/mini"
+        + (" runs/mini" if checkpoint else ""),
+    )
+    made.add_argument("bundle", type=Path, help="folder of the guard that is measured")
+    if checkpoint:
+        made.add_argument(
+            "checkpoint", type=Path, help="Hugging Face folder that the bundle was exported from"
+        )
+    made.add_argument(
+        "--out", type=Path, help=f"raw JSON (default: benchmarks/results/{name}.json)"
+    )
+    made.add_argument("--quick", action="store_true", help="few samples, to see that it runs")
+    made.add_argument("--threads", type=int, default=2, help="threads of each runtime (default: 2)")
+    return made
+
+
+def begin(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The head of a result: what ran, when, where, on which artefact."""
+    return {
+        "benchmark": name,
+        "quick": options.quick,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "threads": options.threads,
+        "machine": _machine.describe(),
+        "bundle": artefact(options.bundle),
+    }
+
+
+def artefact(folder: Path) -> dict[str, Any]:
+    """Name, version, status, recipe, bytes and hashes of a bundle."""
+    manifest = json.loads((folder / "guard.json").read_text(encoding="utf-8"))
+    return {
+        **{key: manifest[key] for key in ("name", "version", "status")},
+        "recipe": manifest["precision"]["recipe"],
+        "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        "sha256": {name: sha256(folder / name) for name in ("guard.json", "model.onnx")},
+    }
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of one file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def finish(result: Mapping[str, Any], options: argparse.Namespace) -> Path:
+    """Write the raw JSON where the options say and return its path.
+
+    A quick run goes to NAME.quick.json, so that it never replaces a measured result.
+    """
+    name = result["benchmark"] + (".quick.json" if options.quick else ".json")
+    path: Path = options.out or RESULTS / name
+    write_json(path, result)
+    say(f"wrote {path}")
+    return path
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON beside `path`, then rename, so that a reader never sees half a file."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text beside `path`, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".tmp-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    except BaseException:
+        os.unlink(aside)
+        raise
+
+
+def say(message: str) -> None:
+    """Progress, on stderr."""
+    print(message, file=sys.stderr, flush=True)

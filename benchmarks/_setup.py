@@ -1,0 +1,110 @@
+"""Loads the runtimes for a comparison, and refuses to time what does not compute the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks._errors import OutputsDifferError, WorkerError
+from benchmarks._pool import Worker, environment
+from benchmarks._results import say
+
+MEAN_ERROR = {"fp32": 0.001, "int8": 0.06}
+MAX_ERROR = {"fp32": 0.005, "int8": 0.3}
+"""Score distance from torch fp32 above which a runtime computes something else: wrong template,
+labels or weights. Quality is judged by the export's parity gate, not here."""
+
+API_ERROR = 0.002
+"""Between the public API, its bulk call and the bare session: the same model, so near equal."""
+
+
+def settings(bundle: Path, checkpoint: Path, optimum: Path, threads: int) -> dict[str, Any]:
+    """What every worker is loaded with."""
+    manifest = json.loads((bundle / "guard.json").read_text(encoding="utf-8"))
+    return {
+        "bundle": str(bundle.resolve()),
+        "checkpoint": str(checkpoint.resolve()),
+        "optimum": str(optimum),
+        "threads": threads,
+        "temperature": manifest["output"].get("temperature", 1.0),
+        "max_tokens": manifest["input"]["max_tokens"],
+    }
+
+
+def export_optimum(checkpoint: Path, out: Path, threads: int) -> None:
+    """Make optimum's int8 model of the checkpoint in `out`. WorkerError if it fails."""
+    say("exporting the checkpoint with optimum ...")
+    command = [sys.executable, "-m", "benchmarks._optimum_export", str(checkpoint.resolve())]
+    done = subprocess.run(
+        [*command, str(out)],
+        env=environment(threads),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise WorkerError(f"optimum's export of {checkpoint.name} failed: {last}")
+
+
+def load(workers: dict[str, Worker], made: dict[str, Any]) -> dict[str, Any]:
+    """Load every runtime, harmguard first: the others get its spinning."""
+    loaded: dict[str, Any] = {}
+    for name, worker in workers.items():
+        say(f"loading {name} ...")
+        loaded[name] = worker.call("load", **made)
+        made.setdefault("spinning", loaded[name].get("spinning", "1"))
+    return loaded
+
+
+def check_scores(
+    name: str, scores: Sequence[float], reference: Sequence[float], recipe: str
+) -> dict[str, float]:
+    """Mean and largest distance. OutputsDifferError when they are not of the same model."""
+    kind = "fp32" if recipe == "fp32" else "int8"
+    found = distance(scores, reference)
+    if found["mean"] > MEAN_ERROR[kind] or found["max"] > MAX_ERROR[kind]:
+        raise OutputsDifferError(
+            f"{name}: scores are {found['mean']:.4f} (mean) and {found['max']:.4f} (most) from the "
+            f"reference; expected at most {MEAN_ERROR[kind]} and {MAX_ERROR[kind]}; "
+            "likely the bundle was not exported from this checkpoint"
+        )
+    return found
+
+
+def check_same(name: str, scores: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
+    """As `check_scores`, for two ways to run one model."""
+    found = distance(scores, reference)
+    if found["max"] > API_ERROR:
+        raise OutputsDifferError(
+            f"{name}: scores differ by up to {found['max']:.4f}; expected at most {API_ERROR}; "
+            "likely a score depends on its batch or padding"
+        )
+    return found
+
+
+def check_encoded(name: str, encoded: Sequence[Any], reference: Sequence[Any]) -> None:
+    """OutputsDifferError unless both tokenizers give the same ids and types."""
+    different = [i for i, (a, b) in enumerate(zip(encoded, reference, strict=True)) if a != b]
+    if different:
+        raise OutputsDifferError(
+            f"{name}: {len(different)} of {len(reference)} texts are encoded differently, "
+            f"the first at index {different[0]}; likely their tokenizers differ"
+        )
+
+
+def distance(scores: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
+    """Mean and largest absolute difference of two lists of equal length."""
+    errors = [abs(a - b) for a, b in zip(scores, reference, strict=True)]
+    return {"mean": sum(errors) / len(errors), "max": max(errors)}
+
+
+def specials(worker: Worker) -> int:
+    """How many special tokens stand around a pair; leaves one pair in the worker."""
+    worker.call("pairs", pairs=[["a", "a"]])
+    ((ids, _),) = worker.call("encoded")
+    return len(ids) - 2

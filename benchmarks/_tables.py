@@ -1,0 +1,209 @@
+"""Raw results -> Markdown tables. Pure: the same JSON gives the same text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+UNKNOWN = "unknown"
+NOT_MEASURED = "Not measured yet."
+NAMES = {
+    "harmguard": "harmguard",
+    "torch": "transformers + torch fp32",
+    "optimum": "optimum dynamic int8",
+}
+MODES = {
+    "text": "From text to score (tokenizer and wrapper included)",
+    "ids": "The bare model, from ids to score",
+}
+SUMMARY_LENGTHS = (32, 128, 512)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are right-aligned."""
+    lines = [list(head), ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine(result: Mapping[str, Any]) -> str:
+    """One paragraph: CPU, cores, memory, system, versions, artefact."""
+    found = result["machine"]
+    features = ", ".join(found["features"] or []) or UNKNOWN
+    versions = ", ".join(f"{k} {v}" for k, v in found["packages"].items() if v)
+    quota = f", quota {found['cpu_quota']:g} cores" if found["cpu_quota"] else ""
+    bundle = result["bundle"]
+    return (
+        f"{found['cpu'] or UNKNOWN} ({features}), "
+        f"{found['cores_allowed'] or found['cores'] or UNKNOWN} cores allowed{quota}, "
+        f"{_number(found['memory_mb'], 0)} MB of memory, {found['os']}, Python {found['python']}, "
+        f"{versions}; {result['threads']} threads. "
+        f"Bundle {bundle['name']} {bundle['version']} ({bundle['recipe']}, {bundle['status']}), "
+        f"model.onnx sha256 `{bundle['sha256']['model.onnx'][:16]}`. "
+        f"Load average at the start {_number(found['load_average'], 2)}. "
+        f"Started {result['started']}" + (", a quick run." if result["quick"] else ".")
+    )
+
+
+def speed(result: Mapping[str, Any]) -> str:
+    """Latency by length, once from text and once for the bare model."""
+    parts = []
+    for mode, title in MODES.items():
+        rows = []
+        for length in result["lengths"]:
+            taken, times = length[mode]["ms"], length[mode]["times_harmguard"]
+            rows.append([str(length["tokens"]), *map(_latency, taken.values())])
+            rows[-1] += [_ratio(one) for one in times.values()]
+        head = [
+            "tokens",
+            *(f"{NAMES[name]}, ms" for name in result["lengths"][0][mode]["ms"]),
+            *(f"{name} / harmguard" for name in result["lengths"][0][mode]["times_harmguard"]),
+        ]
+        parts.append(f"{title}:\n\n{table(head, rows)}")
+    counts = sorted({one["text"]["ms"]["harmguard"]["n"] for one in result["lengths"]})
+    parts.append(
+        "Each cell: median (p90, p99; spread), with n = "
+        + ", ".join(map(str, counts))
+        + " by length; p99 is left out below n = 100, spread is (p90 - p10) / median. "
+        "Each ratio: of the medians (lowest to highest round). "
+        f"Score error against torch fp32: harmguard {_worst(result, 'harmguard')}, "
+        f"optimum {_worst(result, 'optimum')} at most."
+    )
+    return "\n\n".join(parts)
+
+
+def bulk(result: Mapping[str, Any]) -> str:
+    """Throughput of the three ways."""
+    titles = {
+        "score_many": "harmguard `score_many`",
+        "one_by_one": "harmguard `score`, one by one",
+        "optimum": f"optimum dynamic int8, batches of {result['optimum_batch']}",
+    }
+    rows = []
+    for way, title in titles.items():
+        taken = result["seconds"][way]
+        times = result["times_score_many"].get(way)
+        rows.append(
+            [
+                title,
+                f"{taken['median']:.1f}",
+                f"{result['pairs'] / taken['median']:.1f}",
+                _ratio(times) if times else "1",
+            ]
+        )
+    search = ", ".join(f"{k}: {v:.2f} s" for k, v in result["optimum_search_s"].items())
+    return (
+        table(["way", "s", "pairs / s", "time / score_many"], rows)
+        + f"\n\n{result['pairs']} pairs, median of {result['seconds']['score_many']['n']} rounds "
+        f"(lowest to highest ratio). Optimum by batch size, on every sixteenth pair: {search}."
+    )
+
+
+def startup(result: Mapping[str, Any]) -> str:
+    """Start-up steps and memory."""
+    taken = result["startup_s"]
+    titles = {
+        "python": "start of Python",
+        "import": "`import harmguard`",
+        "load": "`HarmGuard(...)`",
+        "first_score": "first score",
+        "total": "process start to first score",
+    }
+    times = table(
+        ["step", "median s", "p90 s"],
+        [[t, f"{taken[k]['median']:.3f}", f"{taken[k]['p90']:.3f}"] for k, t in titles.items()],
+    )
+    batch, tokens = result["batch"], result["long_tokens"]
+    names = {
+        "import": "after the import",
+        "load": "after loading",
+        "first_score": "after the first score",
+        "long_score": f"after a score of {tokens} tokens",
+        "batch_peak": f"peak of a batch of {batch} pairs of {tokens} tokens",
+        "after_batch": "after that batch",
+    }
+    found = result["memory_mb"]
+    memory = table(
+        ["anonymous memory", "MB"], [[t, _number(found[k], 1)] for k, t in names.items()]
+    )
+    return (
+        f"{times}\n\nn = {taken['total']['n']} fresh processes, files in the page cache.\n\n"
+        f"{memory}\n\nHighest of {len(result['memory_runs_mb'])} fresh processes."
+    )
+
+
+def longtext(result: Mapping[str, Any]) -> str:
+    """Needles by place, and errors on pairs by length."""
+    needles, pairs = result["needles"], result["pairs"]
+    places = table(
+        ["place", "found", "share (95 % interval)"],
+        [
+            [place, f"{one['count']} of {one['n']}", _share(one)]
+            for place, one in [*needles["places"].items(), ("all", needles["all"])]
+        ],
+    )
+    hay = needles["hay_flagged"]
+    kinds = {"benign_flagged": "benign flagged", "harmful_missed": "harmful missed"}
+    errors = table(
+        ["error", "128 to 512 tokens", "over 512 tokens", "worse by"],
+        [
+            [
+                title,
+                f"{_share(pairs['middle'][k])}, n = {pairs['middle'][k]['n']}",
+                f"{_share(pairs['long'][k])}, n = {pairs['long'][k]['n']}",
+                _number(pairs["worse_by"][k], 3),
+            ]
+            for k, title in kinds.items()
+        ],
+    )
+    return (
+        f"Harmful prompts that are flagged alone, put into {needles['hay_tokens']} tokens of "
+        f"benign text; found means flagged while the benign text alone is not:\n\n{places}\n\n"
+        f"The benign text alone: {hay['count']} of {hay['n']} flagged.\n\n"
+        f"Labelled pairs at the default threshold ({pairs['threshold']:.4f}):\n\n{errors}"
+    )
+
+
+def summary(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The README's table, with the machine under it; needs speed, bulk and startup."""
+    if not {"speed", "bulk", "startup"} <= set(results):
+        return NOT_MEASURED
+    fast = {one["tokens"]: one["text"] for one in results["speed"]["lengths"]}
+    lengths = [tokens for tokens in SUMMARY_LENGTHS if tokens in fast]
+    flow = results["bulk"]
+    rows = []
+    for name, title in NAMES.items():
+        way = {"harmguard": "score_many", "optimum": "optimum"}.get(name)
+        bulk_of = f"{flow['pairs'] / flow['seconds'][way]['median']:.0f}" if way else "-"
+        rows.append([title, *(f"{fast[n]['ms'][name]['median']:.1f}" for n in lengths), bulk_of])
+    start, found = results["startup"]["startup_s"]["total"], results["startup"]["memory_mb"]
+    return (
+        table(["", *(f"ms at {n} tokens" for n in lengths), "pairs / s in bulk"], rows)
+        + f"\n\nProcess start to first score {start['median']:.2f} s; anonymous memory then "
+        f"{_number(found['first_score'], 0)} MB; bundle "
+        f"{results['speed']['bundle']['bytes'] / 1e6:.1f} MB. Medians, one pair at a time, text to "
+        "score. [Method, tails and the rest](benchmarks/README.md).\n\n"
+        f"Machine: {machine(results['speed'])}"
+    )
+
+
+def _latency(taken: Mapping[str, Any]) -> str:
+    p99 = f", {taken['p99']:.1f}" if taken["p99"] is not None else ""
+    return f"{taken['median']:.1f} ({taken['p90']:.1f}{p99}; {taken['spread']:.0%})"
+
+
+def _ratio(one: Mapping[str, float]) -> str:
+    return f"{one['median']:.2f} ({one['low']:.2f} to {one['high']:.2f})"
+
+
+def _share(one: Mapping[str, Any]) -> str:
+    if one["share"] is None:
+        return "none"
+    return f"{one['share']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def _worst(result: Mapping[str, Any], name: str) -> str:
+    return f"{max(one['score_error'][name]['max'] for one in result['lengths']):.3f}"

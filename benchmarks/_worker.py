@@ -1,0 +1,117 @@
+"""The process of one runtime: it sleeps on stdin until it is asked, then answers one line.
+
+Started by benchmarks._pool as ``python -m benchmarks._worker RUNTIME``. A request is one JSON
+line ``{"call": NAME, ...arguments}``, a reply ``{"ok": VALUE}`` or ``{"error": MESSAGE}``.
+Between requests the process is blocked in a read, so it takes no CPU from the one that is timed.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import numpy as np
+
+from benchmarks._backends import BACKENDS, Backend, probability
+
+
+class Server:
+    """Answers the calls of the protocol with one runtime."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._pairs: list[tuple[str, str]] = []
+        self._temperature = 1.0
+
+    def load(self, **settings: Any) -> dict[str, Any]:
+        """Load the model; the reply says what the runtime was set to."""
+        self._temperature = settings["temperature"]
+        return self._backend.load(settings)
+
+    def pairs(self, pairs: list[list[str]]) -> int:
+        """Keep the pairs that the later calls are about."""
+        self._pairs = [(prompt, response) for prompt, response in pairs]
+        return len(self._pairs)
+
+    def encoded(self) -> list[list[list[int]]]:
+        """Ids and types of every pair, as this runtime's tokenizer makes them."""
+        return [[part.tolist() for part in self._backend.encode(*pair)] for pair in self._pairs]
+
+    def scores(self, mode: str) -> list[float]:
+        """One by one, from text or from ids; both end in the same softmax."""
+        call = self._call(mode)
+        return [call(index) for index in range(len(self._pairs))]
+
+    def time(self, mode: str, calls: int) -> list[float]:
+        """Seconds of each of `calls` calls, over the pairs in turn, after one untimed call."""
+        call = self._call(mode)
+        gc.collect()
+        call(0)
+        seconds = []
+        for index in range(calls):
+            start = time.perf_counter()
+            call(index % len(self._pairs))
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+    def bulk(self, batch: int, stride: int = 1) -> dict[str, Any]:
+        """Seconds and scores of every `stride`-th pair in batches; batch 0 is the runtime's own."""
+        pairs = self._pairs[::stride]
+        gc.collect()
+        start = time.perf_counter()
+        scores = self._backend.score_many(pairs, batch)
+        return {"seconds": time.perf_counter() - start, "scores": scores}
+
+    def one_by_one(self) -> dict[str, Any]:
+        """Seconds and scores of all pairs, a call for each."""
+        gc.collect()
+        start = time.perf_counter()
+        scores = [self._backend.score(*pair) for pair in self._pairs]
+        return {"seconds": time.perf_counter() - start, "scores": scores}
+
+    def _call(self, mode: str) -> Callable[[int], float]:
+        if mode == "text":
+            return lambda index: self._backend.score(*self._pairs[index])
+        feeds = [
+            self._backend.feed(ids[np.newaxis], types[np.newaxis])
+            for ids, types in (self._backend.encode(*pair) for pair in self._pairs)
+        ]
+        run = self._backend.run
+        return lambda index: probability(run(feeds[index]), self._temperature)[0]
+
+
+CALLS = ("load", "pairs", "encoded", "scores", "time", "bulk", "one_by_one")
+
+
+def serve(server: Server, requests: TextIO, replies: TextIO) -> None:
+    """Answer requests until the parent closes the pipe."""
+    for line in requests:
+        reply: dict[str, Any]
+        try:
+            request = json.loads(line)
+            name = request.pop("call")
+            if name not in CALLS:
+                raise ValueError(f"unknown call {name!r}; expected one of {', '.join(CALLS)}")
+            reply = {"ok": getattr(server, name)(**request)}
+        except Exception as error:  # any failure of a runtime is the parent's to report
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def main() -> int:
+    """Serve the runtime named in the argument."""
+    # Libraries print to stdout; the replies go through a copy that only this file knows.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(Server(BACKENDS[sys.argv[1]]()), sys.stdin, replies)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

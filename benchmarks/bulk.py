@@ -1,0 +1,110 @@
+"""Throughput on 2,000 pairs with the development set's lengths, against optimum's dynamic int8.
+
+    python -m benchmarks.bulk harmguard/models/mini runs/mini
+    python -m benchmarks.bulk harmguard/models/mini runs/mini --quick
+
+Three ways, interleaved: `score_many`, `score` in a loop, and optimum at the batch size that is
+fastest for it on every sixteenth pair. Needs the extra `bench`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks import _results, _setup, _stats, _tables
+from benchmarks._pool import Worker, turns, workers
+from benchmarks._text import TextMaker
+
+PAIRS, QUICK_PAIRS = 2000, 200
+ROUNDS, QUICK_ROUNDS = 2, 1
+BATCHES = (1, 2, 4, 8, 16, 32)
+STRIDE = 16
+SEED = 12
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write the raw JSON, print the table."""
+    about = "Throughput of harmguard against optimum int8 at its best batch size."
+    options = _results.parser("bulk", about, checkpoint=True).parse_args(arguments)
+    result = _results.begin("bulk", options)
+    names = ("harmguard", "optimum")
+    with tempfile.TemporaryDirectory() as folder, workers(names, options.threads) as started:
+        optimum = Path(folder) / "optimum"
+        _setup.export_optimum(options.checkpoint, optimum, options.threads)
+        made = _setup.settings(options.bundle, options.checkpoint, optimum, options.threads)
+        result["runtimes"] = _setup.load(started, made)
+        result["spinning"] = made["spinning"]
+        texts = TextMaker(options.bundle / "tokenizer.json", SEED)
+        count = QUICK_PAIRS if options.quick else PAIRS
+        room = made["max_tokens"] - _setup.specials(started["harmguard"])
+        pairs = texts.pairs_like_val(count, room)
+        for worker in started.values():
+            worker.call("pairs", pairs=pairs)
+        _check(started)
+        result["pairs"] = count
+        result |= _measure(started, QUICK_ROUNDS if options.quick else ROUNDS)
+    _results.finish(result, options)
+    print(_tables.bulk(result))
+    return 0
+
+
+def _check(started: dict[str, Worker]) -> None:
+    """Same ids for all, near enough scores on a sample; this warms both up as well."""
+    encoded = {name: worker.call("encoded") for name, worker in started.items()}
+    _setup.check_encoded("optimum", encoded["optimum"], encoded["harmguard"])
+    done = {n: w.call("bulk", batch=1, stride=STRIDE)["scores"] for n, w in started.items()}
+    _setup.check_scores("optimum", done["optimum"], done["harmguard"], "int8")
+
+
+def _measure(started: dict[str, Worker], rounds: int) -> dict[str, Any]:
+    """Find optimum's batch size, then time the three ways in turn."""
+    search = _search(started["optimum"])
+    best = min(search, key=lambda size: search[size])
+    ways = {
+        "score_many": lambda: started["harmguard"].call("bulk", batch=0),
+        "one_by_one": lambda: started["harmguard"].call("one_by_one"),
+        "optimum": lambda: started["optimum"].call("bulk", batch=best),
+    }
+    seconds: dict[str, list[list[float]]] = {way: [] for way in ways}
+    scores: dict[str, list[float]] = {}
+    for index, way in turns(list(ways), rounds):
+        done = ways[way]()
+        _results.say(f"round {index + 1} of {rounds}: {way} {done['seconds']:.1f} s")
+        seconds[way].append([done["seconds"]])
+        scores[way] = done["scores"]
+    return {
+        "score_error": {
+            "one_by_one": _setup.check_same(
+                "score_many", scores["score_many"], scores["one_by_one"]
+            ),
+            "optimum": _setup.distance(scores["optimum"], scores["score_many"]),
+        },
+        "optimum_batch": best,
+        "optimum_search_s": {str(size): taken for size, taken in search.items()},
+        "seconds": {
+            way: asdict(_stats.summary([one[0] for one in taken])) for way, taken in seconds.items()
+        },
+        "times_score_many": {
+            way: asdict(_stats.ratio(seconds[way], seconds["score_many"]))
+            for way in ("one_by_one", "optimum")
+        },
+        "rounds_s": {way: [one[0] for one in taken] for way, taken in seconds.items()},
+    }
+
+
+def _search(worker: Worker) -> dict[int, float]:
+    """Seconds of optimum for every STRIDE-th pair by batch size, the faster of two runs."""
+    found: dict[int, float] = {}
+    for size in (*BATCHES, *BATCHES):
+        taken = float(worker.call("bulk", batch=size, stride=STRIDE)["seconds"])
+        found[size] = min(taken, found.get(size, taken))
+    _results.say("optimum by batch size: " + ", ".join(f"{k}: {v:.2f} s" for k, v in found.items()))
+    return found
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

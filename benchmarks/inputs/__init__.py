@@ -1,0 +1,1 @@
+"""Committed inputs of the benchmarks, and what made them."""

@@ -1,0 +1,80 @@
+"""Render the tables of README.md and benchmarks/README.md from the raw results.
+
+    python -m benchmarks.report
+
+A table stands between ``<!-- benchmarks:NAME -->`` and ``<!-- /benchmarks:NAME -->``; NAME is
+speed, bulk, startup, longtext, or summary. Rendering again from the same files changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import _tables
+from benchmarks._errors import BenchmarkError
+from benchmarks._results import RESULTS, ROOT, say, write_text
+
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+RENDERERS = {
+    "speed": _tables.speed,
+    "bulk": _tables.bulk,
+    "startup": _tables.startup,
+    "longtext": _tables.longtext,
+}
+OPENING = re.compile(r"<!-- benchmarks:(\S+) -->")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fill the marked places of both pages."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.report", description="Render the tables from the raw results."
+    )
+    parser.parse_args(arguments)
+    blocks = render(RESULTS)
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        filled = fill(text, blocks, page.name)
+        say(f"{page.relative_to(ROOT)}: {'unchanged' if filled == text else 'rendered'}")
+        if filled != text:
+            write_text(page, filled)
+    return 0
+
+
+def render(folder: Path) -> dict[str, str]:
+    """Name -> Markdown, for every benchmark and the summary; unmeasured ones say so."""
+    results: dict[str, Mapping[str, Any]] = {
+        name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        for name in RENDERERS
+        if (folder / f"{name}.json").exists()
+    }
+    blocks = {
+        name: f"{make(results[name])}\n\nMachine: {_tables.machine(results[name])}"
+        if name in results
+        else _tables.NOT_MEASURED
+        for name, make in RENDERERS.items()
+    }
+    return blocks | {"summary": _tables.summary(results)}
+
+
+def fill(text: str, blocks: Mapping[str, str], page: str) -> str:
+    """The page with every marked place filled. BenchmarkError for a wrong or unclosed marker."""
+    for name in OPENING.findall(text):
+        if name not in blocks:
+            known = ", ".join(blocks)
+            raise BenchmarkError(f"{page}: marker {name!r} is unknown; expected one of {known}")
+        opening, closing = f"<!-- benchmarks:{name} -->", f"<!-- /benchmarks:{name} -->"
+        before, rest = text.split(opening, 1)
+        if closing not in rest:
+            raise BenchmarkError(f"{page}: marker {name!r} is not closed; expected {closing}")
+        after = rest.split(closing, 1)[1]
+        text = f"{before}{opening}\n{blocks[name]}\n{closing}{after}"
+    return text
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,109 @@
+"""Latency of one pair at a time against torch and optimum, interleaved in one run.
+
+    python -m benchmarks.speed harmguard/models/mini runs/mini
+    python -m benchmarks.speed harmguard/models/mini runs/mini --quick
+
+Needs the extra `bench`. Each runtime is a process of its own; only one is awake at a time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks import _results, _setup, _stats, _tables
+from benchmarks._pool import Worker, turns, workers
+from benchmarks._text import TextMaker
+
+LENGTHS = (16, 32, 64, 128, 256, 512)
+RUNTIMES = ("harmguard", "torch", "optimum")
+MODES = ("text", "ids")
+TEXTS = 4
+SEED = 11
+ROUNDS, CALLS, CALLS_LONG = 10, 10, 6
+QUICK_ROUNDS, QUICK_CALLS = 3, 2
+LONG = 256
+"""From this length on a call takes so long that fewer of them give the same precision."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write the raw JSON, print the table."""
+    about = "Latency of harmguard against torch fp32 and optimum int8, batch 1."
+    options = _results.parser("speed", about, checkpoint=True).parse_args(arguments)
+    result = _results.begin("speed", options)
+    with tempfile.TemporaryDirectory() as folder, workers(RUNTIMES, options.threads) as started:
+        optimum = Path(folder) / "optimum"
+        _setup.export_optimum(options.checkpoint, optimum, options.threads)
+        made = _setup.settings(options.bundle, options.checkpoint, optimum, options.threads)
+        result["runtimes"] = _setup.load(started, made)
+        result["spinning"] = made["spinning"]
+        texts = TextMaker(options.bundle / "tokenizer.json", SEED)
+        lengths = [n for n in LENGTHS if n <= made["max_tokens"]]
+        result["lengths"] = [
+            _length(n, started, texts, result["bundle"]["recipe"], quick=options.quick)
+            for n in lengths
+        ]
+    _results.finish(result, options)
+    print(_tables.speed(result))
+    return 0
+
+
+def _length(
+    tokens: int, started: dict[str, Worker], texts: TextMaker, recipe: str, *, quick: bool
+) -> dict[str, Any]:
+    """Check, then time, all runtimes at one length."""
+    _results.say(f"{tokens} tokens ...")
+    specials = _setup.specials(started["harmguard"])
+    pairs = [texts.pair(tokens - specials) for _ in range(TEXTS)]
+    for worker in started.values():
+        worker.call("pairs", pairs=pairs)
+    errors = _check(started, recipe, tokens)
+    rounds = QUICK_ROUNDS if quick else ROUNDS
+    calls = QUICK_CALLS if quick else CALLS if tokens < LONG else CALLS_LONG
+    seconds: dict[str, dict[str, list[list[float]]]] = {
+        mode: {name: [] for name in started} for mode in MODES
+    }
+    for _, name in turns(list(started), rounds):
+        for mode in MODES:
+            seconds[mode][name].append(started[name].call("time", mode=mode, calls=calls))
+    return {"tokens": tokens, "score_error": errors, **{m: _figures(seconds[m]) for m in MODES}}
+
+
+def _check(started: dict[str, Worker], recipe: str, tokens: int) -> dict[str, dict[str, float]]:
+    """Same ids, near enough scores; raises OutputsDifferError before anything is timed."""
+    encoded = {name: worker.call("encoded") for name, worker in started.items()}
+    assert {len(ids) for ids, _ in encoded["harmguard"]} == {tokens}
+    for name in RUNTIMES[1:]:
+        _setup.check_encoded(name, encoded[name], encoded["harmguard"])
+    scores = {name: worker.call("scores", mode="text") for name, worker in started.items()}
+    for name, worker in started.items():
+        _setup.check_same(f"{name}, bare", worker.call("scores", mode="ids"), scores[name])
+    return {
+        "harmguard": _setup.check_scores("harmguard", scores["harmguard"], scores["torch"], recipe),
+        "optimum": _setup.check_scores("optimum", scores["optimum"], scores["torch"], "int8"),
+    }
+
+
+def _figures(rounds: dict[str, list[list[float]]]) -> dict[str, Any]:
+    """Milliseconds of each runtime, and how many times longer the others take."""
+    ours = rounds["harmguard"]
+    return {
+        "ms": {
+            name: asdict(_stats.summary([1000 * s for s in _stats.flat(taken)]))
+            for name, taken in rounds.items()
+        },
+        "times_harmguard": {
+            name: asdict(_stats.ratio(rounds[name], ours)) for name in RUNTIMES[1:]
+        },
+        "rounds_ms": {
+            name: [[round(1000 * s, 4) for s in one] for one in taken]
+            for name, taken in rounds.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,36 @@
+"""benchmarks._setup: nothing is timed that does not compute the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import _setup
+from benchmarks._errors import OutputsDifferError
+
+
+def test_near_scores_pass_and_their_distance_is_kept() -> None:
+    found = _setup.check_scores("optimum", [0.5, 0.75], [0.5, 0.7], "int8")
+    assert found == {"mean": pytest.approx(0.025), "max": pytest.approx(0.05)}
+
+
+@pytest.mark.parametrize(
+    ("scores", "recipe"), [([0.9] + [0.5] * 9, "int8"), ([0.6] * 10, "int8"), ([0.51] * 10, "fp32")]
+)
+def test_far_scores_stop_the_benchmark(scores: list[float], recipe: str) -> None:
+    with pytest.raises(OutputsDifferError, match=r"optimum: scores are .* likely the bundle was"):
+        _setup.check_scores("optimum", scores, [0.5] * 10, recipe)
+
+
+def test_two_ways_to_run_one_model_must_agree() -> None:
+    assert _setup.check_same("bare", [0.5], [0.501])["max"] == pytest.approx(0.001)
+    with pytest.raises(OutputsDifferError, match=r"bare: scores differ by up to 0\.0100"):
+        _setup.check_same("bare", [0.5], [0.51])
+
+
+def test_different_ids_stop_the_benchmark() -> None:
+    same = [[[1, 2], [0, 0]]]
+    _setup.check_encoded("torch", same, same)
+    with pytest.raises(
+        OutputsDifferError, match=r"torch: 1 of 2 texts .* first at index 1"
+    ):
+        _setup.check_encoded("torch", [*same, [[1], [0]]], [*same, [[2], [0]]])
