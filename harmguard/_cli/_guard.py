@@ -41,6 +41,7 @@ def open_guard(args: argparse.Namespace, threshold: float | str = "default") -> 
     """The guard that the arguments ask for."""
     from harmguard.guard import HarmGuard
 
+    # None, and only None, is the embedded guard: "" is a wrong path.
     return HarmGuard(args.guard, threads=args.threads, threshold=threshold)
 
 

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the manifest in words, and a note for everything that is missing."""
     from harmguard.bundle import EMBEDDED, open_bundle
 
-    bundle = open_bundle(args.folder or EMBEDDED)
+    bundle = open_bundle(EMBEDDED if args.folder is None else args.folder)
     for name, value in _lines(bundle.manifest):
         print(f"{name:<12} {value}")
     for note in notes(bundle.manifest):

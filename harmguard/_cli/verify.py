@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from harmguard._verify import verify
     from harmguard.bundle import EMBEDDED
 
-    report = verify(args.folder or EMBEDDED)
+    report = verify(EMBEDDED if args.folder is None else args.folder)
     print(f"files    {report.files} with {report.bytes:,} bytes, all as the manifest says")
     print(
         f"golden   {report.rows} pairs, token ids equal, scores within {report.worst:.4f} "
