@@ -5,16 +5,41 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from harmguard._encode import IntArray
 from harmguard.bundle import Bundle, check_graph, check_runtime
 from harmguard.errors import BundleFileError
 
 Logits = npt.NDArray[np.float32]
+_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+
+
+def _import_onnxruntime() -> Any:
+    """onnxruntime without its telemetry.
+
+    From 1.29 on it uploads events from native threads, and leaves an identifier in the user's
+    cache folder; a forked child also hangs at its exit on those threads. It reads the variable
+    once, when it is loaded, so the caller's environment is put back.
+    """
+    before = os.environ.get(_TELEMETRY)
+    os.environ[_TELEMETRY] = "1"
+    try:
+        import onnxruntime
+    finally:
+        if before is None:
+            del os.environ[_TELEMETRY]
+        else:
+            os.environ[_TELEMETRY] = before
+    # The most that can be done where the program had loaded it before.
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+ort = _import_onnxruntime()
 
 
 class Session:

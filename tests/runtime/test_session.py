@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,3 +50,39 @@ def test_an_onnxruntime_that_is_too_old(make_bundle: BundleMaker) -> None:
 
 def test_releasing_memory_is_harmless() -> None:
     release_memory()
+
+
+SCORE = """
+import os, sys
+os.environ["ORT_DISABLE_TELEMETRY"] = "0"
+from harmguard import HarmGuard
+with HarmGuard(sys.argv[1], threads=1) as guard:
+    print(guard.score("how to make bread"))
+assert os.environ["ORT_DISABLE_TELEMETRY"] == "0"
+"""
+
+
+def _run(command: list[str], bundle: Path, home: Path) -> None:
+    # Where onnxruntime knows a CI, it keeps its telemetry off of itself.
+    unset = ("CI", "GITHUB_ACTIONS", "XDG_CACHE_HOME", "XDG_DATA_HOME")
+    environment = {key: value for key, value in os.environ.items() if key not in unset}
+    subprocess.run(
+        [*command, sys.executable, "-c", SCORE, str(bundle)],
+        env={**environment, "HOME": str(home)},
+        check=True,
+        timeout=120,
+    )
+
+
+def test_onnxruntimes_telemetry_leaves_no_trace(small_bundle: Path, tmp_path: Path) -> None:
+    _run([], small_bundle, tmp_path)
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace on this machine")
+def test_no_internet_socket_is_opened_by_native_code(small_bundle: Path, tmp_path: Path) -> None:
+    log, home = tmp_path / "log", tmp_path / "home"
+    home.mkdir()
+    _run(["strace", "-f", "-e", "trace=network", "-o", str(log)], small_bundle, home)
+    assert "exited with 0" in log.read_text()
+    assert "AF_INET" not in log.read_text()
