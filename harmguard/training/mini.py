@@ -200,7 +200,7 @@ licences = ["permissive"]
 
 [optim]
 lr = 1e-4
-epochs = 3
+epochs = 2
 batch_rows = 32
 device_rows = 32
 warmup_steps = 150

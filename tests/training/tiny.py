@@ -1,0 +1,83 @@
+"""Tiny real students and rows, made on the spot."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+SAFE = "how do i bake bread with fresh milk and some honey please".split()
+HARM = "you are a rude silly fool and nobody likes your ugly hat".split()
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer of the words above, with the BERT template."""
+    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=200, special_tokens=SPECIALS, show_progress=False
+    )
+    backend.train_from_iterator([" ".join(SAFE), " ".join(HARM)], trainer)
+    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+        sep_token="[SEP]", mask_token="[MASK]", model_max_length=64,
+    )  # fmt: skip
+
+
+def student(folder: Path, family: str) -> Path:
+    """A random 2-layer model of `family` ("bert" or "deberta") with its tokenizer."""
+    torch.manual_seed(5)
+    fast = tokenizer()
+    sizes = {
+        "vocab_size": len(fast), "hidden_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 48, "max_position_embeddings": 64,
+        "num_labels": 2, "pad_token_id": 0,
+    }  # fmt: skip
+    if family == "bert":
+        model: torch.nn.Module = BertForSequenceClassification(BertConfig(**sizes))
+    else:
+        extra = {
+            "relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"],
+            "share_att_key": True, "norm_rel_ebd": "layer_norm", "type_vocab_size": 0,
+            "position_biased_input": False,
+        }  # fmt: skip
+        model = DebertaV2ForSequenceClassification(DebertaV2Config(**sizes, **extra))
+    model.save_pretrained(str(folder))  # type: ignore[operator]
+    fast.save_pretrained(str(folder))
+    return folder
+
+
+def row_file(path: Path, count: int, *, soft: bool = True) -> Path:
+    """`count` rows, half of them rude, prompts and exchanges, some with a soft label."""
+    rng = random.Random(3)
+    lines = []
+    for i in range(count):
+        harmful = i % 2
+        words = HARM if harmful else SAFE
+        value: dict[str, object] = {
+            "id": str(i),
+            "prompt": " ".join(rng.choices(words, k=rng.randint(2, 12))),
+            "label": harmful,
+            "tier": "ABC"[i % 3],
+            "task": "response" if i % 4 > 1 else "prompt",
+        }
+        if i % 4 > 1:
+            value["response"] = " ".join(rng.choices(words, k=rng.randint(1, 9)))
+        if soft and i % 5 == 0:
+            value["soft"] = 0.8 if harmful else 0.1
+        lines.append(json.dumps(value))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
