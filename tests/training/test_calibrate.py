@@ -16,6 +16,7 @@ from harmguard.cli import main
 from harmguard.errors import BundleNotFoundError, DataError, OutputExistsError
 from harmguard.training.calibrate import (
     TEMPERATURES,
+    Calibration,
     balanced_weights,
     calibrate,
     fit_temperature,
@@ -50,9 +51,21 @@ def labelled(n: int, kind: str, source: str = "mixed", seed: int = 0) -> list[di
     ]
 
 
-@pytest.fixture
-def both_kinds(write_rows: Writer) -> Path:
-    return write_rows(labelled(1500, "prompt") + labelled(1500, "exchange", seed=1))
+@pytest.fixture(scope="module")
+def both_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "set.jsonl"
+    rows = labelled(600, "prompt") + labelled(600, "exchange", seed=1)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def once(
+    word_bundle: Path, both_kinds: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Calibration]:
+    """`word_bundle` calibrated on `both_kinds`."""
+    out = tmp_path_factory.mktemp("once") / "out"
+    return out, calibrate(word_bundle, both_kinds, out, threads=1)
 
 
 def test_the_temperature_that_made_the_labels_is_found() -> None:
@@ -110,13 +123,14 @@ def test_golden_rows_take_the_maximum_over_windows_and_a_wider_tolerance() -> No
     assert json.loads(line)["tolerance"] == 0.01
 
 
-def test_a_calibrated_bundle(word_bundle: Path, both_kinds: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    result = calibrate(word_bundle, both_kinds, out, threads=1)
+def test_a_calibrated_bundle(
+    word_bundle: Path, both_kinds: Path, once: tuple[Path, Calibration]
+) -> None:
+    out, result = once
     old, new = open_bundle(word_bundle), open_bundle(out)
     assert new.path("model.onnx").read_bytes() == old.path("model.onnx").read_bytes()
     assert new.path("tokenizer.json").read_bytes() == old.path("tokenizer.json").read_bytes()
-    assert result.temperature == pytest.approx(TRUE_TEMPERATURE, rel=0.1)
+    assert result.temperature == pytest.approx(TRUE_TEMPERATURE, rel=0.15)
     assert new.manifest.output.temperature == result.temperature
     digest = hashlib.sha256(both_kinds.read_bytes()).hexdigest()
     for kind in ("prompt", "exchange"):
@@ -124,7 +138,7 @@ def test_a_calibrated_bundle(word_bundle: Path, both_kinds: Path, tmp_path: Path
         assert sorted(points) == ["default", "fpr_1", "fpr_5"]
         for point in points.values():
             assert point.set is not None
-            assert point.set.startswith(f"set.jsonl (sha256 {digest}, 1500 rows: ")
+            assert point.set.startswith(f"set.jsonl (sha256 {digest}, 600 rows: ")
             assert point.value == round(point.value, 4)
         assert points["default"].rule == str(DefaultRule())
         assert points["fpr_1"].rule == "lowest with at most 1% of safe rows flagged"
@@ -135,21 +149,21 @@ def test_a_calibrated_bundle(word_bundle: Path, both_kinds: Path, tmp_path: Path
 
 
 def test_scores_and_rates_of_the_new_bundle(
-    word_bundle: Path, both_kinds: Path, tmp_path: Path, word_margins: dict[str, float]
+    both_kinds: Path, once: tuple[Path, Calibration], word_margins: dict[str, float]
 ) -> None:
-    result = calibrate(word_bundle, both_kinds, tmp_path / "out", threads=1)
+    out, result = once
     rows = [json.loads(line) for line in both_kinds.read_text().splitlines()]
     safe = [
         (row["prompt"], row["response"] if row["task"] == "response" else None)
         for row in rows
         if row["label"] == 0
     ]
-    with HarmGuard(tmp_path / "out", threads=1) as guard:
+    with HarmGuard(out, threads=1) as guard:
         found = guard.score_many((word, None) for word in word_margins)
     expected = sigmoid(np.array(list(word_margins.values())) / result.temperature)
     assert found == pytest.approx(expected, abs=1e-5)
     for name, limit in (("fpr_1", 0.01), ("fpr_5", 0.05), ("default", 0.10)):
-        with HarmGuard(tmp_path / "out", threads=1, threshold=name) as guard:
+        with HarmGuard(out, threads=1, threshold=name) as guard:
             verdicts = guard.check_many(safe)
         for kind, one in (("prompt", False), ("exchange", True)):
             own = [v.harmful for v, (_, r) in zip(verdicts, safe, strict=True) if bool(r) is one]
@@ -161,7 +175,7 @@ def test_scores_and_rates_of_the_new_bundle(
 def test_a_text_in_windows_is_calibrated_by_its_highest_window(
     word_bundle: Path, write_rows: Writer, tmp_path: Path
 ) -> None:
-    long = [{**row, "prompt": "word40 " * 40 + row["prompt"]} for row in labelled(900, "prompt")]
+    long = [{**row, "prompt": "word40 " * 40 + row["prompt"]} for row in labelled(600, "prompt")]
     result = calibrate(word_bundle, write_rows(long), tmp_path / "out", threads=1)
     # Windows without the last word are at 0, so negative words cannot be seen.
     capped = np.array([max(0.0, -6 + 0.15 * int(row["prompt"][-2:])) for row in long])
@@ -173,7 +187,7 @@ def test_a_text_in_windows_is_calibrated_by_its_highest_window(
 def test_a_kind_without_rows_keeps_its_decisions(
     word_bundle: Path, write_rows: Writer, tmp_path: Path
 ) -> None:
-    data = write_rows(labelled(1500, "prompt"))
+    data = write_rows(labelled(600, "prompt"))
     result = calibrate(word_bundle, data, tmp_path / "out", threads=1)
     kept = result.thresholds["exchange"]
     value = moved(0.7, 2.0, result.temperature)
@@ -196,7 +210,7 @@ def test_few_rows_leave_operating_points_out_and_say_so(
 def test_degenerate_rows_do_not_move_a_threshold(
     word_bundle: Path, write_rows: Writer, tmp_path: Path
 ) -> None:
-    rows = labelled(1500, "prompt")
+    rows = labelled(600, "prompt")
     odd = {"prompt": "-- ..", "response": "", "source": "odd", "task": "prompt", "label": 0}
     plain = calibrate(word_bundle, write_rows(rows, name="a.jsonl"), tmp_path / "a", threads=1)
     data = write_rows(rows + [odd] * 400, name="b.jsonl")
@@ -207,11 +221,16 @@ def test_degenerate_rows_do_not_move_a_threshold(
     assert any(note.startswith("left out 400 rows with a text") for note in result.notes)
 
 
-def test_the_card_has_one_section_on_calibration(
-    word_bundle: Path, both_kinds: Path, tmp_path: Path
+def test_calibrating_again_changes_nothing_but_keeps_one_section_in_the_card(
+    both_kinds: Path, once: tuple[Path, Calibration], tmp_path: Path
 ) -> None:
-    calibrate(word_bundle, both_kinds, tmp_path / "once", threads=1)
-    calibrate(tmp_path / "once", both_kinds, tmp_path / "twice", threads=1)
+    folder, first = once
+    second = calibrate(folder, both_kinds, tmp_path / "twice", threads=1)
+    assert second.temperature == pytest.approx(first.temperature, abs=2e-4)
+    for kind, points in first.thresholds.items():
+        for name, point in points.items():
+            found = second.thresholds[kind][name]["value"]
+            assert found == pytest.approx(point["value"], abs=2e-4)
     text = (tmp_path / "twice" / "README.md").read_text()
     assert text.startswith("# words\n\nA card.\n\n## Limits\n\nMany.\n\n## Calibration\n")
     assert text.count("## Calibration") == 1
@@ -219,22 +238,10 @@ def test_the_card_has_one_section_on_calibration(
     assert text.count("\n| prompt | ") == 3
 
 
-def test_calibrating_again_changes_nothing(
-    word_bundle: Path, both_kinds: Path, tmp_path: Path
-) -> None:
-    first = calibrate(word_bundle, both_kinds, tmp_path / "once", threads=1)
-    second = calibrate(tmp_path / "once", both_kinds, tmp_path / "twice", threads=1)
-    assert second.temperature == pytest.approx(first.temperature, abs=2e-4)
-    for kind, points in first.thresholds.items():
-        for name, point in points.items():
-            found = second.thresholds[kind][name]["value"]
-            assert found == pytest.approx(point["value"], abs=2e-4)
-
-
 def test_too_few_golden_pairs_near_the_threshold_are_noted(
     word_bundle: Path, write_rows: Writer, tmp_path: Path
 ) -> None:
-    rows = labelled(1500, "prompt")
+    rows = labelled(600, "prompt")
     result = calibrate(
         word_bundle,
         write_rows(rows),

@@ -50,4 +50,4 @@ def test_the_curve_is_labelled_with_its_area_and_its_threshold() -> None:
     assert axes.get_xlabel().startswith("recall")
     assert axes.get_ylabel().startswith("precision")
     # The marker is where the threshold is: one of two harmful rows flagged, and no safe one.
-    assert axes.lines[1].get_xydata().tolist() == [[0.5, 1.0]]
+    assert np.array(axes.lines[1].get_xydata()).tolist() == [[0.5, 1.0]]

@@ -16,11 +16,19 @@ from harmguard.training.thresholds import (
     threshold_at_fpr,
 )
 
-scores_of = st.lists(st.floats(0, 1, width=32), min_size=200, max_size=400).map(np.array)
+
+@st.composite
+def many(draw: st.DrawFn, low: int = 200, high: int = 400) -> np.ndarray:
+    """Scores in [0, 1], some of them tied at values that hypothesis picks."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    ties = draw(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=6))
+    n = draw(st.integers(low, high))
+    free = rng.beta(*rng.uniform(0.2, 3, 2), n)
+    return np.where(rng.random(n) < draw(st.floats(0, 1)), rng.choice(ties, n), free)
 
 
 @settings(deadline=None)
-@given(scores_of)
+@given(many())
 def test_rates_hold_on_the_rows_that_chose_them(safe: np.ndarray) -> None:
     for limit in (0.01, 0.05):
         found = threshold_at_fpr(safe, limit)
@@ -35,7 +43,7 @@ def test_rates_hold_on_the_rows_that_chose_them(safe: np.ndarray) -> None:
 
 
 @settings(deadline=None)
-@given(scores_of)
+@given(many())
 def test_a_stricter_rate_has_the_higher_threshold(safe: np.ndarray) -> None:
     one, five = threshold_at_fpr(safe, 0.01), threshold_at_fpr(safe, 0.05)
     if one is not None:
@@ -46,11 +54,10 @@ def test_a_stricter_rate_has_the_higher_threshold(safe: np.ndarray) -> None:
 @settings(deadline=None)
 @given(st.data())
 def test_the_default_obeys_its_bounds(data: st.DataObject) -> None:
-    n = data.draw(st.integers(120, 200))
-    p = np.array(data.draw(st.lists(st.floats(0, 1, width=32), min_size=n, max_size=n)))
-    y = np.arange(n) % 2
+    p = data.draw(many(120, 200))
+    y = np.arange(p.size) % 2
     y[-60:] = 0
-    sources = ["mixed"] * (n - 60) + ["calm"] * 60
+    sources = ["mixed"] * (p.size - 60) + ["calm"] * 60
     rule = DefaultRule(
         max_fpr=data.draw(st.sampled_from([0.02, 0.1, 0.3])),
         max_safe_only_fpr=data.draw(st.sampled_from([0.02, 0.1, 0.3])),
