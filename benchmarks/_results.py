@@ -8,12 +8,14 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks import _machine
+from harmguard.bundle import open_bundle
+from harmguard.errors import HarmGuardError
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -53,20 +55,20 @@ def begin(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def artefact(folder: Path) -> dict[str, Any]:
-    """Name, version, status, recipe, bytes and hashes of a bundle."""
-    manifest = json.loads((folder / "guard.json").read_text(encoding="utf-8"))
+    """Name, version, status, recipe, bytes and hashes of a bundle; BundleError if it is none."""
+    manifest = open_bundle(folder).manifest
+    own = (folder / "guard.json").read_bytes()
     return {
-        **{key: manifest[key] for key in ("name", "version", "status")},
-        "recipe": manifest["precision"]["recipe"],
-        "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
-        "sha256": {name: sha256(folder / name) for name in ("guard.json", "model.onnx")},
+        "name": manifest.name,
+        "version": manifest.version,
+        "status": manifest.status,
+        "recipe": manifest.precision.recipe,
+        "bytes": len(own) + sum(entry.size for entry in manifest.files.values()),
+        "sha256": {
+            "guard.json": hashlib.sha256(own).hexdigest(),
+            "model.onnx": manifest.files["model.onnx"].sha256,
+        },
     }
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of one file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def finish(result: Mapping[str, Any], options: argparse.Namespace) -> Path:
@@ -100,6 +102,15 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         os.unlink(aside)
         raise
+
+
+def guarded(main: Callable[[], int]) -> int:
+    """Run a benchmark's `main`; an error that is named becomes one line on stderr and status 3."""
+    try:
+        return main()
+    except HarmGuardError as error:
+        say(f"{type(error).__name__}: {error}")
+        return 3
 
 
 def say(message: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from benchmarks._errors import OutputsDifferError, WorkerError
 from benchmarks._pool import Worker, environment
 from benchmarks._results import say
+from harmguard.bundle import open_bundle
 
 MEAN_ERROR = {"fp32": 0.001, "int8": 0.06}
 MAX_ERROR = {"fp32": 0.005, "int8": 0.3}
@@ -24,14 +24,14 @@ API_ERROR = 0.002
 
 def settings(bundle: Path, checkpoint: Path, optimum: Path, threads: int) -> dict[str, Any]:
     """What every worker is loaded with."""
-    manifest = json.loads((bundle / "guard.json").read_text(encoding="utf-8"))
+    manifest = open_bundle(bundle).manifest
     return {
         "bundle": str(bundle.resolve()),
         "checkpoint": str(checkpoint.resolve()),
         "optimum": str(optimum),
         "threads": threads,
-        "temperature": manifest["output"].get("temperature", 1.0),
-        "max_tokens": manifest["input"]["max_tokens"],
+        "temperature": manifest.output.temperature,
+        "max_tokens": manifest.input.max_tokens,
     }
 
 

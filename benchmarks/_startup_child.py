@@ -60,4 +60,5 @@ def memory(bundle: str, threads: str, pairs_file: str) -> dict[str, float | None
 
 
 if __name__ == "__main__":
-    print(json.dumps({"start": start, "memory": memory}[sys.argv[1]](*sys.argv[2:])))
+    kind, *arguments = sys.argv[1:]
+    print(json.dumps(start(*arguments) if kind == "start" else memory(*arguments)))

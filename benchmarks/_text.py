@@ -21,6 +21,8 @@ read write draw paint cook plant grow clean open close bring carry find learn te
 travel choose share explain describe compare measure count build repair plan
 """.split()
 
+MIN_WORDS = 8
+
 LENGTHS = Path(__file__).parent / "inputs" / "val_pair_lengths.json"
 
 Pair = tuple[str, str]
@@ -34,10 +36,10 @@ class TextMaker:
         self._random = random.Random(seed)
         one = self._count("the the")
         self._words = [w for w in WORDS if self._count(f"the {w}") == one and self._count(w) == 1]
-        if len(self._words) < len(WORDS) // 4:
+        if len(self._words) < MIN_WORDS:
             raise BenchmarkDataError(
                 f"{len(self._words)} of {len(WORDS)} common words are one token in "
-                f"{tokenizer_file.name}; expected at least a quarter; likely not an English one"
+                f"{tokenizer_file.name}; expected at least {MIN_WORDS}; likely not an English one"
             )
 
     def text(self, tokens: int) -> str:

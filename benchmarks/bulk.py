@@ -107,4 +107,4 @@ def _search(worker: Worker) -> dict[int, float]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(_results.guarded(main))

@@ -157,4 +157,4 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> float | None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(_results.guarded(main))

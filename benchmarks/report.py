@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import _tables
 from benchmarks._errors import BenchmarkError
-from benchmarks._results import RESULTS, ROOT, say, write_text
+from benchmarks._results import RESULTS, ROOT, guarded, say, write_text
 
 PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 RENDERERS = {
@@ -77,4 +77,4 @@ def fill(text: str, blocks: Mapping[str, str], page: str) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(guarded(main))

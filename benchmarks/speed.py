@@ -106,4 +106,4 @@ def _figures(rounds: dict[str, list[list[float]]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(_results.guarded(main))

@@ -22,6 +22,7 @@ from benchmarks import _results, _stats, _tables
 from benchmarks._errors import WorkerError
 from benchmarks._pool import environment
 from benchmarks._text import TextMaker
+from harmguard.bundle import open_bundle
 
 STARTS, QUICK_STARTS = 15, 3
 MEMORY_RUNS, QUICK_MEMORY_RUNS = 2, 1
@@ -37,9 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _results.parser("startup", about, checkpoint=False).parse_args(arguments)
     result = _results.begin("startup", options)
     texts = TextMaker(options.bundle / "tokenizer.json", SEED)
-    manifest = json.loads((options.bundle / "guard.json").read_text(encoding="utf-8"))
     # Below the limit by more special tokens than any template has.
-    long_tokens = manifest["input"]["max_tokens"] - 8
+    long_tokens = open_bundle(options.bundle).manifest.input.max_tokens - 8
     short = texts.pair(SHORT_TOKENS)
     batch = QUICK_BATCH if options.quick else BATCH
     pairs = [short, *(texts.pair(long_tokens) for _ in range(batch))]
@@ -111,4 +111,4 @@ def _highest(values: Sequence[float | None]) -> float | None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(_results.guarded(main))

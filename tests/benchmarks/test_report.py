@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import _tables, report
 from benchmarks._errors import BenchmarkError
-from benchmarks._results import write_json, write_text
+from benchmarks._results import RESULTS, write_json, write_text
 
 HEAD: dict[str, Any] = {
     "quick": False,
@@ -154,7 +154,7 @@ def test_wrong_markers() -> None:
 
 
 def test_the_committed_pages_are_what_the_committed_results_render() -> None:
-    blocks = report.render(report.RESULTS)
+    blocks = report.render(RESULTS)
     for page in report.PAGES:
         if page.exists():
             text = page.read_text(encoding="utf-8")

@@ -30,7 +30,5 @@ def test_two_ways_to_run_one_model_must_agree() -> None:
 def test_different_ids_stop_the_benchmark() -> None:
     same = [[[1, 2], [0, 0]]]
     _setup.check_encoded("torch", same, same)
-    with pytest.raises(
-        OutputsDifferError, match=r"torch: 1 of 2 texts .* first at index 1"
-    ):
+    with pytest.raises(OutputsDifferError, match=r"torch: 1 of 2 texts .* first at index 1"):
         _setup.check_encoded("torch", [*same, [[1], [0]]], [*same, [[2], [0]]])

@@ -40,10 +40,7 @@ def test_wilson_is_the_published_interval() -> None:
         (0, 20, 0, 0.1611),
     ]:
         found = _stats.wilson(count, n)
-        assert (found.low, found.high) == (
-            pytest.approx(low, abs=5e-5),
-            pytest.approx(high, abs=5e-5),
-        )
+        assert [found.low, found.high] == pytest.approx([low, high], abs=5e-5)
 
 
 def test_the_share_of_nothing_is_unknown() -> None:

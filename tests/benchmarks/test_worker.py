@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ class Lengths:
         ids, types = self.encode(prompt, response)
         return probability(self.run(self.feed(ids[np.newaxis], types[np.newaxis])), 2.0)[0]
 
-    def score_many(self, pairs: list[Pair], batch: int) -> list[float]:
+    def score_many(self, pairs: Sequence[Pair], batch: int) -> list[float]:
         return [self.score(*pair) for pair in pairs]
 
     def feed(self, ids: IntArray, types: IntArray) -> IntArray:
@@ -100,6 +102,20 @@ def test_a_failing_call_names_runtime_and_call() -> None:
         pytest.raises(WorkerError, match=r"harmguard: 'load' failed: BundleNotFoundError: no fold"),
     ):
         worker.call("load", bundle="no/such/folder", threads=1, temperature=1.0)
+
+
+def test_a_real_guard_gives_the_same_from_text_ids_and_in_bulk(small_bundle: Path) -> None:
+    pairs = [["how to make bread", "a"], ["a bad thing", "please help the kind"]]
+    with Worker("harmguard", 1) as worker:
+        loaded = worker.call("load", bundle=str(small_bundle), threads=1, temperature=2.0)
+        assert loaded["spinning"] == "1"
+        assert worker.call("pairs", pairs=pairs) == 2
+        assert [len(ids) for ids, _ in worker.call("encoded")] == [8, 10]
+        text = worker.call("scores", mode="text")
+        assert worker.call("scores", mode="ids") == pytest.approx(text, abs=1e-5)
+        assert worker.call("bulk", batch=0)["scores"] == pytest.approx(text, abs=1e-5)
+        assert worker.call("one_by_one")["scores"] == text
+        assert len(worker.call("time", mode="ids", calls=3)) == 3
 
 
 def test_each_runtime_is_first_in_turn() -> None:
