@@ -63,6 +63,14 @@ def test_a_folder_may_be_reached_through_a_symlink(folder: Path, tmp_path: Path)
     assert open_bundle(tmp_path / "current").manifest.name == "tiny"
 
 
+def test_the_oldest_bundle_is_still_read() -> None:
+    golden_bundle = Path(__file__).parents[1] / "golden" / "format-1"
+    manifest = open_bundle(golden_bundle).manifest
+    assert manifest.to_json() == json.loads((golden_bundle / "guard.json").read_text())
+    report = verify(golden_bundle)
+    assert (report.files, report.rows) == (4, 9)
+
+
 # Writing
 
 
