@@ -60,8 +60,9 @@ def _walk(
     children = _CHILDREN[message]
     for number, child_start, child_end in _fields(data, start, end):
         child = children.get(number)
-        # A reference holds the key "location"; most messages have none and are skipped in C.
-        if child and data.find(b"location", child_start, child_end) >= 0:
+        # A reference holds the key "location": most nodes have none and are skipped in C. A
+        # tensor is walked, which steps over its megabytes of weights.
+        if child == "tensor" or (child and data.find(b"location", child_start, child_end) >= 0):
             _walk(data, child_start, child_end, child, depth + 1, sizes)
 
 
