@@ -124,30 +124,7 @@ def evaluate(
     lacking = sorted({r.kind for r in rows} - set(thresholds))
     if lacking:
         raise DataError(f"found rows of kind {lacking[0]} and no threshold for that kind")
-    groups: dict[tuple[str, str], list[Scored]] = {}
-    for row in rows:
-        groups.setdefault((row.kind, row.source), []).append(row)
-    sources, one_class = [], []
-    macro: list[tuple[str, dict[str, float], dict[str, Floats], float]] = []
-    order = sorted(groups, key=lambda g: (KINDS.index(g[0]), g[1]))
-    for i, (kind, source) in enumerate(order):
-        members = groups[kind, source]
-        y, p = _arrays(members)
-        counts = _counts(y)
-        harmful, safe = counts["harmful"], counts["safe"]
-        head = {"source": source, "kind": kind, **counts}
-        if harmful and safe:
-            point = metrics.point_metrics(y, p, thresholds[kind])
-            # A seed of its own per source keeps the replicates of two sources independent.
-            drawn = metrics.bootstrap(y, p, thresholds[kind], n=resamples, seed=seed + 1 + i)
-            enough = min(harmful, safe) >= MIN_ROWS
-            sources.append({**head, "in_macro": enough, **_intervals(point, drawn)})
-            if enough:
-                macro.append((kind, point, drawn, harmful / len(members)))
-        else:
-            share = wilson(int((p >= thresholds[kind]).sum()), len(members))
-            label = "harmful" if harmful else "safe"
-            one_class.append({**head, "label": label, "flagged": share.to_json()})
+    sources, one_class, macro = _per_source(rows, thresholds, resamples, seed)
     return {
         "format": 1,
         "thresholds": {k: thresholds[k] for k in KINDS if any(r.kind == k for r in rows)},
@@ -167,6 +144,41 @@ def evaluate(
     }
 
 
+_Macro = tuple[str, dict[str, float], dict[str, Floats], float]
+
+
+def _per_source(
+    rows: Sequence[Scored], thresholds: Mapping[str, float], resamples: int, seed: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[_Macro]]:
+    """Sources with both labels, with one, and what the macro figures are made of."""
+    groups: dict[tuple[str, str], list[Scored]] = {}
+    for row in rows:
+        groups.setdefault((row.kind, row.source), []).append(row)
+    sources: list[dict[str, Any]] = []
+    one_class: list[dict[str, Any]] = []
+    macro: list[_Macro] = []
+    order = sorted(groups, key=lambda g: (KINDS.index(g[0]), g[1]))
+    for i, (kind, source) in enumerate(order):
+        members = groups[kind, source]
+        y, p = _arrays(members)
+        counts = _counts(y)
+        harmful, safe = counts["harmful"], counts["safe"]
+        head = {"source": source, "kind": kind, **counts}
+        if harmful and safe:
+            point = metrics.point_metrics(y, p, thresholds[kind])
+            # A seed of its own per source keeps the replicates of two sources independent.
+            drawn = metrics.bootstrap(y, p, thresholds[kind], n=resamples, seed=seed + 1 + i)
+            enough = min(harmful, safe) >= MIN_ROWS
+            sources.append({**head, "in_macro": enough, **_intervals(point, drawn)})
+            if enough:
+                macro.append((kind, point, drawn, harmful / len(members)))
+        else:
+            share = wilson(int((p >= thresholds[kind]).sum()), len(members))
+            label = "harmful" if harmful else "safe"
+            one_class.append({**head, "label": label, "flagged": share.to_json()})
+    return sources, one_class, macro
+
+
 def _arrays(rows: Sequence[Scored]) -> tuple[Ints, Floats]:
     return metrics.as_arrays([r.label for r in rows], [r.score for r in rows])
 
@@ -179,9 +191,7 @@ def _intervals(point: dict[str, float], drawn: dict[str, Floats]) -> dict[str, d
     return {name: metrics.interval(point[name], drawn[name]).to_json() for name in metrics.NAMES}
 
 
-def _macro(
-    sources: list[tuple[str, dict[str, float], dict[str, Floats], float]],
-) -> dict[str, dict[str, Any]]:
+def _macro(sources: list[_Macro]) -> dict[str, dict[str, Any]]:
     """Means over sources: all of them, and of each kind. ``constant``: AUPRC of a fixed score."""
     out: dict[str, dict[str, Any]] = {}
     for name in ("all", *KINDS):

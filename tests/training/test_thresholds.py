@@ -23,7 +23,7 @@ def many(draw: st.DrawFn, low: int = 200, high: int = 400) -> np.ndarray:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     ties = draw(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=6))
     n = draw(st.integers(low, high))
-    free = rng.beta(*rng.uniform(0.2, 3, 2), n)
+    free = rng.beta(rng.uniform(0.2, 3), rng.uniform(0.2, 3), n)
     return np.where(rng.random(n) < draw(st.floats(0, 1)), rng.choice(ties, n), free)
 
 
