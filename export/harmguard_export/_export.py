@@ -1,0 +1,164 @@
+"""The whole export: read, run the checkpoint, build the graph, gate, write."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from harmguard._cores import default_threads
+from harmguard._encode import Encoded, Window, batches, padded_length
+from harmguard._session import Session
+from harmguard.bundle import Bundle, open_bundle, write_bundle
+from harmguard.errors import OutputExistsError
+from harmguard_export import bert, card, parity
+from harmguard_export.checkpoint import Checkpoint, Logits, Pair, Progress, load_checkpoint
+from harmguard_export.optimum_graph import export_with_optimum
+from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
+from harmguard_export.quantize import Floats
+from harmguard_export.ranges import measure_ranges
+from harmguard_export.recipe import Recipe, load_recipe
+
+_BATCH_TOKENS = 2048
+# What a score may differ by on another processor or release, beside the recipe's own error.
+_SLACK = {"fp32": 0.001, "int8": 0.02}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Pairs in windows, with the checkpoint's logits of every window."""
+
+    pairs: list[Pair]
+    encoded: list[Encoded]
+    logits: Logits
+
+    @property
+    def scores(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return scores_of(self.logits, self.encoded)
+
+
+def export(
+    checkpoint: Path,
+    out: Path,
+    *,
+    recipe: str = "int8",
+    pairs: Path | None = None,
+    gate: bool = True,
+) -> Path:
+    """Export a Hugging Face folder to the new bundle folder `out`, and return it.
+
+    BERT gets a graph of its own; other families go through optimum. The package's own pairs
+    calibrate int8 and become the golden pairs; `pairs`, JSON Lines, replaces them in the parity
+    gate. With `gate` False the parity is measured but nothing fails, and the manifest says that
+    no gate was passed. Progress and the report go to stderr; nothing is downloaded.
+
+    Raises ParityError, CheckpointError, UnsupportedModelError, RecipeError, DataError or
+    OutputExistsError; no bundle is left behind then.
+    """
+    chosen, out = load_recipe(recipe), Path(out)
+    if out.exists() or out.is_symlink():
+        raise OutputExistsError(
+            f"{str(out)!r} exists; expected a new folder; nothing is overwritten"
+        )
+    own = read_pairs(None)
+    texts = read_pairs(pairs) if pairs else own
+    loaded = load_checkpoint(Path(checkpoint))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.export-", dir=out.parent) as aside:
+        return _Export(loaded, chosen, Path(aside)).run(own, texts, gate, out)
+
+
+@dataclass(frozen=True)
+class _Export:
+    checkpoint: Checkpoint
+    recipe: Recipe
+    aside: Path
+
+    def run(self, own: Texts, texts: Texts, gate: bool, out: Path) -> Path:
+        encoded = self.checkpoint.encode(own.pairs)
+        gated = encoded if texts is own else self.checkpoint.encode(texts.pairs)
+        total = 2 * (len(_windows(encoded)) + (gated is not encoded) * len(_windows(gated)))
+        with tqdm(total=total, desc="export", unit="window", file=sys.stderr) as bar:
+            logits, ranges = self._reference(encoded, bar.update)
+            reference = _Run(own.pairs, encoded, logits)
+            files = self._graph(ranges)
+            files["tokenizer.json"] = self.checkpoint.tokenizer.to_str(pretty=True).encode()
+            golden, left_out = choose_golden(encoded, reference.scores, card.THRESHOLD)
+            fields = card.manifest_fields(self.checkpoint, self.recipe, left_out)
+            files["golden.jsonl"] = _golden(reference, golden, 1.0)
+            draft = open_bundle(write_bundle(self.aside / "draft", fields, files))
+            found = exported_logits(draft, encoded, bar.update)
+            error = np.abs(scores_of(found, encoded) - reference.scores)[golden].max()
+            if gated is not encoded:
+                logits = self.checkpoint.logits(_windows(gated), bar.update)
+                found = exported_logits(draft, gated, bar.update)
+        measured = parity.measure(logits, found, gated, card.THRESHOLD, texts.labels)
+        report = measured.report(self.recipe.limits)
+        sys.stderr.write(report + "\n")
+        if gate:
+            parity.check(measured, self.recipe.limits)
+            fields["precision"]["parity"] = measured.to_json()
+        tolerance = min(1.0, round(float(error) + _SLACK[self.recipe.linear], 3))
+        files["golden.jsonl"] = _golden(reference, golden, tolerance)
+        skipped = [(i + 1, encoded[i].tokens) for i in left_out]
+        files["README.md"] = card.model_card(fields, self.recipe, report, skipped).encode()
+        return write_bundle(out, fields, files)
+
+    def _reference(
+        self, encoded: Sequence[Encoded], progress: Progress
+    ) -> tuple[Logits, dict[str, Floats] | None]:
+        """The checkpoint's logits of its windows, and for int8 its activations' ranges."""
+        windows = _windows(encoded)
+        if self.recipe.linear == "int8" and bert.is_supported(self.checkpoint.config):
+            ranges, logits = measure_ranges(
+                self.checkpoint, windows, self.recipe.headroom, progress
+            )
+            return logits, ranges
+        return self.checkpoint.logits(windows, progress), None
+
+    def _graph(self, ranges: dict[str, Floats] | None) -> dict[str, Path | bytes]:
+        """Write the graph; its files by name."""
+        if bert.is_supported(self.checkpoint.config):
+            weights = {n: t.numpy() for n, t in self.checkpoint.model.state_dict().items()}
+            int8 = self.recipe.embeddings == "int8"
+            inputs = self.checkpoint.inputs
+            graph = bert.BertGraph(self.checkpoint.config, inputs, weights, ranges, int8)
+            names = graph.write(self.aside)
+        else:
+            names = export_with_optimum(
+                self.checkpoint.folder, self.aside, self.recipe.linear == "int8"
+            )
+        return {name: self.aside / name for name in names}
+
+
+def exported_logits(bundle: Bundle, encoded: Sequence[Encoded], progress: Progress) -> Logits:
+    """Logits [windows, labels] of a bundle's model, padded and batched as at run time."""
+    windows = _windows(encoded)
+    session = Session(bundle, default_threads())
+    spec = bundle.manifest.input
+    out = np.zeros((len(windows), len(bundle.manifest.labels)), np.float32)
+    lengths = [len(window.ids) for window in windows]
+    for members in batches(lengths, _BATCH_TOKENS, spec.max_tokens):
+        shape = (len(members), padded_length(lengths[members[0]], spec.max_tokens))
+        ids = np.full(shape, spec.pad_id, np.int64)
+        mask, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        for row, member in enumerate(members):
+            n = lengths[member]
+            ids[row, :n], types[row, :n] = windows[member].ids, windows[member].types
+            mask[row, :n] = 1
+        out[members] = session.run(ids, mask, types)
+        progress(len(members))
+    return out
+
+
+def _windows(encoded: Sequence[Encoded]) -> list[Window]:
+    return [window for e in encoded for window in e.windows]
+
+
+def _golden(run: _Run, chosen: Sequence[int], tolerance: float) -> bytes:
+    return golden_jsonl(chosen, run.pairs, run.encoded, run.logits, tolerance)

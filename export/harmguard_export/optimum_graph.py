@@ -1,0 +1,64 @@
+"""Families without a graph of their own: optimum's export, onnxruntime's dynamic int8."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+from harmguard.errors import MissingExtraError, UnsupportedModelError
+from harmguard_export.graph import OPSET
+
+
+def export_with_optimum(checkpoint: Path, folder: Path, int8: bool) -> list[str]:
+    """Write model.onnx (and its data) into `folder`; the names of the files.
+
+    Raises UnsupportedModelError for an architecture that optimum does not know.
+    """
+    if find_spec("optimum") is None:
+        raise MissingExtraError(
+            "this model is exported with optimum-onnx, not installed here; "
+            "type: pip install 'harmguard[export]'"
+        )
+    from optimum.exporters.onnx import main_export
+
+    traced = folder / "traced"
+    with warnings.catch_warnings():
+        # Tracing warns about every shape that it turns into a constant.
+        warnings.simplefilter("ignore")
+        try:
+            main_export(
+                str(checkpoint),
+                output=str(traced),
+                task="text-classification",
+                opset=OPSET,
+                do_validation=False,
+                no_post_process=True,
+                local_files_only=True,
+            )
+        except (ValueError, KeyError, NotImplementedError) as error:
+            raise UnsupportedModelError(
+                f"optimum cannot export it ({type(error).__name__}: {error}); expected a model "
+                "type that it knows; likely a new architecture"
+            ) from None
+    if int8:
+        _quantize(traced / "model.onnx", folder / "model.onnx")
+    else:
+        for name in ("model.onnx", "model.onnx_data"):
+            if (traced / name).exists():
+                (traced / name).rename(folder / name)
+    return [n for n in ("model.onnx", "model.onnx_data") if (folder / n).exists()]
+
+
+def _quantize(source: Path, target: Path) -> None:
+    import logging
+
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quiet = logging.getLogger()
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
+    finally:
+        quiet.setLevel(level)

@@ -1,0 +1,117 @@
+"""The parity gate: how far the exported model is from its checkpoint, and what is allowed.
+
+The limits of each recipe are in `recipes/*.json`; `Limits` in `recipe.py` says what they mean.
+Default for int8: mean score error .01, 99th percentile .05, RMS error of the logits 5 % of
+their standard deviation, 1.5 % of decisions flipped, none whose reference is further than .10
+from the threshold, AUPRC at most .003 lower where the pairs have labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harmguard._encode import Encoded
+from harmguard.errors import ParityError
+from harmguard_export.checkpoint import Logits
+from harmguard_export.pairs import scores_of
+from harmguard_export.recipe import Limits
+
+# Logits that vary less than this are compared with it: such a model tells nothing apart.
+_LEAST_SPREAD = 0.1
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Measured differences; the fields that `Limits` has are compared with it."""
+
+    pairs: int
+    mean_score_error: float
+    p99_score_error: float
+    largest_score_error: float
+    logit_rms_error: float
+    flipped: float
+    flipped_distance: float
+    auprc_drop: float | None
+
+    def missed(self, limits: Limits) -> list[str]:
+        """The measures above their limits."""
+        allowed = asdict(limits)
+        # `not <=`, so that a NaN misses.
+        return [
+            name
+            for name, limit in allowed.items()
+            if getattr(self, name) is not None and not getattr(self, name) <= limit
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest keeps it."""
+        return {
+            name: value if value is None or isinstance(value, int) else round(value, 6)
+            for name, value in asdict(self).items()
+        }
+
+    def report(self, limits: Limits) -> str:
+        """A line per measure, with its limit, the missed ones marked."""
+        allowed, missed = asdict(limits), self.missed(limits)
+        lines = [f"parity on {self.pairs} pairs, against the checkpoint in float32"]
+        for name, value in asdict(self).items():
+            if name == "pairs" or value is None:
+                continue
+            limit = f"limit {allowed[name]:g}" if name in allowed else ""
+            mark = "MISSED" if name in missed else ""
+            lines.append(f"  {name:20} {value:8.4f}  {limit:12} {mark}".rstrip())
+        return "\n".join(lines)
+
+
+def measure(
+    reference: Logits,
+    exported: Logits,
+    encoded: Sequence[Encoded],
+    threshold: float,
+    labels: npt.NDArray[np.int64] | None,
+) -> Parity:
+    """Compare the logits [windows, 2] of both models on the same windows."""
+    before, after = scores_of(reference, encoded), scores_of(exported, encoded)
+    error = np.abs(after - before)
+    flipped = (before >= threshold) != (after >= threshold)
+    margins = [(z[:, 1] - z[:, 0]).astype(np.float64) for z in (reference, exported)]
+    spread = max(float(margins[0].std()), _LEAST_SPREAD)
+    drop = None
+    if labels is not None:
+        drop = average_precision(labels, before) - average_precision(labels, after)
+    return Parity(
+        pairs=len(encoded),
+        mean_score_error=float(error.mean()),
+        p99_score_error=float(np.quantile(error, 0.99)),
+        largest_score_error=float(error.max()),
+        logit_rms_error=float(np.sqrt(((margins[1] - margins[0]) ** 2).mean())) / spread,
+        flipped=float(flipped.mean()),
+        flipped_distance=float(np.abs(before - threshold)[flipped].max(initial=0)),
+        auprc_drop=drop,
+    )
+
+
+def check(parity: Parity, limits: Limits) -> None:
+    """Raise ParityError with the report if a limit is missed."""
+    missed = parity.missed(limits)
+    if missed:
+        raise ParityError(
+            f"{', '.join(missed)} above the limit; expected the recipe to keep the scores; likely "
+            f"a model with activation outliers. No bundle was written.\n{parity.report(limits)}"
+        )
+
+
+def average_precision(
+    labels: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]
+) -> float:
+    """Area under the precision-recall curve, as a sum over the distinct scores."""
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(labels[order])
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    precision, recall = hits[ends] / (ends + 1), hits[ends] / hits[-1]
+    return float(np.sum(np.diff(recall, prepend=0) * precision))
