@@ -98,11 +98,10 @@ class BertGraph:
             places = node("Slice", [table, constant([0]), length, constant([0])])
         else:
             # Row type * positions + position holds the sum of the two.
-            table = (types[:, None] + positions[None]).reshape(-1, self.width)
-            end = node("Squeeze", [length])
-            steps = node("Range", [constant(0), end, constant(1)])
+            both = (types[:, None] + positions[None]).reshape(-1, self.width)
+            steps = node("Range", [constant(0), node("Squeeze", [length]), constant(1)])
             rows = node("Mul", ["token_type_ids", constant(len(positions))])
-            places = self._table("places", table, node("Add", [rows, steps]))
+            places = self._table("places", both, node("Add", [rows, steps]))
         return self._norm(words, places, "embeddings.LayerNorm")
 
     def _table(self, name: str, values: Floats, rows: str) -> str:
@@ -130,7 +129,9 @@ class BertGraph:
             return str(product)
         return str(self.graph.node("Add", [product, self.graph.weight(f"{name}.bias", bias)]))
 
-    def _linear(self, x: str, weight: Floats, bias: Floats | None, name: str, spread: Floats) -> str:
+    def _linear(
+        self, x: str, weight: Floats, bias: Floats | None, name: str, spread: Floats
+    ) -> str:
         """x @ weight (+ bias), where x is divided by `spread` already if the layer is int8."""
         if self.ranges is None:
             return self._fp32(x, weight, bias, name)
@@ -205,8 +206,8 @@ class BertGraph:
         query = node("MatMul", [query, self.graph.weight(f"{layer}.key", keys)])
         query = node("Reshape", [query, constant([0, self.heads, self.width])])
         scores = node("FusedMatMul", [query, hidden], domain=MICROSOFT, transB=1)
-        mask = node("Unsqueeze", [node("Cast", ["attention_mask"], to=TensorProto.FLOAT)]
-                    + [constant([1])])
+        present = node("Cast", ["attention_mask"], to=TensorProto.FLOAT)
+        mask = node("Unsqueeze", [present, constant([1])])
         absent = node("Sub", [mask, constant(1, np.float32)])
         penalty = node("Mul", [absent, constant(1e9, np.float32)])
         shares = node("Softmax", [node("Add", [scores, penalty])], axis=-1)

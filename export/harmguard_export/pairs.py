@@ -92,7 +92,7 @@ def choose_golden(
     near = sorted((i for i in fits if distance[i] <= NEAR), key=lambda i: distance[i])[:NEAR_ROWS]
     rest = sorted((i for i in fits if i not in near), key=lambda i: (encoded[i].tokens, i))
     wanted = min(GOLDEN_ROWS - len(near), len(rest))
-    places = np.linspace(0, len(rest) - 1, wanted).round().astype(int) if wanted else []
+    places = np.linspace(0, len(rest) - 1, wanted).round().astype(int).tolist()
     chosen = sorted([*near, *(rest[place] for place in places)])
     return chosen, [i for i in range(len(encoded)) if i not in fits]
 

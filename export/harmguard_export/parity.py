@@ -106,9 +106,7 @@ def check(parity: Parity, limits: Limits) -> None:
         )
 
 
-def average_precision(
-    labels: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]
-) -> float:
+def average_precision(labels: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> float:
     """Area under the precision-recall curve, as a sum over the distinct scores."""
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(labels[order])
