@@ -96,6 +96,7 @@ class CheckpointScorer:
         return out
 
     def encode(self, pairs: Sequence[tuple[str, str | None]]) -> list[Encoded]:
+        """The windows of each pair, in order."""
         return [self.encoder.encode(*pair) for pair in pairs]
 
     def score_many(self, pairs: Sequence[tuple[str, str | None]]) -> npt.NDArray[np.float32]:

@@ -15,29 +15,30 @@ TIER_WEIGHTS = {"A": 1.0, "B": 0.7, "C": 0.4}
 
 @dataclass(frozen=True)
 class Student:
-    """`path`: a local folder or a hub id; `max_tokens`: positions used, specials included;
-    `dropout`: every dropout probability of the model, absent to keep the checkpoint's own."""
+    """The checkpoint to start from."""
 
-    path: str
-    max_tokens: int = 1024
-    dropout: float | None = None
+    path: str  # a local folder or a hub id
+    max_tokens: int = 1024  # positions used, special tokens included
+    dropout: float | None = None  # of every part of the model; None keeps the checkpoint's own
 
 
 @dataclass(frozen=True)
 class Data:
-    """`train`: files of rows; `licences`: keep only rows with one of these, [] keeps all;
-    `balance`: as many harmful as benign rows of each kind of input per epoch."""
+    """The rows to train on."""
 
-    train: list[str]
-    licences: list[str] = field(default_factory=list)
-    balance: bool = True
+    train: list[str]  # files of rows
+    licences: list[str] = field(default_factory=list)  # keep rows with one of these; [] keeps all
+    balance: bool = True  # as many harmful as benign rows of each kind of input per epoch
     tier_weights: dict[str, float] = field(default_factory=lambda: dict(TIER_WEIGHTS))
 
 
 @dataclass(frozen=True)
 class Loss:
-    """lambda_hard * CE(hard label) + (1 - lambda_hard) * KL(teacher || student), both at
-    `temperature` for rows with a soft label; CE alone for the others (HarmAug, section 3)."""
+    """The weights of the two terms, for rows with a soft label (HarmAug, section 3).
+
+    lambda_hard * CE(hard label) + (1 - lambda_hard) * T^2 * KL(teacher || student) at the
+    temperature T; rows without a soft label have CE alone.
+    """
 
     lambda_hard: float = 0.5
     temperature: float = 1.0
@@ -69,6 +70,7 @@ class Config:
     save_minutes: float = 10.0
 
     def to_json(self) -> dict[str, Any]:
+        """The config as plain JSON values, to be kept beside what it made."""
         return asdict(self)
 
 

@@ -39,10 +39,12 @@ class Row:
 
     @property
     def kind(self) -> Kind:
+        """What the label is about: a prompt alone or an exchange."""
         return "prompt" if self.response is None else "exchange"
 
     @property
     def pair(self) -> tuple[str, str | None]:
+        """The texts as the guard takes them."""
         return self.prompt, self.response
 
     @property

@@ -38,7 +38,7 @@ from transformers import (
 from harmguard._encode import PairEncoder, Window
 from harmguard.errors import CheckpointError, ConfigError, DataError
 from harmguard.training.checkpoint import METADATA_FILE, collate, load_encoder
-from harmguard.training.config import Config
+from harmguard.training.config import Config, Student
 from harmguard.training.data import Row, read_rows, sha256_of
 from harmguard.training.loss import distillation_loss
 from harmguard.training.schedule import plan
@@ -70,7 +70,7 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
     if (student / METADATA_FILE).is_file():
         return student
     set_seed(config.optim.seed)
-    model, encoder = _student(config)
+    model, encoder = load_student(config.student)
     windows = encode_rows(rows, encoder, config.optim.seed)
     batches = plan(
         rows,
@@ -113,6 +113,7 @@ class DistillTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
+        """The step's share of the distillation loss, a scalar (with `return_outputs` a pair)."""
         inputs = dict(inputs)
         labels, soft, weight = (inputs.pop(k) for k in ("labels", "soft", "weight"))
         outputs = model(**inputs)
@@ -144,6 +145,7 @@ class Collator:
         self._types = int(getattr(model_config, "type_vocab_size", 0)) > 1
 
     def __call__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """The batch of these rows."""
         batch = collate([self._windows[i] for i in indices], self._pad, types=self._types)
         rows = [self._rows[i] for i in indices]
         batch["labels"] = torch.tensor([row.hard for row in rows])
@@ -229,14 +231,18 @@ def _rows(config: Config) -> list[Row]:
     return kept
 
 
-def _student(config: Config) -> tuple[torch.nn.Module, PairEncoder]:
-    path, limit = config.student.path, config.student.max_tokens
+def load_student(student: Student) -> tuple[torch.nn.Module, PairEncoder]:
+    """The model to train, with a new head of 2 labels where it has none, and its encoder.
+
+    Raises CheckpointError when it has fewer positions than `student.max_tokens`.
+    """
+    path, limit = student.path, student.max_tokens
     settings = AutoConfig.from_pretrained(path, num_labels=2)
     settings.id2label, settings.label2id = {0: "safe", 1: "harmful"}, {"safe": 0, "harmful": 1}
-    if config.student.dropout is not None:
+    if student.dropout is not None:
         for name in DROPOUT_FIELDS:
             if hasattr(settings, name):
-                setattr(settings, name, config.student.dropout)
+                setattr(settings, name, student.dropout)
     if settings.model_type in ("deberta-v2", "deberta"):
         settings.max_position_embeddings = limit  # no table: it sets the distance buckets
     elif limit > settings.max_position_embeddings:

