@@ -37,7 +37,11 @@ def add(subparsers: Any) -> None:
     )
     distill.add_argument("config", type=Path, metavar="CONFIG.toml")
     distill.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="the run's folder; DIR/student at end"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the run's folder; DIR/student at end",
     )
     distill.add_argument(
         "--checkpoints",

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.training import tiny
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from harmguard.errors import CheckpointError
@@ -17,6 +16,7 @@ from harmguard.training.checkpoint import (
     max_positions,
     read_metadata,
 )
+from tests.training import tiny
 
 PAIRS: list[tuple[str, str | None]] = [
     ("how do i bake bread", None),

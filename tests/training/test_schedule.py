@@ -41,9 +41,7 @@ def test_without_balance_every_row_comes_once_an_epoch() -> None:
 
 
 def test_the_seed_alone_fixes_the_order() -> None:
-    a, b, c = (
-        plan(ROWS, LENGTHS, epochs=2, batch_rows=8, balance=True, seed=s) for s in (1, 1, 2)
-    )
+    a, b, c = (plan(ROWS, LENGTHS, epochs=2, batch_rows=8, balance=True, seed=s) for s in (1, 1, 2))
     assert a == b
     assert a != c
 
