@@ -39,9 +39,6 @@ MAX_BATCH_TOKENS = 1024
 MAX_PENDING_TOKENS = 1 << 18
 """Tokens that are encoded and not yet scored at most, so that input of any size fits memory."""
 
-TRIM_TOKENS = 8192
-"""After a call of more tokens than this, freed memory is given back to the system."""
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -262,7 +259,7 @@ class HarmGuard:
                 types[row, : lengths[member]] = windows[member].types
                 mask[row, : lengths[member]] = 1
             logits[members] = session.run(ids, mask, types)
-        if sum(lengths) > TRIM_TOKENS:
+        if sum(lengths) > MAX_BATCH_TOKENS:
             release_memory()
         return logits
 
