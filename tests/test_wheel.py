@@ -137,7 +137,7 @@ def test_fresh_environment_scores(wheel: Path, tmp_path: Path, pins: list[str]) 
     folder = tmp_path / "environment"
     venv.create(folder)
     python, command = folder / "bin" / "python", folder / "bin" / "harmguard"
-    pip = [sys.executable, "-m", "pip", "--python", python]
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
 
     def run(*arguments: str | Path) -> str:
         line = list(map(str, arguments))
