@@ -17,11 +17,10 @@ from harmguard._session import Session
 from harmguard.bundle import Bundle, open_bundle, write_bundle
 from harmguard.errors import OutputExistsError
 from harmguard_export import bert, card, parity
+from harmguard_export.calibration import Activations, calibrate
 from harmguard_export.checkpoint import Checkpoint, Logits, Pair, Progress, load_checkpoint
 from harmguard_export.optimum_graph import export_with_optimum
 from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
-from harmguard_export.quantize import Floats
-from harmguard_export.ranges import measure_ranges
 from harmguard_export.recipe import Recipe, load_recipe
 
 _BATCH_TOKENS = 2048
@@ -84,9 +83,9 @@ class _Export:
         gated = encoded if texts is own else self.checkpoint.encode(texts.pairs)
         total = 2 * (len(_windows(encoded)) + (gated is not encoded) * len(_windows(gated)))
         with tqdm(total=total, desc="export", unit="window", file=sys.stderr) as bar:
-            logits, ranges = self._reference(encoded, bar.update)
+            logits, activations = self._reference(encoded, bar.update)
             reference = _Run(own.pairs, encoded, logits)
-            files = self._graph(ranges)
+            files = self._graph(activations)
             files["tokenizer.json"] = self.checkpoint.tokenizer.to_str(pretty=True).encode()
             golden, left_out = choose_golden(encoded, reference.scores, card.THRESHOLD)
             fields = card.manifest_fields(self.checkpoint, self.recipe, left_out)
@@ -111,23 +110,21 @@ class _Export:
 
     def _reference(
         self, encoded: Sequence[Encoded], progress: Progress
-    ) -> tuple[Logits, dict[str, Floats] | None]:
-        """The checkpoint's logits of its windows, and for int8 its activations' ranges."""
+    ) -> tuple[Logits, dict[str, Activations] | None]:
+        """The checkpoint's logits of its windows, and for int8 what its layers' inputs are like."""
         windows = _windows(encoded)
         if self.recipe.linear == "int8" and bert.is_supported(self.checkpoint.config):
-            ranges, logits = measure_ranges(
-                self.checkpoint, windows, self.recipe.headroom, progress
-            )
-            return logits, ranges
+            found, logits = calibrate(self.checkpoint, windows, self.recipe.headroom, progress)
+            return logits, found
         return self.checkpoint.logits(windows, progress), None
 
-    def _graph(self, ranges: dict[str, Floats] | None) -> dict[str, Path | bytes]:
+    def _graph(self, activations: dict[str, Activations] | None) -> dict[str, Path | bytes]:
         """Write the graph; its files by name."""
         if bert.is_supported(self.checkpoint.config):
             weights = {n: t.numpy() for n, t in self.checkpoint.model.state_dict().items()}
             int8 = self.recipe.embeddings == "int8"
             inputs = self.checkpoint.inputs
-            graph = bert.BertGraph(self.checkpoint.config, inputs, weights, ranges, int8)
+            graph = bert.BertGraph(self.checkpoint.config, inputs, weights, activations, int8)
             names = graph.write(self.aside)
         else:
             names = export_with_optimum(

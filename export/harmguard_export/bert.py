@@ -19,19 +19,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from onnx import TensorProto
 
+from harmguard_export.calibration import Activations
 from harmguard_export.graph import MICROSOFT, Graph
-from harmguard_export.quantize import Floats, quantize_columns, quantize_rows
+from harmguard_export.quantize import (
+    GELU_LEAST,
+    GELU_STEPS,
+    GELU_ZERO,
+    SIGNED_STEPS,
+    SIGNED_ZERO,
+    Floats,
+    Int8s,
+    choose_spread,
+    quantize_columns,
+    quantize_rows,
+    round_gelu,
+    round_signed,
+    token_sizes,
+)
 
 Weights = Mapping[str, Floats]
-Ranges = Mapping[str, Floats]
-"""Layer's input -> largest absolute value per channel; see `ranges.py`."""
+Inputs = Mapping[str, Activations]
+"""Layer's input ("0.qkv", "0.o", "0.up", "0.down", ...) -> what it looks like."""
 
-# GELU never goes below -0.17, so its 8 bits are spent on the positive side.
-_GELU_ZERO, _GELU_STEPS = 20, 235
-_GELU_LEAST = 0.17 * _GELU_STEPS / _GELU_ZERO
-_SIGNED_ZERO, _SIGNED_STEPS = 128, 127
+# Channels of the feed-forward's inner layer that are multiplied in fp32: in BERTs one channel or
+# two reach several times what all others do, and would set the range of all.
+_OUTLIERS = 8
 
 
 def is_supported(config: Any) -> bool:
@@ -47,12 +62,12 @@ def is_supported(config: Any) -> bool:
 
 @dataclass
 class BertGraph:
-    """Builds the graph. `ranges` None: linear layers in fp32; else int8 with those ranges."""
+    """Builds the graph. `activations` None: linear layers in fp32; else int8 for those inputs."""
 
     config: Any
     inputs: tuple[str, ...]
     weights: Weights
-    ranges: Ranges | None
+    activations: Inputs | None
     int8_embeddings: bool
 
     def write(self, folder: Path) -> list[str]:
@@ -63,6 +78,7 @@ class BertGraph:
     def _build(self) -> str:
         """The name of the graph's logits [batch, labels]."""
         self.graph = Graph(self.inputs)
+        self._spreads: dict[str, Floats] = {}
         self.heads = self.config.num_attention_heads
         self.width = self.config.hidden_size
         node = self.graph.node
@@ -129,48 +145,58 @@ class BertGraph:
             return str(product)
         return str(self.graph.node("Add", [product, self.graph.weight(f"{name}.bias", bias)]))
 
-    def _linear(
-        self, x: str, weight: Floats, bias: Floats | None, name: str, spread: Floats
+    def _quantize(self, x: str, zero: int, steps: int) -> tuple[str, str, str]:
+        """x as u8, its step and its zero point."""
+        step = self.graph.constant(1 / steps, np.float32)
+        point = self.graph.constant(zero, np.uint8)
+        return str(self.graph.node("QuantizeLinear", [x, step, point])), step, point
+
+    def _int8(
+        self,
+        quantized: tuple[str, str, str],
+        weight: tuple[Int8s, Floats],
+        bias: Floats | None,
+        name: str,
     ) -> str:
-        """x @ weight (+ bias), where x is divided by `spread` already if the layer is int8."""
-        if self.ranges is None:
-            return self._fp32(x, weight, bias, name)
-        gelu = name.endswith(".down")
-        quantized, scales = self._quantize(x, gelu)
-        small, scale = quantize_columns(weight * spread[:, None])
-        step, zero = scales
-        inputs = [quantized, self.graph.weight(name, small), step]
-        inputs += [self.graph.weight(f"{name}.scale", scale), zero, ""]
+        x, step, zero = quantized
+        inputs = [x, self.graph.weight(name, weight[0]), step]
+        inputs += [self.graph.weight(f"{name}.scale", weight[1]), zero, ""]
         if bias is not None:
             inputs.append(self.graph.weight(f"{name}.bias", bias))
         return str(self.graph.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT))
 
-    def _quantize(self, x: str, gelu: bool) -> tuple[str, tuple[str, str]]:
-        """x in [-1, 1] as u8, with its step and zero point."""
-        zero, steps = (_GELU_ZERO, _GELU_STEPS) if gelu else (_SIGNED_ZERO, _SIGNED_STEPS)
-        step = self.graph.constant(1 / steps, np.float32)
-        point = self.graph.constant(zero, np.uint8)
-        return str(self.graph.node("QuantizeLinear", [x, step, point])), (step, point)
+    def _spread(self, name: str, weight: Floats) -> Floats:
+        """What the channels of a layer's input are divided by before they are quantised."""
+        assert self.activations is not None
+        found = self.activations[name]
+        return choose_spread(found.largest, found.sample, weight)
 
-    def _spread(self, name: str, least: float = 0.0) -> Floats:
-        """What each channel of a layer's input is divided by before it is quantised."""
-        if self.ranges is None:
-            return np.ones(0, np.float32)
-        largest = self.ranges[name]
-        # A channel that hardly moves must not take the weights' resolution.
-        return np.maximum(largest, max(least, float(np.median(largest)) / 4)).astype(np.float32)
+    def _rounded(self, name: str, weight: Floats, spread: Floats) -> tuple[Int8s, Floats]:
+        """An int8 weight [in, out] for an input that was divided by `spread`."""
+        assert self.activations is not None
+        sample = self.activations[name].sample
+        inputs = round_signed(sample / spread) / token_sizes(sample @ weight)
+        return quantize_columns(weight * spread[:, None], inputs)
 
     def _divided(self, x: str, name: str, spread: Floats) -> str:
-        if self.ranges is None:
-            return x
         return str(self.graph.node("Mul", [x, self.graph.weight(f"{name}.divide", 1 / spread)]))
 
+    def _output(self, layer: int) -> tuple[Floats, Floats, Floats | None]:
+        """The attention's output layer: weight, bias, and what its int8 input is divided by."""
+        weight, bias = self._layer(layer, "attention.output.dense")
+        name = f"{layer}.o"
+        if self.activations is None:
+            return weight, bias, None
+        if name not in self._spreads:
+            self._spreads[name] = self._spread(name, weight)
+        return weight, bias, self._spreads[name]
+
     def _projections(self, layer: int) -> list[tuple[Floats, Floats]]:
-        """Query, key and value; for int8 the values leave divided by the next layer's spread."""
+        """Query, key and value; for int8 the values leave divided as the output layer needs."""
         parts = [self._layer(layer, f"attention.self.{n}") for n in ("query", "key", "value")]
-        if self.ranges is not None:
+        spread = self._output(layer)[2]
+        if spread is not None:
             weight, bias = parts[2]
-            spread = self._spread(f"{layer}.o")
             parts[2] = weight / spread, bias / spread
         return parts
 
@@ -179,17 +205,17 @@ class BertGraph:
         weight = np.concatenate([w for w, _ in parts], 1)
         name = f"{layer}.qkv"
         bias = self.graph.weight(f"{name}.bias", np.concatenate([b for _, b in parts]))
-        if self.ranges is None:
+        if self.activations is None:
             inputs = [hidden, self.graph.weight(name, weight), bias, mask]
             operator = "Attention"
         else:
-            spread = self._spread(name)
-            quantized, (step, zero) = self._quantize(self._divided(hidden, name, spread), False)
-            small, scale = quantize_columns(weight * spread[:, None])
+            spread = self._spread(name, weight)
+            small, scale = self._rounded(name, weight, spread)
+            divided = self._divided(hidden, name, spread)
+            x, step, zero = self._quantize(divided, SIGNED_ZERO, SIGNED_STEPS)
             scales = self.graph.weight(f"{name}.scale", scale)
             zeros = self.graph.weight(f"{name}.zero", np.zeros(len(scale), np.int8))
-            inputs = [quantized, self.graph.weight(name, small), bias, step, scales, mask]
-            inputs += [zero, zeros]
+            inputs = [x, self.graph.weight(name, small), bias, step, scales, mask, zero, zeros]
             operator = "QAttention"
         return str(self.graph.node(operator, inputs, domain=MICROSOFT, num_heads=self.heads))
 
@@ -219,23 +245,60 @@ class BertGraph:
         return str(node("Add", [mixed, self.graph.weight(f"{layer}.value.bias", bv)]))
 
     def _attention_output(self, mixed: str, hidden: str, layer: int) -> str:
-        part = f"encoder.layer.{layer}.attention.output"
-        weight, bias = self._layer(layer, "attention.output.dense")
-        out = self._linear(mixed, weight, bias, f"{layer}.o", self._spread(f"{layer}.o"))
-        return self._norm(out, hidden, f"{part}.LayerNorm")
+        weight, bias, spread = self._output(layer)
+        name = f"{layer}.o"
+        if spread is None:
+            out = self._fp32(mixed, weight, bias, name)
+        else:
+            x = self._quantize(mixed, SIGNED_ZERO, SIGNED_STEPS)
+            out = self._int8(x, self._rounded(name, weight, spread), bias, name)
+        return self._norm(out, hidden, f"encoder.layer.{layer}.attention.output.LayerNorm")
 
     def _feed_forward(self, hidden: str, layer: int) -> str:
         up, down = f"{layer}.up", f"{layer}.down"
         weight, bias = self._layer(layer, "intermediate.dense")
-        spread = self._spread(up)
-        grown = self._linear(self._divided(hidden, up, spread), weight, None, up, spread)
-        grown = self.graph.node(
-            "BiasGelu", [grown, self.graph.weight(f"{up}.bias", bias)], domain=MICROSOFT
-        )
-        weight, bias = self._layer(layer, "output.dense")
-        spread = self._spread(down, _GELU_LEAST)
-        out = self._linear(self._divided(grown, down, spread), weight, bias, down, spread)
+        weight2, bias2 = self._layer(layer, "output.dense")
+        if self.activations is None:
+            grown = self._gelu(self._fp32(hidden, weight, None, up), bias, up)
+            out = self._fp32(grown, weight2, bias2, down)
+        else:
+            # The inner layer's order is free: outliers first.
+            order = np.argsort(-self.activations[down].largest, kind="stable")
+            weight, bias, weight2 = weight[:, order], bias[order], weight2[order]
+            spread = self._spread(up, weight)
+            x = self._quantize(self._divided(hidden, up, spread), SIGNED_ZERO, SIGNED_STEPS)
+            grown = self._int8(x, self._rounded(up, weight, spread), None, up)
+            out = self._down(self._gelu(grown, bias, up), weight2, bias2, order, down)
         return self._norm(out, hidden, f"encoder.layer.{layer}.output.LayerNorm")
+
+    def _gelu(self, x: str, bias: Floats, name: str) -> str:
+        held = self.graph.weight(f"{name}.bias", bias)
+        return str(self.graph.node("BiasGelu", [x, held], domain=MICROSOFT))
+
+    def _down(
+        self, grown: str, weight: Floats, bias: Floats, order: npt.NDArray[np.intp], name: str
+    ) -> str:
+        """The feed-forward's second layer: outliers in fp32, the others in int8."""
+        assert self.activations is not None
+        node, constant = self.graph.node, self.graph.constant
+        found = self.activations[name]
+        reach = max(float(found.largest[order[_OUTLIERS:]].max(initial=0)), GELU_LEAST)
+        sample = found.sample[:, order]
+        size = token_sizes(sample @ weight)
+        # The outliers saturate in int8, where their weights are zero.
+        rest = np.where(np.arange(len(weight))[:, None] < _OUTLIERS, 0, weight)
+        inputs = round_gelu(sample / reach) / size
+        inputs[:, :_OUTLIERS] = 0
+        rounded = quantize_columns((rest * reach).astype(np.float32), inputs)
+        scaled = node(
+            "QuantizeLinear",
+            [grown, constant(reach / GELU_STEPS, np.float32), constant(GELU_ZERO, np.uint8)],
+        )
+        step = constant(1 / GELU_STEPS, np.float32)
+        out = self._int8((scaled, step, constant(GELU_ZERO, np.uint8)), rounded, bias, name)
+        few = node("Slice", [grown, *map(constant, ([0], [_OUTLIERS], [2]))])
+        exact = node("MatMul", [few, self.graph.weight(f"{name}.outliers", weight[:_OUTLIERS])])
+        return str(node("Add", [out, exact]))
 
     def _head(self, first: str) -> str:
         rows = self.graph.node("Squeeze", [first, self.graph.constant([1])])

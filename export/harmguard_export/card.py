@@ -25,7 +25,8 @@ def manifest_fields(
 ) -> dict[str, Any]:
     """guard.json without its files; what the checkpoint does not say is unknown."""
     said = checkpoint.metadata
-    training = said.get("training") or {}
+    training = said.get("training")
+    training = training if isinstance(training, dict) else {}
     point = {"default": {"value": THRESHOLD, "set": None, "rule": "uncalibrated"}}
     return {
         "format_version": 1,

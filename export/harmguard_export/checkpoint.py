@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -83,9 +84,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     fast = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     tokenizer = _plain_tokenizer(fast)
     metadata = read_metadata(folder)
-    used = min(_positions(config), int(min(fast.model_max_length, 1 << 20)))
+    wanted = metadata.get("max_tokens", min(fast.model_max_length, 1 << 20))
     template = _template(tokenizer)
-    encoder = PairEncoder(tokenizer, template, int(metadata.get("max_tokens", used)))
+    encoder = PairEncoder(tokenizer, template, min(_positions(config), int(wanted)))
     with _own_errors(folder):
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
             str(folder),
@@ -198,7 +199,7 @@ def _own_errors(folder: Path) -> Iterator[None]:
     """Loading fails in many ways: missing shards, wrong shapes, an unknown architecture."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder.name} cannot be loaded ({type(error).__name__}: {error}); expected a whole "
             "sequence classification checkpoint; likely a missing shard or an altered config"

@@ -20,12 +20,12 @@ def export_with_optimum(checkpoint: Path, folder: Path, int8: bool) -> list[str]
             "this model is exported with optimum-onnx, not installed here; "
             "type: pip install 'harmguard[export]'"
         )
-    from optimum.exporters.onnx import main_export
-
     traced = folder / "traced"
     with warnings.catch_warnings():
         # Tracing warns about every shape that it turns into a constant.
         warnings.simplefilter("ignore")
+        from optimum.exporters.onnx import main_export
+
         try:
             main_export(
                 str(checkpoint),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -40,11 +42,13 @@ def read_pairs(path: Path | None) -> Texts:
     pairs: list[Pair] = []
     labels: list[int] = []
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        data = source.read_bytes()
+        text = gzip.decompress(data) if source.name.endswith(".gz") else data
+        lines = text.decode("utf-8").split("\n")  # not splitlines: a text may hold U+2028
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(
-            f"{str(path)!r} cannot be read ({type(error).__name__}); expected JSON Lines in UTF-8; "
-            "likely a wrong path, or a compressed file"
+            f"{str(path)!r} cannot be read ({type(error).__name__}); expected .jsonl or .jsonl.gz "
+            "in UTF-8; likely a wrong path, or a file that was cut off"
         ) from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -70,7 +74,8 @@ def read_pairs(path: Path | None) -> Texts:
 
 def scores_of(logits: Logits, encoded: Sequence[Encoded]) -> npt.NDArray[np.float64]:
     """P(harmful) [pairs] from the logits of all windows in order: the largest of its windows."""
-    scores = 1 / (1 + np.exp(logits[:, 0].astype(np.float64) - logits[:, 1]))
+    # As tanh, which does not overflow.
+    scores = (1 + np.tanh((logits[:, 1].astype(np.float64) - logits[:, 0]) / 2)) / 2
     ends = np.cumsum([len(e.windows) for e in encoded])
     return np.array([part.max() for part in np.split(scores, ends[:-1])])
 

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from harmguard_export import export
+from harmguard_export.checkpoint import load_checkpoint
+from safetensors.torch import load_file, save_file
+
+from harmguard import HarmGuard
+from harmguard._session import Session
+from harmguard._verify import verify
+from harmguard.bundle import open_bundle
+from harmguard.errors import OutputExistsError, ParityError, RecipeError
+
+
+@pytest.fixture(scope="module")
+def lively(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with larger weights, so that its logits tell texts apart."""
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("lively") / "model"))
+    tensors = load_file(folder / "model.safetensors")
+    for name, tensor in tensors.items():
+        if tensor.dim() == 2:
+            tensors[name] = tensor * (10 if "embeddings" in name else 4)
+        elif name.endswith("bias"):
+            tensors[name] = torch.linspace(-0.3, 0.3, len(tensor))
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fp32(lively: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(lively, tmp_path_factory.mktemp("fp32") / "bundle", recipe="fp32")
+
+
+@pytest.fixture(scope="module")
+def int8(lively: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(lively, tmp_path_factory.mktemp("int8") / "bundle", gate=False)
+
+
+def random_batch(rows: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids, mask and types; the rows have different lengths, the last one is full."""
+    random = np.random.default_rng(length)
+    ids = random.integers(5, 40, (rows, length))
+    mask = np.zeros_like(ids)
+    for row in range(rows):
+        mask[row, : max(1, length * (row + 1) // rows)] = 1
+    return ids, mask, (np.arange(length) >= length // 2).astype(np.int64) * mask
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize("length", [1, 2, 7, 31, 64])
+def test_fp32_logits_are_torchs(lively: Path, fp32: Path, rows: int, length: int) -> None:
+    ids, mask, types = random_batch(rows, length)
+    model = load_checkpoint(lively).model
+    with torch.inference_mode():
+        expected = model(*map(torch.from_numpy, (ids, mask, types))).logits.numpy()
+    found = Session(open_bundle(fp32), 1).run(ids, mask, types)
+    assert np.abs(found - expected).max() < 1e-4
+
+
+def test_int8_scores_do_not_depend_on_padding_or_neighbours(int8: Path) -> None:
+    session = Session(open_bundle(int8), 1)
+    ids, mask, types = random_batch(4, 40)
+    together = session.run(ids, mask, types)
+    for row in range(4):
+        length = int(mask[row].sum())
+        alone = session.run(*(array[row : row + 1, :length] for array in (ids, mask, types)))
+        assert np.abs(alone - together[row]).max() < 1e-5
+
+
+def test_a_plain_folder_passes_the_gate_without_further_argument(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    out = export(tiny_checkpoint, tmp_path / "bundle")
+    assert open_bundle(out).manifest.precision.recipe == "int8"
+    assert verify(out).worst < 0.05
+
+
+def test_what_the_checkpoint_does_not_say_is_unknown(tiny_bundle: Path) -> None:
+    manifest = open_bundle(tiny_bundle).manifest
+    assert manifest.licence == manifest.base_model == manifest.training_recipe == "unknown"
+    assert manifest.training_data is None
+    assert manifest.status == "trial"
+    assert manifest.output.temperature == 1
+    point = manifest.thresholds["exchange"]["default"]
+    assert (point.value, point.set, point.rule) == (0.5, None, "uncalibrated")
+    assert manifest.precision.parity is not None
+    assert manifest.precision.parity["pairs"] > 100
+    assert "Unknown" in (tiny_bundle / "README.md").read_text()
+
+
+def test_golden_pairs_replay_and_long_ones_are_listed(tiny_bundle: Path) -> None:
+    report = verify(tiny_bundle)
+    assert 0 < report.rows <= 64
+    left_out = open_bundle(tiny_bundle).manifest.extensions["x_golden_left_out"]
+    assert left_out
+    assert "left out" in (tiny_bundle / "README.md").read_text()
+
+
+def test_the_trainers_metadata_is_kept(lively: Path, tmp_path: Path) -> None:
+    said = {
+        "name": "mine",
+        "version": "1.2",
+        "status": "release",
+        "licence": "Apache-2.0",
+        "base_model": "tiny",
+        "training": {
+            "data": [{"source": "words", "licence": "CC0", "rows": 4}],
+            "recipe": "by hand",
+        },
+    }
+    checkpoint = Path(shutil.copytree(lively, tmp_path / "checkpoint"))
+    (checkpoint / "harmguard_training.json").write_text(json.dumps(said))
+    out = export(checkpoint, tmp_path / "new" / "bundle", recipe="fp32")
+    manifest = open_bundle(out).manifest.to_json()
+    assert {name: manifest[name] for name in said} == said
+    assert "| words | CC0 | 4 |" in (out / "README.md").read_text()
+
+
+def test_two_exports_are_equal(lively: Path, int8: Path, tmp_path: Path) -> None:
+    again = export(lively, tmp_path / "bundle", gate=False)
+    files = sorted(path.name for path in int8.iterdir())
+    assert files == sorted(path.name for path in again.iterdir())
+    for name in files:
+        assert (int8 / name).read_bytes() == (again / name).read_bytes(), name
+
+
+@pytest.fixture
+def fragile(lively: Path, tmp_path: Path) -> Path:
+    """A model that int8 breaks: its classifier sees nothing but small differences."""
+    folder = Path(shutil.copytree(lively, tmp_path / "fragile"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors["classifier.weight"] *= 300
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def test_the_gate_leaves_no_bundle(
+    fragile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ParityError, match="No bundle was written"):
+        export(fragile, tmp_path / "bundle")
+    assert [path.name for path in tmp_path.iterdir()] == ["fragile"]
+    captured = capsys.readouterr()
+    assert "MISSED" in captured.err
+    assert captured.out == ""
+
+
+def test_without_the_gate_the_manifest_says_so(fragile: Path, tmp_path: Path) -> None:
+    out = export(fragile, tmp_path / "bundle", gate=False)
+    assert open_bundle(out).manifest.precision.parity is None
+    with pytest.warns(Warning, match="parity"), HarmGuard(out) as guard:
+        assert 0 <= guard.score("how do i bake bread") <= 1
+
+
+def test_pairs_of_ones_own_are_for_the_gate_only(lively: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"a private fool {i}", "label": i % 2} for i in range(10)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = export(lively, tmp_path / "bundle", recipe="fp32", pairs=path)
+    parity = open_bundle(out).manifest.precision.parity
+    assert parity is not None
+    assert parity["pairs"] == 10
+    assert parity["auprc_drop"] == 0
+    assert "private" not in (out / "golden.jsonl").read_text()
+
+
+def test_nothing_is_overwritten(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputExistsError, match="nothing is overwritten"):
+        export(tiny_checkpoint, tmp_path)
+    with pytest.raises(RecipeError, match="expected one of"):
+        export(tiny_checkpoint, tmp_path / "x", recipe="int5")
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "int8"])
+def test_other_families_go_through_optimum(tiny_deberta: Path, tmp_path: Path, recipe: str) -> None:
+    pytest.importorskip("optimum.exporters.onnx")
+    out = export(tiny_deberta, tmp_path / "bundle", recipe=recipe, gate=recipe == "fp32")
+    manifest = open_bundle(out).manifest
+    assert manifest.input.names == ("input_ids", "attention_mask")
+    if recipe == "fp32":
+        assert verify(out).worst < 1e-3
+
+
+@pytest.mark.parametrize("missing", ["onnx", "torch", "tqdm", "transformers"])
+def test_a_missing_extra_is_named(missing: str) -> None:
+    code = (
+        "import importlib.util as util; real = util.find_spec\n"
+        f"util.find_spec = lambda name: None if name == {missing!r} else real(name)\n"
+        "import harmguard_export"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "MissingExtraError" in done.stderr
+    assert f"needs {missing}, not installed here" in done.stderr
+    assert "pip install 'harmguard[export]'" in done.stderr

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from harmguard_export import parity
+from harmguard_export.recipe import load_recipe
+
+from harmguard._encode import Encoded, Window
+from harmguard.errors import ParityError, RecipeError
+
+LIMITS = load_recipe("int8").limits
+
+
+def one_window(count: int) -> list[Encoded]:
+    ids = np.zeros(3, np.int64)
+    return [Encoded((Window(ids, ids),), 1) for _ in range(count)]
+
+
+def logits(margins: list[float]) -> np.ndarray:
+    return np.array([[0, margin] for margin in margins], np.float32)
+
+
+def test_equal_models_pass() -> None:
+    before = logits([-2, -1, 1, 2])
+    found = parity.measure(before, before, one_window(4), 0.5, np.array([0, 0, 1, 1]))
+    parity.check(found, LIMITS)
+    assert found.to_json()["logit_rms_error"] == 0
+    assert found.auprc_drop == 0
+    assert "MISSED" not in found.report(LIMITS)
+
+
+def test_a_flip_far_from_the_threshold_misses() -> None:
+    found = parity.measure(logits([2, -2]), logits([-2, -2]), one_window(2), 0.5, None)
+    assert found.flipped == 0.5
+    assert found.flipped_distance == pytest.approx(1 / (1 + np.exp(-2)) - 0.5)
+    assert found.auprc_drop is None
+    with pytest.raises(ParityError, match=r"(?s)flipped_distance.*No bundle.*MISSED"):
+        parity.check(found, LIMITS)
+
+
+def test_nan_misses() -> None:
+    found = parity.measure(logits([2, -2]), logits([2, np.nan]), one_window(2), 0.5, None)
+    with pytest.raises(ParityError, match="mean_score_error"):
+        parity.check(found, LIMITS)
+
+
+def test_each_limit_is_checked() -> None:
+    before = logits([-2, 2])
+    found = parity.measure(before, before, one_window(2), 0.5, np.array([0, 1]))
+    for name, limit in vars(LIMITS).items():
+        assert replace(found, **{name: limit * 1.01}).missed(LIMITS) == [name]
+
+
+def test_a_pair_scores_as_its_worst_window() -> None:
+    window = one_window(1)[0].windows[0]
+    encoded = [Encoded((window, window), 2), Encoded((window,), 1)]
+    found = parity.measure(logits([-3, 3, -3]), logits([-3, -3, -3]), encoded, 0.5, None)
+    assert found.pairs == 2
+    assert found.flipped == 0.5
+
+
+def test_average_precision_is_scikit_learns() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 200)
+    scores = random.random(200).round(1)  # ties
+    expected = metrics.average_precision_score(labels, scores)
+    assert parity.average_precision(labels, scores) == pytest.approx(expected)
+
+
+def test_unknown_recipe() -> None:
+    with pytest.raises(RecipeError, match="expected one of fp32, int8"):
+        load_recipe("int3")
+
+
+def test_recipe_with_a_wrong_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harmguard_export.recipe import _recipe
+
+    with pytest.raises(RecipeError, match="recipe fields"):
+        _recipe({"name": "x"})
+    good = {**vars(load_recipe("int8")), "limits": vars(LIMITS)}
+    with pytest.raises(RecipeError, match="linear is 'int9'"):
+        _recipe({**good, "linear": "int9"})
