@@ -33,8 +33,8 @@ class DefaultRule:
     together weigh as much as the safe ones.
     """
 
-    max_fpr: float = 0.10
-    max_safe_only_fpr: float = 0.10
+    max_fpr: float = 0.20
+    max_safe_only_fpr: float = 0.20
 
     def __str__(self) -> str:
         return (

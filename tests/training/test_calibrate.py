@@ -162,7 +162,7 @@ def test_scores_and_rates_of_the_new_bundle(
         found = guard.score_many((word, None) for word in word_margins)
     expected = sigmoid(np.array(list(word_margins.values())) / result.temperature)
     assert found == pytest.approx(expected, abs=1e-5)
-    for name, limit in (("fpr_1", 0.01), ("fpr_5", 0.05), ("default", 0.10)):
+    for name, limit in (("fpr_1", 0.01), ("fpr_5", 0.05), ("default", 0.20)):
         with HarmGuard(out, threads=1, threshold=name) as guard:
             verdicts = guard.check_many(safe)
         for kind, one in (("prompt", False), ("exchange", True)):
