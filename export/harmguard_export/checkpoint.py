@@ -52,7 +52,9 @@ class Checkpoint:
     def inputs(self) -> tuple[str, ...]:
         """The graph's inputs: token types only where the model tells them apart."""
         names = ("input_ids", "attention_mask", "token_type_ids")
-        return names if getattr(self.config, "type_vocab_size", 0) > 1 else names[:2]
+        typed = getattr(self.config, "type_vocab_size", 0) > 1
+        # RoBERTa's config counts two types by default, and its model is never given any.
+        return names if typed and self.config.model_type not in _OFFSET_FAMILIES else names[:2]
 
     def encode(self, pairs: Sequence[Pair]) -> list[Encoded]:
         """Every pair in windows, as at run time."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,9 @@ def test_labels_need_every_row(tmp_path: Path) -> None:
     assert texts.pairs == [("a", None), ("b", "")]
     assert texts.labels is not None
     assert texts.labels.tolist() == [1, 0]
+    packed = tmp_path / "pairs.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_pairs(packed).pairs == texts.pairs
     path.write_text('{"prompt": "a", "label": 1}\n{"prompt": "b"}\n')
     assert read_pairs(path).labels is None
 
