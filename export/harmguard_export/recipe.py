@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from typing import Any
 
@@ -58,8 +58,3 @@ def _recipe(value: dict[str, Any]) -> Recipe:
         if value[field] not in ("fp32", "int8"):
             raise RecipeError(f"recipe: {field} is {value[field]!a}; expected fp32 or int8")
     return Recipe(**{**value, "limits": Limits(**value["limits"])})
-
-
-def limits_json(recipe: Recipe) -> dict[str, float]:
-    """The limits as the manifest keeps them."""
-    return asdict(recipe.limits)
