@@ -75,7 +75,7 @@ def _by_length(
     order: np.ndarray, lengths: Sequence[int], batch_rows: int, rng: np.random.Generator
 ) -> list[list[int]]:
     pool = LENGTH_POOL_BATCHES * batch_rows
-    batches = []
+    batches: list[list[int]] = []
     for start in range(0, len(order), pool):
         part = sorted(order[start : start + pool].tolist(), key=lambda i: lengths[i])
         batches.extend(part[i : i + batch_rows] for i in range(0, len(part), batch_rows))

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -96,8 +97,8 @@ def _plain_step(config: Config) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 def _loss(
     model: torch.nn.Module, rows: list[Row], windows: list[Window], weights: list[float]
 ) -> Tensor:
-    types = model.config.type_vocab_size > 1  # type: ignore[union-attr]
-    logits = model(**collate(windows, 0, types=types)).logits
+    settings: Any = model.config
+    logits = model(**collate(windows, 0, types=settings.type_vocab_size > 1)).logits
     soft = torch.tensor([float("nan") if r.soft is None else r.soft for r in rows])
     labels = torch.tensor([r.hard for r in rows])
     return distillation_loss(logits, labels, soft, torch.tensor(weights)) / len(rows)

@@ -95,7 +95,7 @@ def test_writes_everything_that_training_needs(data: Path, tmp_path: Path) -> No
     assert config.student.path == str(out / "student")
     assert config.card["licence"] == "Apache-2.0"
     model, _ = load_student(replace(config.student, max_tokens=64))
-    assert model.config.num_labels == 2
+    assert model.get_submodule("classifier").out_features == 2
     with pytest.raises(OutputExistsError, match="out exists; expected a new folder"):
         mini.write(data, out, backbone)
 
