@@ -21,7 +21,7 @@ max_tokens = 48
 train = ["train.jsonl"]
 
 [optim]
-epochs = 30
+epochs = 15
 batch_rows = 16
 lr = 0.003
 warmup_steps = 0

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -23,13 +23,13 @@ SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 def tokenizer() -> PreTrainedTokenizerFast:
     """A WordPiece tokenizer of the words above, with the BERT template."""
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    # Not trained: the trainer orders equal counts differently in every process.
+    letters = sorted(set("".join([*SAFE, *HARM])))
+    pieces = [*SPECIALS, *letters, *(f"##{letter}" for letter in letters), *SAFE, *HARM]
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer()
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=200, special_tokens=SPECIALS, show_progress=False
-    )
-    backend.train_from_iterator([" ".join(SAFE), " ".join(HARM)], trainer)
     backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
