@@ -3,7 +3,8 @@
     python -m harmguard.training.mini DATA OUT
 
 DATA is a folder with train, extra_benign and benign_prompts (.jsonl.gz, docs/data.md);
-OUT gets train.jsonl, student/ (all-MiniLM-L6-v2 as a classifier's start) and distill.toml.
+OUT gets train.jsonl, contrast.jsonl, student/ (all-MiniLM-L6-v2 as a classifier's start), and a
+config for each of the two runs: distill.toml, and polish.toml, which goes on from the first.
 Rows whose licence is not permissive are left out, so that anyone may embed the guard.
 """
 
@@ -21,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harmguard.errors import DataError, MissingExtraError, OutputExistsError
+from harmguard.training.contrast import contrast_rows
 from harmguard.training.data import Row, read_rows
 
 SEED = 11
@@ -214,6 +216,16 @@ recipe = "scripts/train_mini"
 """
 
 
+POLISH_TOML = (
+    DISTILL_TOML.replace("# The mini guard: all-MiniLM-L6-v2", "# The second run of the mini guard:")
+    .replace('path = "student"', 'path = "../run/student"')
+    .replace('["train.jsonl"]', '["train.jsonl", "contrast.jsonl"]')
+    .replace("dropout = 0.0", "dropout = 0.1")
+    .replace("lr = 1e-4", "lr = 6e-5")
+    .replace("seed = 0", "seed = 1")
+)
+
+
 def write(data: Path, out: Path, backbone: Path) -> int:
     """Write OUT (see the module); returns the number of rows. OUT must not exist."""
     if out.exists():
@@ -223,16 +235,25 @@ def write(data: Path, out: Path, backbone: Path) -> int:
     rows = build_rows(data)
     aside = out.with_name(f"{out.name}.{os.getpid()}.part")
     aside.mkdir(parents=True)
-    with (aside / "train.jsonl").open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+    held_out = [r.prompt for path in _held_out(data) for r in read_rows(path)]
+    contrast = contrast_rows(SEED, held_out)
+    for name, part in (("train", rows), ("contrast", contrast)):
+        with (aside / f"{name}.jsonl").open("w", encoding="utf-8") as file:
+            for row in part:
+                file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
     student = aside / "student"
     student.mkdir()
     for name in BACKBONE_FILES:
         shutil.copyfile(backbone / name, student / name)
     (aside / "distill.toml").write_text(DISTILL_TOML, encoding="utf-8")
+    (aside / "polish.toml").write_text(POLISH_TOML, encoding="utf-8")
     aside.replace(out)
-    return len(rows)
+    return len(rows) + len(contrast)
+
+
+def _held_out(data: Path) -> list[Path]:
+    """The files that no made row may come close to."""
+    return [data / "val.jsonl.gz", *sorted((data / "report").glob("*.jsonl.gz"))]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
