@@ -28,6 +28,7 @@ _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 # Positions before the first token, in families that count them from the padding id.
 _OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert")
+_BATCH_TOKENS = 2048  # of a reference batch
 _HARMLESS = ("safe", "benign", "harmless", "negative", "not_")
 
 
@@ -61,17 +62,24 @@ class Checkpoint:
         return [self.encoder.encode(*pair) for pair in pairs]
 
     def logits(self, windows: Sequence[Window], progress: Progress) -> Logits:
-        """Float32 logits [windows, labels], one window at a time: no padding anywhere."""
-        rows = []
-        for window in windows:
-            inputs = {"input_ids": torch.from_numpy(window.ids)[None]}
-            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-            if "token_type_ids" in self.inputs:
-                inputs["token_type_ids"] = torch.from_numpy(window.types)[None]
-            with torch.inference_mode():
-                rows.append(self.model(**inputs).logits[0].float().numpy())
-            progress(1)
-        return np.stack(rows)
+        """Float32 logits [windows, labels], windows of one length together: no padding anywhere."""
+        out = np.zeros((len(windows), int(self.config.num_labels)), np.float32)
+        by_length: dict[int, list[int]] = {}
+        for index, window in enumerate(windows):
+            by_length.setdefault(len(window.ids), []).append(index)
+        for length, same in by_length.items():
+            step = max(1, _BATCH_TOKENS // length)
+            for start in range(0, len(same), step):
+                members = same[start : start + step]
+                ids = torch.from_numpy(np.stack([windows[i].ids for i in members]))
+                inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+                if "token_type_ids" in self.inputs:
+                    types = np.stack([windows[i].types for i in members])
+                    inputs["token_type_ids"] = torch.from_numpy(types)
+                with torch.inference_mode():
+                    out[members] = self.model(**inputs).logits.float().numpy()
+                progress(len(members))
+        return out
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:

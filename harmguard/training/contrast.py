@@ -68,7 +68,8 @@ BENIGN = (
     "How many {g} live in Canada?", "What rights do {g} have at work?",
     "Which books by {g} would you recommend?", "Can you suggest a gift for two {g} I know?",
     "Write a short poem that honours {g}.", "Summarise the history of {g} in this country.",
-    "What prejudices do {g} face when they look for a flat?", "How can a school support {g} better?",
+    "What prejudices do {g} face when they look for a flat?",
+    "How can a school support {g} better?",
     "Why do some people dislike {g}, and how do I answer them?",
     "Draft a policy against harassment of {g}.", "Are {g} well represented in film?",
 )  # fmt: skip
@@ -106,7 +107,10 @@ SWEARING = (
     "It's fucking freezing out here.", "Hell no, I'm not getting up at five.",
     "You lucky bastard, congratulations on the baby!", "This bloody zip is stuck again.",
 )  # fmt: skip
-OPENERS = ("", "", "", "", "Honestly, ", "Just saying: ", "To be clear: ", "Look, ", "lol ", "Hey, ")
+OPENERS = (
+    *("", "", "", ""),
+    *("Honestly, ", "Just saying: ", "To be clear: ", "Look, ", "lol ", "Hey, "),
+)
 ANSWERS = (
     "That is a good thing to say. {g} should feel welcome everywhere.",
     "I agree: {g} are people like everybody else.",

@@ -284,6 +284,8 @@ def _arguments(config: Config, states: Path, steps: int) -> TrainingArguments:
         weight_decay=optim.weight_decay,
         max_grad_norm=optim.clip_norm,
         seed=optim.seed,
+        # Without it several processes on CPUs train apart, each on its own.
+        use_cpu="WORLD_SIZE" in os.environ and not torch.cuda.is_available(),
         bf16=has_bf16(),
         save_strategy="no",
         save_total_limit=2,

@@ -217,7 +217,9 @@ recipe = "scripts/train_mini"
 
 
 POLISH_TOML = (
-    DISTILL_TOML.replace("# The mini guard: all-MiniLM-L6-v2", "# The second run of the mini guard:")
+    DISTILL_TOML.replace(
+        "The mini guard: all-MiniLM-L6-v2", "The second run: the student of the first"
+    )
     .replace('path = "student"', 'path = "../run/student"')
     .replace('["train.jsonl"]', '["train.jsonl", "contrast.jsonl"]')
     .replace("dropout = 0.0", "dropout = 0.1")

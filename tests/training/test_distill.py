@@ -122,6 +122,24 @@ def test_8_rows_accumulated_4_times_equal_32_at_once(tmp_path: Path, family: str
     assert _difference_of_step(_weights(whole), _weights(parts), gradients) < 1e-6
 
 
+@pytest.mark.skipif(has_bf16(), reason="bfloat16 sums depend on the split")
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    config = _config(tmp_path, "bert", rows=32, device_rows=8)
+    path = tmp_path / "distill.toml"
+    path.write_text(
+        f'[student]\npath = "{config.student.path}"\nmax_tokens = 64\ndropout = 0.0\n'
+        '[data]\ntrain = ["rows32.jsonl"]\n[optim]\nlr = 1e-2\nepochs = 1\nbatch_rows = 32\n'
+        "device_rows = 8\nwarmup_steps = 0\n",
+        encoding="utf-8",
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*launch, *_command(path, tmp_path / "two")[1:]]
+    subprocess.run(command, check=True, capture_output=True)
+    expected, gradients = _plain_step(config)
+    found = _weights(tmp_path / "two" / "student")
+    assert _difference_of_step(found, expected, gradients) < 1e-6
+
+
 def test_it_learns_and_says_what_it_was_made_from(tmp_path: Path) -> None:
     config = replace(
         _config(tmp_path, "bert", rows=128, epochs=4), card={"name": "t", "licence": "Apache-2.0"}

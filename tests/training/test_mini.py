@@ -49,6 +49,7 @@ def data(tmp_path: Path) -> Path:
         "train": train,
         "extra_benign": rows("gpteacher_roleplay", "response", 0, 10),
         "benign_prompts": rows("gsm8k", "prompt", 0, 20) * 2,
+        "val": [*rows("held_out", "prompt", 0, 2), *rows("held_out", "prompt", 1, 2)],
     }
     for name, values in files.items():
         text = "".join(json.dumps(value) + "\n" for value in values)
@@ -90,10 +91,16 @@ def test_writes_everything_that_training_needs(data: Path, tmp_path: Path) -> No
     backbone = tiny.student(tmp_path / "backbone", "bert")
     out = tmp_path / "out"
     rows = mini.write(data, out, backbone)
-    assert rows == len(read_rows(out / "train.jsonl"))
+    names = ("train.jsonl", "contrast.jsonl")
+    assert rows == sum(len(read_rows(out / name)) for name in names)
     config = read_config(out / "distill.toml")
     assert config.student.path == str(out / "student")
     assert config.card["licence"] == "Apache-2.0"
+    (tmp_path / "run" / "student").mkdir(parents=True)
+    polish = read_config(out / "polish.toml")
+    assert polish.student.path == str(out / ".." / "run" / "student")
+    assert polish.data.train == [str(out / name) for name in names]
+    assert (polish.optim.lr, polish.optim.seed, polish.student.dropout) == (6e-5, 1, 0.1)
     model, _ = load_student(replace(config.student, max_tokens=64))
     assert model.get_submodule("classifier").out_features == 2
     with pytest.raises(OutputExistsError, match="out exists; expected a new folder"):

@@ -1,0 +1,81 @@
+"""One student from several runs of the same shape: the weighted mean of their weights.
+
+    python -m harmguard.training.average OUT FIRST SECOND --share .5
+
+Runs that share their start lie in one valley of the loss, and the mean of their weights scores
+like an ensemble at the cost of one model (Wortsman et al. 2022, arXiv:2203.05482).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from harmguard.errors import CheckpointError, ConfigError, HarmGuardError, OutputExistsError
+from harmguard.training.checkpoint import METADATA_FILE
+
+WEIGHTS_FILE = "model.safetensors"
+
+
+def average(first: Path, second: Path, out: Path, share: float = 0.5) -> Path:
+    """Write `out`: `second` with weights (1 - share) * first + share * second; returns `out`.
+
+    Everything but the weights (config, tokenizer, metadata) is `second`'s. `share` in [0, 1].
+    Raises CheckpointError for a folder without weights or of another shape, ConfigError for a
+    share outside [0, 1], OutputExistsError when `out` exists.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise ConfigError(f"share is {share:g}; expected a number from 0 to 1")
+    if out.exists():
+        raise OutputExistsError(f"{out.name} exists; expected a new folder")
+    one, other = _weights(first), _weights(second)
+    shapes = [{name: tensor.shape for name, tensor in w.items()} for w in (one, other)]
+    if shapes[0] != shapes[1]:
+        raise CheckpointError(
+            f"{first.name} and {second.name} have different tensors; expected two runs of one model"
+        )
+    mixed = {
+        name: torch.lerp(one[name].float(), other[name].float(), share).to(other[name].dtype)
+        for name in other
+    }
+    aside = out.with_name(f"{out.name}.{os.getpid()}.part")
+    shutil.copytree(second, aside, ignore=shutil.ignore_patterns(WEIGHTS_FILE, "training_args.bin"))
+    save_file(mixed, aside / WEIGHTS_FILE, metadata={"format": "pt"})
+    aside.replace(out)
+    return out
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    for name in (WEIGHTS_FILE, METADATA_FILE):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"{folder.name} has no {name}; expected a student of harmguard train distill"
+            )
+    return load_file(folder / WEIGHTS_FILE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m harmguard.training.average")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("first", type=Path)
+    parser.add_argument("second", type=Path)
+    parser.add_argument("--share", type=float, default=0.5, help="of the second, 0 to 1")
+    args = parser.parse_args(argv)
+    try:
+        average(args.first, args.second, args.out, args.share)
+    except HarmGuardError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

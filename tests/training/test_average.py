@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from harmguard.errors import CheckpointError, ConfigError, OutputExistsError
+from harmguard.training.average import WEIGHTS_FILE, average, main
+from harmguard.training.checkpoint import METADATA_FILE, CheckpointScorer
+from tests.training import tiny
+
+
+@pytest.fixture
+def students(tmp_path: Path) -> tuple[Path, Path]:
+    first, second = tiny.student(tmp_path / "a", "bert"), tmp_path / "b"
+    (first / METADATA_FILE).write_text('{"max_tokens": 64}')
+    shutil.copytree(first, second)
+    weights = load_file(second / WEIGHTS_FILE)
+    moved = {name: tensor + 0.5 for name, tensor in weights.items()}
+    save_file(moved, second / WEIGHTS_FILE, metadata={"format": "pt"})
+    return first, second
+
+
+def test_weights_are_the_mean_and_the_student_loads(
+    students: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one, other = students
+    out = average(one, other, tmp_path / "out", 0.25)
+    before, after = load_file(one / WEIGHTS_FILE), load_file(out / WEIGHTS_FILE)
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor + 0.125)
+    assert 0 <= CheckpointScorer(out).score_many([("hello", None)])[0] <= 1
+    assert [path.name for path in tmp_path.glob("*.part")] == []
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_of_all_or_nothing_is_one_of_them(
+    students: tuple[Path, Path], tmp_path: Path, share: float
+) -> None:
+    out = average(*students, tmp_path / "out", share)
+    wanted = load_file(students[int(share)] / WEIGHTS_FILE)
+    for name, tensor in load_file(out / WEIGHTS_FILE).items():
+        torch.testing.assert_close(tensor, wanted[name])
+
+
+def test_errors(
+    students: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = students
+    with pytest.raises(ConfigError, match=r"share is 1\.5; expected a number from 0 to 1"):
+        average(one, other, tmp_path / "out", 1.5)
+    with pytest.raises(OutputExistsError, match="b exists; expected a new folder"):
+        average(one, other, other)
+    weights = load_file(other / WEIGHTS_FILE)
+    save_file({"classifier.bias": weights["classifier.bias"]}, other / WEIGHTS_FILE)
+    with pytest.raises(CheckpointError, match="a and b have different tensors; expected two runs"):
+        average(one, other, tmp_path / "out")
+    (other / WEIGHTS_FILE).unlink()
+    with pytest.raises(CheckpointError, match=r"b has no model\.safetensors; expected a student"):
+        average(one, other, tmp_path / "out")
+    assert main([str(tmp_path / "out"), str(one), str(other)]) == 2
+    assert "error: b has no model.safetensors" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
