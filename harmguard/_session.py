@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,24 +46,14 @@ ort = _import_onnxruntime()
 class Session:
     """One model, ready to run. `run` may be called by several threads at once."""
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
+    def __init__(self, bundle: Bundle, threads: int, prepared: Path | None = None) -> None:
+        """Load the bundle's model, or the `prepared` model.onnx that `save_prepared` made of it."""
         check_runtime(ort.__version__, bundle.manifest)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # An arena and a memory plan per shape keep the peak of the largest batch for good.
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
-        path = str(bundle.path("model.onnx"))
-        try:
-            session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors have no common base of their own
-            raise BundleFileError(
-                f"model.onnx cannot be loaded ({type(error).__name__}: {error}); expected a graph "
-                f"for onnxruntime {bundle.manifest.requires.onnxruntime} or newer; likely an "
-                "operator that the installed release lacks, or a damaged export"
-            ) from None
+        options = _options(threads)
+        if prepared is not None:
+            # It was saved after optimisation, and a second one could change what is packed.
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = _load(prepared or bundle.path("model.onnx"), options, bundle)
         check_graph(session.get_inputs(), session.get_outputs(), bundle.manifest)
         self._session = session
         self._names = bundle.manifest.input.names
@@ -75,6 +66,45 @@ class Session:
         feed = {name: inputs[name] for name in self._names}
         logits: Logits = self._session.run([self._output], feed)[0]
         return logits
+
+
+def save_prepared(bundle: Bundle, path: Path) -> None:
+    """Write the bundle's model to `path`, optimised, its weights beside it as PATH.data.
+
+    The weights are there as the model has them and as this processor's kernels pack them.
+    Raises BundleFileError, also where onnxruntime cannot write.
+    """
+    check_runtime(ort.__version__, bundle.manifest)
+    options = _options(1)
+    options.optimized_model_filepath = str(path)
+    for key, value in (
+        ("session.optimized_model_external_initializers_file_name", f"{path.name}.data"),
+        ("session.save_external_prepacked_constant_initializers", "1"),
+    ):
+        options.add_session_config_entry(key, value)
+    _load(bundle.path("model.onnx"), options, bundle)
+
+
+def _options(threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # An arena and a memory plan per shape keep the peak of the largest batch for good.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    return options
+
+
+def _load(path: Path, options: Any, bundle: Bundle) -> Any:
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common base of their own
+        raise BundleFileError(
+            f"model.onnx cannot be loaded ({type(error).__name__}: {error}); expected a graph "
+            f"for onnxruntime {bundle.manifest.requires.onnxruntime} or newer; likely an "
+            "operator that the installed release lacks, or a damaged export"
+        ) from None
 
 
 def release_memory() -> None:

@@ -112,7 +112,7 @@ def _open(folder: Path, record: Mapping[str, Any]) -> tuple[Bundle, dict[str, An
     with _open_regular(folder, MANIFEST) as file:
         manifest = Manifest.from_bytes(file.read(MAX_MANIFEST_BYTES + 1))
     checked = {
-        name: _check_file(folder, name, entry, record.get(name))
+        name: check_file(folder, name, entry, record.get(name))
         for name, entry in manifest.files.items()
     }
     sizes = {name: entry.size for name, entry in manifest.files.items()}
@@ -198,11 +198,11 @@ def write_bundle(out: Path, manifest: Mapping[str, Any], files: Mapping[str, Pat
         text = json.dumps(full.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         _write_file(aside / MANIFEST, (text + "\n").encode())
         load_tokenizer(open_bundle(aside))
-        _sync_folder(aside)
+        sync_folder(aside)
         if os.path.lexists(out):
             raise OutputExistsError(f"{str(out)!r} appeared meanwhile; nothing is overwritten")
         aside.rename(out)
-        _sync_folder(out.parent)
+        sync_folder(out.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return out
@@ -226,7 +226,7 @@ def _write_file(path: Path, source: Path | bytes) -> FileEntry:
     return FileEntry(size, digest.hexdigest())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where the system can sync a folder."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
@@ -257,7 +257,7 @@ def _open_regular(folder: Path, name: str) -> BinaryIO:
     return path.open("rb")
 
 
-def _check_file(folder: Path, name: str, entry: FileEntry, record: Any) -> dict[str, Any]:
+def check_file(folder: Path, name: str, entry: FileEntry, record: Any) -> dict[str, Any]:
     """Check size and hash of one file, and return what its record should say."""
     with _open_regular(folder, name) as file:
         info = os.fstat(file.fileno())

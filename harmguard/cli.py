@@ -19,6 +19,7 @@ COMMANDS = {
     "check": "print the verdict on a prompt or an exchange; the exit code says it too",
     "info": "say what a guard is: origin, licence, thresholds, precision, what is unknown",
     "verify": "hash every file of a guard and replay its golden pairs",
+    "prepare": "make the copy of a guard whose packed weights are mapped on this device",
     "eval": "measure a checkpoint or a guard on labelled data",
     "calibrate": "fit temperature and thresholds on labelled data, into a new bundle",
     "train": "train a guard (extra: train)",

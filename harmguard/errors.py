@@ -20,6 +20,7 @@
     │   └── UnknownThresholdError
     ├── GuardClosedError             the guard was closed
     ├── ForkedGuardError             the guard was made before a fork
+    ├── PrepareError                 no prepared copy can be made or used
     ├── MissingExtraError (ImportError)
     ├── OutputExistsError            a writer refuses to overwrite
     ├── TrainingError
@@ -32,7 +33,8 @@
         └── RecipeError
 
     HarmGuardWarning (UserWarning)
-    └── UnverifiedBundleWarning      a bundle that no parity gate has passed
+    ├── UnverifiedBundleWarning      a bundle that no parity gate has passed
+    └── UnpreparedWarning            a cache was given, and the guard runs without a prepared copy
 
 A message says what was found, what was expected and the likely cause. It never holds a scored
 text, only lengths, positions and indices.
@@ -113,6 +115,10 @@ class ForkedGuardError(HarmGuardError):
     """The guard was made in another process, before a fork; its threads did not survive it."""
 
 
+class PrepareError(HarmGuardError):
+    """No prepared copy of a bundle can be made in a cache, or the one there cannot be used."""
+
+
 class MissingExtraError(HarmGuardError, ImportError):
     """A part of harmguard needs packages of an extra that is not installed."""
 
@@ -159,3 +165,7 @@ class HarmGuardWarning(UserWarning):
 
 class UnverifiedBundleWarning(HarmGuardWarning):
     """The bundle was exported without a parity gate: its scores may be far off its checkpoint."""
+
+
+class UnpreparedWarning(HarmGuardWarning):
+    """The guard runs from its bundle, for no prepared copy could be made or used."""

@@ -8,14 +8,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from harmguard._cores import default_threads
 from harmguard._encode import Encoded, PairEncoder, Window, batches, padded_length
-from harmguard._session import Logits, Session, release_memory
+from harmguard._prepare import PreparedCopy, prepare
 from harmguard.bundle import Bundle, load_tokenizer, open_bundle
 from harmguard.errors import (
     EmptyPromptError,
@@ -25,11 +25,16 @@ from harmguard.errors import (
     InputError,
     InputTypeError,
     InvalidTextError,
+    PrepareError,
     TextTooLongError,
     UnknownThresholdError,
+    UnpreparedWarning,
     UnverifiedBundleWarning,
 )
 from harmguard.verdict import Verdict
+
+if TYPE_CHECKING:
+    from harmguard._session import Logits, Session
 
 Pair = tuple[str, str | None]
 
@@ -62,6 +67,11 @@ class HarmGuard:
       ``check_many`` use it.
     - ``long_text``: what happens to a text that the model cannot take at once. "window": it is
       scored in overlapping windows, and the highest score counts. "error": TextTooLongError.
+    - ``cache``: a folder for a copy of the bundle that is prepared for this device: its weights
+      are mapped from disk instead of held in memory. It is made at the first use, which takes a
+      while and disk space, and used from then on; ``prepared`` is its folder. Where it cannot be
+      made or used, the guard runs without it and says why, in an UnpreparedWarning and in
+      ``unprepared``. The scores are the same.
 
     Windows: a long prompt alone is cut into windows that overlap by a quarter. In an exchange
     the side that fills at most half of a window is whole in every window while the other slides;
@@ -83,14 +93,18 @@ class HarmGuard:
         threads: int | None = None,
         threshold: float | str = "default",
         long_text: Literal["window", "error"] = "window",
+        cache: str | os.PathLike[str] | None = None,
     ) -> None:
         """Load a guard.
 
         Raises BundleError (see ``harmguard.errors``) for a bundle that cannot be used,
         UnknownThresholdError for a threshold that the bundle lacks, and InputTypeError or
         ValueError for other wrong options. Warns UnverifiedBundleWarning if the bundle was
-        exported without a parity gate.
+        exported without a parity gate, and UnpreparedWarning if a cache is given and not used.
         """
+        # onnxruntime is half of the time that `import harmguard` would take: only guards need it.
+        from harmguard._session import Session
+
         _check_options(threads, long_text)
         folder = Path(__file__).parent / "models" / "mini" if bundle is None else Path(bundle)
         opened = open_bundle(folder)
@@ -100,7 +114,9 @@ class HarmGuard:
         self._refuse_long = long_text == "error"
         tokenizer = load_tokenizer(opened)
         self._encoder = PairEncoder(tokenizer, self._spec.template, self._spec.max_tokens)
-        self._session: Session | None = Session(opened, threads or default_threads())
+        self._copy, self._unprepared = _prepared_copy(opened, cache)
+        model = self._copy.model if self._copy else None
+        self._session: Session | None = Session(opened, threads or default_threads(), model)
         self._pid = os.getpid()
         if opened.manifest.precision.parity is None:
             warnings.warn(
@@ -114,6 +130,16 @@ class HarmGuard:
     def max_chars(self) -> int:
         """The most characters (code points) that a prompt or a response may have."""
         return self._spec.max_chars
+
+    @property
+    def prepared(self) -> Path | None:
+        """The folder of the prepared copy that this guard runs from; None without one."""
+        return self._copy.folder if self._copy else None
+
+    @property
+    def unprepared(self) -> str | None:
+        """Why there is no prepared copy although a cache was given; None otherwise."""
+        return self._unprepared
 
     def score(self, prompt: str, response: str | None = None) -> float:
         """P(harmful), in [0, 1], of the exchange, or of the prompt alone if response is None.
@@ -260,6 +286,8 @@ class HarmGuard:
                 mask[row, : lengths[member]] = 1
             logits[members] = session.run(ids, mask, types)
         if sum(lengths) > MAX_BATCH_TOKENS:
+            from harmguard._session import release_memory
+
             release_memory()
         return logits
 
@@ -291,6 +319,24 @@ def _check_options(threads: Any, long_text: Any) -> None:
         raise InputError(f"threads is {threads}; expected at least 1, or None to choose")
     if long_text not in ("window", "error"):
         raise InputError(f'long_text is {long_text!a}; expected "window" or "error"')
+
+
+def _prepared_copy(
+    bundle: Bundle, cache: str | os.PathLike[str] | None
+) -> tuple[PreparedCopy | None, str | None]:
+    """The copy in `cache`, or why there is none; neither without a cache."""
+    if cache is None:
+        return None, None
+    try:
+        return prepare(bundle, Path(cache)), None
+    except PrepareError as error:
+        reason = str(error)
+    warnings.warn(
+        f"guard {bundle.manifest.name!r} runs without a prepared copy: {reason}",
+        UnpreparedWarning,
+        stacklevel=3,
+    )
+    return None, reason
 
 
 def _thresholds(bundle: Bundle, threshold: Any) -> dict[str, float]:

@@ -36,3 +36,6 @@ def construction(folder: Path) -> None:
     HarmGuard(folder).close()
     HarmGuard("guards/large-int4", threads=2, threshold="fpr_1", long_text="error").close()
     HarmGuard(threshold=0.5).close()
+    prepared = HarmGuard(folder, cache=folder / "cache")
+    assert_type(prepared.prepared, Path | None)
+    assert_type(prepared.unprepared, str | None)

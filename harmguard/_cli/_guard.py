@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add PROMPT, RESPONSE, --guard and --threads."""
+    """Add PROMPT, RESPONSE, --guard, --threads and --cache."""
     parser.add_argument(
         "texts",
         nargs="*",
@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_positive,
         metavar="N",
         help="threads (default: the cores that this process may use, at most 4)",
+    )
+    parser.add_argument(
+        "--cache", metavar="DIR", help="use, or make, a prepared copy there (see prepare --help)"
     )
     parser.set_defaults(usage_error=parser.error)
 
@@ -42,7 +45,7 @@ def open_guard(args: argparse.Namespace, threshold: float | str = "default") -> 
     from harmguard.guard import HarmGuard
 
     # None, and only None, is the embedded guard: "" is a wrong path.
-    return HarmGuard(args.guard, threads=args.threads, threshold=threshold)
+    return HarmGuard(args.guard, threads=args.threads, threshold=threshold, cache=args.cache)
 
 
 def _positive(digits: str) -> int:

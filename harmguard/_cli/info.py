@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harmguard._manifest import KINDS, Manifest
 from harmguard.cli import COMMANDS, EXIT_CODES
+from harmguard.errors import PrepareError
+
+if TYPE_CHECKING:
+    from harmguard.bundle import Bundle
 
 _EPILOG = """\
 examples:
   harmguard info
+  harmguard info --cache cache
 
 """
 
@@ -28,6 +34,9 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "folder", nargs="?", metavar="FOLDER", help="the bundle (default: the embedded mini guard)"
     )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="say what copy is prepared there, if any"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,9 +46,21 @@ def run(args: argparse.Namespace) -> int:
     bundle = open_bundle(EMBEDDED if args.folder is None else args.folder)
     for name, value in _lines(bundle.manifest):
         print(f"{name:<12} {value}")
+    if args.cache is not None:
+        print(f"{'prepared':<12} {_prepared(bundle, args.cache)}")
     for note in notes(bundle.manifest):
         print(f"{'note':<12} {note}")
     return 0
+
+
+def _prepared(bundle: Bundle, cache: Path) -> str:
+    from harmguard._prepare import find
+
+    try:
+        copy = find(bundle, cache)
+    except PrepareError as error:
+        return f"no: {error}"
+    return f"{copy.folder}, {copy.bytes:,} bytes"
 
 
 def notes(manifest: Manifest) -> Iterator[str]:

@@ -373,7 +373,7 @@ def test_interrupt(small_bundle: Path) -> None:
 
 # Every example of --help
 
-OURS = ("score", "check", "info", "verify")
+OURS = ("score", "check", "info", "verify", "prepare")
 
 
 def examples(name: str) -> Iterator[str]:

@@ -267,7 +267,7 @@ def test_a_logit_that_is_not_finite_is_an_error(make_bundle: BundleMaker) -> Non
 def test_options_are_keyword_only_and_few() -> None:
     parameters = inspect.signature(HarmGuard).parameters.values()
     options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    assert options == ["threads", "threshold", "long_text"]
+    assert options == ["threads", "threshold", "long_text", "cache"]
     assert Verdict(0.5, 0.5, True, 1, 1) == Verdict(0.5, 0.5, True, 1, 1)
     with pytest.raises(AttributeError):
         Verdict(0.5, 0.5, True, 1, 1).score = 0.1  # type: ignore[misc]

@@ -1,0 +1,59 @@
+"""`harmguard prepare`: a copy of a guard for this device, its weights packed and mapped."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from harmguard.cli import COMMANDS, EXIT_CODES
+
+_EPILOG = """\
+The copy holds the weights twice, as the bundle has them and as this processor's kernels take
+them, both mapped from disk: a guard that uses it needs far less memory and starts faster, and its
+scores are the same. It belongs to this bundle, processor and release of onnxruntime; after a
+change of any of them a guard makes a new one, and prepare also removes those of other releases.
+Give the same folder to HarmGuard(..., cache=FOLDER), or to score and check as --cache.
+
+Large files of the bundle are hashed, and in a folder that can be written to that is recorded, as
+verify does it.
+
+examples:
+  harmguard prepare --cache cache
+
+"""
+
+
+def add(subparsers: Any) -> None:
+    """Add this command to the main parser."""
+    parser = subparsers.add_parser(
+        "prepare",
+        help=COMMANDS["prepare"],
+        description="Make, or find, the copy of a guard that is prepared for this device.",
+        epilog=_EPILOG + EXIT_CODES,
+    )
+    parser.add_argument(
+        "folder", nargs="?", metavar="BUNDLE", help="the bundle (default: the embedded mini guard)"
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="where copies are kept (default: harmguard in the user's cache folder)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare, and say where the copy is and what it takes."""
+    from harmguard._prepare import default_cache, prepare, remove_stale
+    from harmguard.bundle import EMBEDDED, open_and_record
+
+    bundle, _ = open_and_record(EMBEDDED if args.folder is None else Path(args.folder))
+    copy = prepare(bundle, args.cache or default_cache())
+    size = sum(entry.size for entry in bundle.manifest.files.values())
+    print(f"prepared   {copy.folder}")
+    print(f"disk       {copy.bytes:,} bytes, beside the bundle's {size:,}")
+    print(f"use        HarmGuard(..., cache={str(copy.folder.parent)!r})")
+    for folder in remove_stale(bundle, copy):
+        print(f"removed    {folder}, made by another release")
+    return 0
