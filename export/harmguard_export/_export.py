@@ -16,9 +16,10 @@ from harmguard._encode import Encoded, Window, batches, padded_length
 from harmguard._session import Session
 from harmguard.bundle import Bundle, open_bundle, write_bundle
 from harmguard.errors import OutputExistsError
-from harmguard_export import bert, card, parity
+from harmguard_export import bert, card, deberta, parity
 from harmguard_export.calibration import Activations, calibrate
 from harmguard_export.checkpoint import Checkpoint, Logits, Pair, Progress, load_checkpoint
+from harmguard_export.deberta_config import read_config
 from harmguard_export.optimum_graph import export_with_optimum
 from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
 from harmguard_export.recipe import Recipe, load_recipe
@@ -120,16 +121,16 @@ class _Export:
 
     def _graph(self, activations: dict[str, Activations] | None) -> dict[str, Path | bytes]:
         """Write the graph; its files by name."""
-        if bert.is_supported(self.checkpoint.config):
-            weights = {n: t.numpy() for n, t in self.checkpoint.model.state_dict().items()}
-            int8 = self.recipe.embeddings == "int8"
-            inputs = self.checkpoint.inputs
-            graph = bert.BertGraph(self.checkpoint.config, inputs, weights, activations, int8)
-            names = graph.write(self.aside)
+        config, inputs = self.checkpoint.config, self.checkpoint.inputs
+        weights = {n: t.numpy() for n, t in self.checkpoint.model.state_dict().items()}
+        int8 = self.recipe.embeddings == "int8"
+        if config.model_type == deberta.MODEL_TYPE and self.recipe.linear == "fp32":
+            shape = read_config(config)
+            names = deberta.DebertaGraph(shape, inputs, weights, int8).write(self.aside)
+        elif bert.is_supported(config):
+            names = bert.BertGraph(config, inputs, weights, activations, int8).write(self.aside)
         else:
-            names = export_with_optimum(
-                self.checkpoint.folder, self.aside, self.recipe.linear == "int8"
-            )
+            names = export_with_optimum(self.checkpoint, self.aside, self.recipe.linear == "int8")
         return {name: self.aside / name for name in names}
 
 

@@ -23,6 +23,7 @@ from onnx import TensorProto
 
 from harmguard_export.calibration import Activations
 from harmguard_export.graph import MICROSOFT, Graph
+from harmguard_export.layers import Weights, classifier, fp32, norm, words
 from harmguard_export.quantize import (
     GELU_LEAST,
     GELU_STEPS,
@@ -33,13 +34,11 @@ from harmguard_export.quantize import (
     Int8s,
     choose_spread,
     quantize_columns,
-    quantize_rows,
     round_gelu,
     round_signed,
     token_sizes,
 )
 
-Weights = Mapping[str, Floats]
 Inputs = Mapping[str, Activations]
 """Layer's input ("0.qkv", "0.o", "0.up", "0.down", ...) -> what it looks like."""
 
@@ -71,12 +70,11 @@ class BertGraph:
 
     def write(self, folder: Path) -> list[str]:
         """Write the graph's files into `folder`; their names."""
-        logits = self._build()
-        return self.graph.save(logits, self.config.num_labels, folder)
+        with Graph(self.inputs, folder) as self.graph:
+            return self.graph.save(self._build(), 2)
 
     def _build(self) -> str:
         """The name of the graph's logits [batch, labels]."""
-        self.graph = Graph(self.inputs)
         self._spreads: dict[str, Floats] = {}
         self.heads = self.config.num_attention_heads
         self.width = self.config.hidden_size
@@ -104,7 +102,8 @@ class BertGraph:
 
     def _embeddings(self) -> str:
         node, constant = self.graph.node, self.graph.constant
-        words = self._words(self._array("embeddings.word_embeddings.weight"))
+        vocabulary = self._array("embeddings.word_embeddings.weight")
+        rows = words(self.graph, vocabulary, self.int8_embeddings)
         positions = self._array("embeddings.position_embeddings.weight")
         types = self._array("embeddings.token_type_embeddings.weight")
         if len(types) == 1:
@@ -115,32 +114,14 @@ class BertGraph:
         if len(types) > 1:
             kinds = node("Gather", [self.graph.weight("types", types), "token_type_ids"])
             places = node("Add", [kinds, places])
-        return self._norm(words, places, "embeddings.LayerNorm")
-
-    def _words(self, table: Floats) -> str:
-        """The rows of the word embeddings, as float32."""
-        node, weight = self.graph.node, self.graph.weight
-        if not self.int8_embeddings:
-            return str(node("Gather", [weight("words", table), "input_ids"]))
-        small, scale = quantize_rows(table)
-        picked = node("Gather", [weight("words", small), "input_ids"])
-        scales = node("Gather", [weight("words.scale", scale), "input_ids"])
-        return str(node("Mul", [node("Cast", [picked], to=TensorProto.FLOAT), scales]))
+        return self._norm(rows, places, "embeddings.LayerNorm")
 
     def _norm(self, a: str, b: str, name: str) -> str:
-        gain, bias = (self._array(f"{name}.{part}") for part in ("weight", "bias"))
         added = self.graph.node("Add", [a, b])
-        weights = [self.graph.weight(f"{name}.gain", gain), self.graph.weight(f"{name}.bias", bias)]
-        epsilon = self.config.layer_norm_eps
-        return str(
-            self.graph.node("LayerNormalization", [added, *weights], axis=-1, epsilon=epsilon)
-        )
+        return norm(self.graph, added, self.weights, f"bert.{name}", self.config.layer_norm_eps)
 
     def _fp32(self, x: str, weight: Floats, bias: Floats | None, name: str) -> str:
-        product = self.graph.node("MatMul", [x, self.graph.weight(name, weight)])
-        if bias is None:
-            return str(product)
-        return str(self.graph.node("Add", [product, self.graph.weight(f"{name}.bias", bias)]))
+        return fp32(self.graph, x, weight, bias, name)
 
     def _quantize(self, x: str, zero: int, steps: int) -> tuple[str, str, str]:
         """x as u8, its step and its zero point."""
@@ -304,5 +285,4 @@ class BertGraph:
         rows = self.graph.node("Squeeze", [first, self.graph.constant([1])])
         weight, bias = (self._array(f"pooler.dense.{n}") for n in ("weight", "bias"))
         pooled = self.graph.node("Tanh", [self._fp32(rows, weight.T, bias, "pooler")])
-        weight, bias = self.weights["classifier.weight"], self.weights["classifier.bias"]
-        return self._fp32(pooled, weight.T, bias, "classifier")
+        return classifier(self.graph, pooled, self.weights)

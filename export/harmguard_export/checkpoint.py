@@ -63,7 +63,7 @@ class Checkpoint:
 
     def logits(self, windows: Sequence[Window], progress: Progress) -> Logits:
         """Float32 logits [windows, labels], windows of one length together: no padding anywhere."""
-        out = np.zeros((len(windows), int(self.config.num_labels)), np.float32)
+        out = np.zeros((len(windows), 2), np.float32)
         by_length: dict[int, list[int]] = {}
         for index, window in enumerate(windows):
             by_length.setdefault(len(window.ids), []).append(index)
@@ -77,7 +77,8 @@ class Checkpoint:
                     types = np.stack([windows[i].types for i in members])
                     inputs["token_type_ids"] = torch.from_numpy(types)
                 with torch.inference_mode():
-                    out[members] = self.model(**inputs).logits.float().numpy()
+                    # One output is that of harmful, safe's is 0: softmax is then its sigmoid.
+                    out[members, -self.config.num_labels :] = self.model(**inputs).logits.numpy()
                 progress(len(members))
         return out
 
@@ -160,11 +161,14 @@ def _check_files(folder: Path) -> None:
 
 
 def _check_config(config: Any) -> None:
-    if config.num_labels != 2:
+    if config.num_labels not in (1, 2):
         raise UnsupportedModelError(
             f"the classifier has {config.num_labels} labels; expected 2, safe and harmful in this "
-            "order; likely a model for another task"
+            "order, or harmful alone; likely a model for another task"
         )
+    if config.num_labels == 1:
+        _check_single_label(config)
+        return
     names = [str(config.id2label.get(i, "")).lower() for i in (0, 1)]
     harmless = [
         name.startswith(_HARMLESS) and not name.startswith("negative_harm") for name in names
@@ -173,6 +177,21 @@ def _check_config(config: Any) -> None:
         raise UnsupportedModelError(
             f"the labels are {names}; expected the harmful one second; likely a model whose "
             "labels are the other way round: swap the classifier's rows first"
+        )
+
+
+def _check_single_label(config: Any) -> None:
+    """A head with one output is read as P(harmful) = sigmoid(output)."""
+    name = str(config.id2label.get(0, "")).lower()
+    if name.startswith(_HARMLESS) and not name.startswith("negative_harm"):
+        raise UnsupportedModelError(
+            f"the only label is {name!a}; expected the harmful one; likely a model whose score "
+            "is high for harmless texts"
+        )
+    if config.problem_type == "regression":
+        raise UnsupportedModelError(
+            "one label with problem_type regression; expected a classifier, whose output is a "
+            "logit; likely a model that gives a score of another scale"
         )
 
 

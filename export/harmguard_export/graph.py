@@ -13,22 +13,52 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 18
 IR_VERSION = 9
 MICROSOFT = "com.microsoft"
+DATA_FILE = "model.onnx.data"
 # onnxruntime maps the file and wants tensors to begin on a page.
 _ALIGN = 4096
 _INLINE_BYTES = 1024
 
 
 class Graph:
-    """Collects nodes and weights; every method that adds one returns its output's name."""
+    """Collects nodes and weights; every method that adds one returns its output's name.
 
-    def __init__(self, inputs: tuple[str, ...]) -> None:
+    Large weights go to `folder`/model.onnx.data as they are added, so that no more than one of
+    them is held in memory. A context manager; `save` ends it.
+    """
+
+    def __init__(self, inputs: tuple[str, ...], folder: Path) -> None:
         self._inputs = inputs
+        self._folder = folder
         self._nodes: list[onnx.NodeProto] = []
-        self._weights: dict[str, npt.NDArray[Any]] = {}
+        self._tensors: dict[str, onnx.TensorProto] = {}
+        self._data = (folder / DATA_FILE).open("xb")
+
+    def __enter__(self) -> Graph:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._data.close()
 
     def weight(self, name: str, values: npt.NDArray[Any]) -> str:
-        """Add a named weight."""
-        self._weights[name] = np.ascontiguousarray(values)
+        """Add a named weight; a second one of the same name is taken to be the same."""
+        if name in self._tensors:
+            return name
+        values = np.asarray(values, order="C")
+        if values.nbytes <= _INLINE_BYTES:
+            self._tensors[name] = numpy_helper.from_array(values, name)
+            return name
+        self._data.write(b"\0" * (-self._data.tell() % _ALIGN))
+        tensor = onnx.TensorProto(
+            name=name,
+            dims=values.shape,
+            data_type=helper.np_dtype_to_tensor_dtype(values.dtype),
+            data_location=TensorProto.EXTERNAL,
+        )
+        place = {"location": DATA_FILE, "offset": self._data.tell(), "length": values.nbytes}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=str(value))
+        self._data.write(values.astype(values.dtype.newbyteorder("<"), copy=False).data)
+        self._tensors[name] = tensor
         return name
 
     def constant(self, values: Any, kind: Any = np.int64) -> str:
@@ -48,8 +78,8 @@ class Graph:
         )
         return names[0] if outputs == 1 else names
 
-    def save(self, logits: str, labels: int, folder: Path) -> list[str]:
-        """Write model.onnx and model.onnx.data into `folder`; the names of both."""
+    def save(self, logits: str, labels: int) -> list[str]:
+        """Write model.onnx beside its data; the names of both."""
         self._nodes.append(helper.make_node("Identity", [logits], ["logits"], name="logits"))
         shape: list[str | int] = ["batch", "length"]
         graph = helper.make_graph(
@@ -57,23 +87,12 @@ class Graph:
             "guard",
             [helper.make_tensor_value_info(n, TensorProto.INT64, shape) for n in self._inputs],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", labels])],
+            list(self._tensors.values()),
         )
-        data = folder / "model.onnx.data"
-        with data.open("xb") as file:
-            for name, values in self._weights.items():
-                tensor = numpy_helper.from_array(values, name)
-                if values.nbytes > _INLINE_BYTES:
-                    file.write(b"\0" * (-file.tell() % _ALIGN))
-                    place = {"location": data.name, "offset": file.tell(), "length": values.nbytes}
-                    file.write(tensor.raw_data)
-                    tensor.ClearField("raw_data")
-                    tensor.data_location = TensorProto.EXTERNAL
-                    for key, value in place.items():
-                        tensor.external_data.add(key=key, value=str(value))
-                graph.initializer.append(tensor)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="harmguard"
         )
-        (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
-        return ["model.onnx", data.name]
+        self._data.close()
+        (self._folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+        return ["model.onnx", DATA_FILE]

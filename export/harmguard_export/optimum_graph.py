@@ -7,14 +7,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harmguard.errors import MissingExtraError, UnsupportedModelError
+from harmguard_export.checkpoint import Checkpoint
 from harmguard_export.graph import OPSET
 
 
-def export_with_optimum(checkpoint: Path, folder: Path, int8: bool) -> list[str]:
+def export_with_optimum(checkpoint: Checkpoint, folder: Path, int8: bool) -> list[str]:
     """Write model.onnx (and its data) into `folder`; the names of the files.
 
-    Raises UnsupportedModelError for an architecture that optimum does not know.
+    Raises UnsupportedModelError for an architecture that optimum does not know, and for a
+    classifier with one output.
     """
+    if checkpoint.config.num_labels == 1:
+        raise UnsupportedModelError(
+            f"a {checkpoint.config.model_type} with one label; expected two; likely a regression "
+            "model (one label is read in BERT and DeBERTa-v2 only)"
+        )
     if find_spec("optimum") is None:
         raise MissingExtraError(
             "this model is exported with optimum-onnx, not installed here; "
@@ -28,7 +35,7 @@ def export_with_optimum(checkpoint: Path, folder: Path, int8: bool) -> list[str]
 
         try:
             main_export(
-                str(checkpoint),
+                str(checkpoint.folder),
                 output=str(traced),
                 task="text-classification",
                 opset=OPSET,

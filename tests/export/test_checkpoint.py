@@ -57,11 +57,23 @@ def test_missing_tensors_are_named(folder: Path) -> None:
         load_checkpoint(folder)
 
 
-@pytest.mark.parametrize("labels", [1, 3])
-def test_other_numbers_of_labels(folder: Path, labels: int) -> None:
-    names = {str(i): f"LABEL_{i}" for i in range(labels)}
+def test_more_labels(folder: Path) -> None:
+    names = {str(i): f"LABEL_{i}" for i in range(3)}
     edit(folder / "config.json", id2label=names, label2id={n: int(i) for i, n in names.items()})
-    with pytest.raises(UnsupportedModelError, match=f"{labels} labels; expected 2"):
+    with pytest.raises(UnsupportedModelError, match="3 labels; expected 2"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id2label": {"0": "safe"}}, "the only label is 'safe'"),
+        ({"id2label": {"0": "x"}, "problem_type": "regression"}, "problem_type regression"),
+    ],
+)
+def test_one_label_that_is_no_harm(folder: Path, changes: dict[str, Any], message: str) -> None:
+    edit(folder / "config.json", **changes)
+    with pytest.raises(UnsupportedModelError, match=message):
         load_checkpoint(folder)
 
 

@@ -19,7 +19,7 @@ from harmguard import HarmGuard
 from harmguard._session import Session
 from harmguard._verify import verify
 from harmguard.bundle import open_bundle
-from harmguard.errors import OutputExistsError, ParityError, RecipeError
+from harmguard.errors import OutputExistsError, ParityError, RecipeError, UnsupportedModelError
 
 
 @pytest.fixture(scope="module")
@@ -181,14 +181,37 @@ def test_nothing_is_overwritten(tiny_checkpoint: Path, tmp_path: Path) -> None:
         export(tiny_checkpoint, tmp_path / "x", recipe="int5")
 
 
-@pytest.mark.parametrize("recipe", ["fp32", "int8"])
-def test_other_families_go_through_optimum(tiny_deberta: Path, tmp_path: Path, recipe: str) -> None:
-    pytest.importorskip("optimum.exporters.onnx")
-    out = export(tiny_deberta, tmp_path / "bundle", recipe=recipe, gate=recipe == "fp32")
-    manifest = open_bundle(out).manifest
-    assert manifest.input.names == ("input_ids", "attention_mask")
-    if recipe == "fp32":
-        assert verify(out).worst < 1e-3
+def test_a_deberta_becomes_a_bundle(tiny_deberta: Path, tmp_path: Path) -> None:
+    out = export(tiny_deberta, tmp_path / "bundle", recipe="fp32")
+    assert open_bundle(out).manifest.input.names == ("input_ids", "attention_mask")
+    assert verify(out).worst < 1e-3
+
+
+@pytest.mark.parametrize("family", ["tiny_checkpoint", "tiny_deberta"])
+def test_a_head_with_one_output(
+    family: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = Path(shutil.copytree(request.getfixturevalue(family), tmp_path / "checkpoint"))
+    tensors = load_file(folder / "model.safetensors")
+    for name in ("classifier.weight", "classifier.bias"):
+        tensors[name] = tensors[name][1:] - tensors[name][:1]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"id2label": {"0": "harmful"}, "label2id": {"harmful": 0}}
+    (folder / "config.json").write_text(json.dumps(config))
+    one = export(folder, tmp_path / "one", recipe="fp32")
+    two = export(request.getfixturevalue(family), tmp_path / "two", recipe="fp32")
+    pairs = [("how do i bake bread", None), ("you are a fool", "please")]
+    with HarmGuard(one) as guard, HarmGuard(two) as other:
+        assert np.allclose(guard.score_many(pairs), other.score_many(pairs), atol=1e-5)
+
+
+def test_one_output_through_optimum_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+    config = transformers.BertConfig.from_pretrained(folder, num_labels=1, hidden_act="relu")
+    transformers.BertForSequenceClassification(config).save_pretrained(folder)
+    with pytest.raises(UnsupportedModelError, match="a bert with one label"):
+        export(folder, tmp_path / "bundle", recipe="fp32")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,204 @@
+"""The graph of a DebertaV2ForSequenceClassification (v2 and v3), written for CPUs.
+
+What differs from a traced model, each exact in real arithmetic:
+- tokens lie in one axis [batch * length, width], so that linear layers are plain products;
+- the scale of the attention scores is part of the query's weights and of the position tables;
+- relative positions: see `deberta_positions.py`;
+- the classifier reads the first token only, so the last layer makes one row only;
+- padding is masked as a key only: what a padded row holds is never read.
+- Add and LayerNormalization stay apart, as in `bert.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto
+
+from harmguard_export.deberta_config import DebertaConfig
+from harmguard_export.deberta_positions import Positions
+from harmguard_export.graph import MICROSOFT, Graph
+from harmguard_export.layers import Weights, classifier, fp32, norm, words
+from harmguard_export.linears import Linear, Linears
+
+MODEL_TYPE = "deberta-v2"
+# Added to the scores of padding: their share is exactly 0 in float32.
+_ABSENT = -1e9
+
+
+@dataclass
+class DebertaGraph:
+    """Builds the graph of `config`; `int8` stores embeddings and position tables in 8 bits."""
+
+    config: DebertaConfig
+    inputs: tuple[str, ...]
+    weights: Weights
+    int8: bool
+
+    def write(self, folder: Path) -> list[str]:
+        """Write the graph's files into `folder`; their names."""
+        with Graph(self.inputs, folder) as self.graph:
+            return self.graph.save(self._build(), 2)
+
+    def _build(self) -> str:
+        """The name of the logits [batch, 2]."""
+        graph, layers = self.graph, self.config.layers
+        self.linears = Linears(graph)
+        self._shapes()
+        self.positions = Positions(graph, self.config, self.weights, self.int8)
+        hidden = embedded = self._embeddings()
+        for layer in range(layers):
+            if layer < layers - 1:
+                mixed = self._attention(hidden, layer)
+            else:
+                first = self._first(hidden)
+                mixed = self._first_attention(hidden, first, layer)
+                hidden = first
+            hidden = self._feed_forward(self._attention_output(mixed, hidden, layer), layer)
+            if layer == 0 and self.config.conv is not None:
+                hidden = self._convolution(embedded, hidden)
+        pooled = fp32(graph, hidden, *self._linear("pooler.dense"), "pooler")
+        pooled = activation(graph, pooled, self.config.pooler_activation)
+        return classifier(graph, pooled, self.weights)
+
+    def _shapes(self) -> None:
+        node, constant, config = self.graph.node, self.graph.constant, self.config
+        batch = node("Shape", ["input_ids"], start=0, end=1)
+        length = node("Shape", ["input_ids"], start=1, end=2)
+        heads = [batch, length, constant([config.heads]), constant([config.head])]
+        self.to_heads = node("Concat", heads, axis=0)
+        self.to_tokens = node("Concat", [batch, length, constant([config.width])], axis=0)
+        present = node("Cast", ["attention_mask"], to=TensorProto.BOOL)
+        ends = constant(0, np.float32), constant(_ABSENT, np.float32)
+        absent = node("Where", [present, *ends])
+        self.absent = node("Unsqueeze", [absent, constant([1, 2])])
+
+    def _linear(self, name: str) -> Linear:
+        return self.weights[f"{name}.weight"].T, self.weights[f"{name}.bias"]
+
+    def _layer(self, layer: int, part: str) -> Linear:
+        return self._linear(f"deberta.encoder.layer.{layer}.{part}")
+
+    def _norm(self, x: str, name: str) -> str:
+        return norm(self.graph, x, self.weights, f"deberta.{name}", self.config.epsilon)
+
+    def _rows(self, x: str, width: int) -> str:
+        """[batch, length, ...] as [batch * length, width]."""
+        return str(self.graph.node("Reshape", [x, self.graph.constant([-1, width])]))
+
+    def _tokens(self, x: str) -> str:
+        """[batch * length, width] as [batch, length, width]."""
+        return str(self.graph.node("Reshape", [x, self.to_tokens]))
+
+    def _first(self, x: str) -> str:
+        """The first token's row of every text [batch, width]."""
+        return str(self.graph.node("Gather", [self._tokens(x), self.graph.constant(0)], axis=1))
+
+    def _embeddings(self) -> str:
+        graph, config = self.graph, self.config
+        node, name = graph.node, "deberta.embeddings"
+        x = words(graph, self.weights[f"{name}.word_embeddings.weight"], self.int8)
+        types = self.weights[f"{name}.token_type_embeddings.weight"] if config.types else None
+        if config.absolute:
+            table = self.weights[f"{name}.position_embeddings.weight"]
+            length = node("Shape", ["input_ids"], start=1, end=2)
+            places = [graph.weight("positions", table), graph.constant([0]), length]
+            x = node("Add", [x, node("Slice", [*places, graph.constant([0])])])
+        if types is not None and "token_type_ids" in self.inputs:
+            x = node("Add", [x, node("Gather", [graph.weight("types", types), "token_type_ids"])])
+        elif types is not None:
+            x = node("Add", [x, graph.weight("types", types[0])])
+        x = self._rows(x, config.embedding)
+        if config.embedding != config.width:
+            x = fp32(graph, x, self.weights[f"{name}.embed_proj.weight"].T, None, "embed_proj")
+        return self._norm(x, "embeddings.LayerNorm")
+
+    def _projections(self, layer: int) -> dict[str, Linear]:
+        """Query, scaled as the attention scores are, key and value."""
+        parts = ("query", "key", "value")
+        found = {n: self._layer(layer, f"attention.self.{n}_proj") for n in parts}
+        weight, bias = found["query"]
+        scale = np.float32(self.config.scale)
+        found["query"] = weight * scale, bias * scale
+        return {f"{layer}.{name}": linear for name, linear in found.items()}
+
+    def _heads(self, x: str) -> str:
+        """[batch * length, width] as [batch, heads, length, width of a head]."""
+        split = self.graph.node("Reshape", [x, self.to_heads])
+        return str(self.graph.node("Transpose", [split], perm=[0, 2, 1, 3]))
+
+    def _attention(self, hidden: str, layer: int) -> str:
+        node = self.graph.node
+        parts = self.linears.add(hidden, f"{layer}.qkv", self._projections(layer))
+        query, key, value = map(self._heads, parts)
+        scores = node("FusedMatMul", [query, key], domain=MICROSOFT, transB=1)
+        for term in self.positions.terms(query, key, layer):
+            scores = node("Add", [scores, term])
+        return self._mix(scores, value)
+
+    def _mix(self, scores: str, value: str) -> str:
+        """Means of the values [batch * queries, width] by the scores' softmax."""
+        node = self.graph.node
+        shares = node("Softmax", [node("Add", [scores, self.absent])], axis=-1)
+        mixed = node("Transpose", [node("MatMul", [shares, value])], perm=[0, 2, 1, 3])
+        return self._rows(mixed, self.config.width)
+
+    def _first_attention(self, hidden: str, first: str, layer: int) -> str:
+        """The attention of the first token only [batch, width]."""
+        node, constant, config = self.graph.node, self.graph.constant, self.config
+        parts = self._projections(layer)
+        asked = {name: parts.pop(name) for name in [f"{layer}.query"]}
+        [query] = self.linears.add(first, f"{layer}.qkv", asked)
+        key, value = map(self._heads, self.linears.add(hidden, f"{layer}.qkv", parts))
+        query = node("Reshape", [query, constant([-1, config.heads, 1, config.head])])
+        scores = node("FusedMatMul", [query, key], domain=MICROSOFT, transB=1)
+        for term in self.positions.first_terms(query, key, layer):
+            scores = node("Add", [scores, term])
+        return self._mix(scores, value)
+
+    def _attention_output(self, mixed: str, hidden: str, layer: int) -> str:
+        name = f"{layer}.o"
+        parts = {name: self._layer(layer, "attention.output.dense")}
+        [out] = self.linears.add(mixed, name, parts)
+        added = self.graph.node("Add", [out, hidden])
+        return self._norm(added, f"encoder.layer.{layer}.attention.output.LayerNorm")
+
+    def _feed_forward(self, hidden: str, layer: int) -> str:
+        up, down = f"{layer}.up", f"{layer}.down"
+        [grown] = self.linears.add(hidden, up, {up: self._layer(layer, "intermediate.dense")})
+        grown = activation(self.graph, grown, self.config.activation)
+        [out] = self.linears.add(grown, down, {down: self._layer(layer, "output.dense")})
+        added = self.graph.node("Add", [out, hidden])
+        return self._norm(added, f"encoder.layer.{layer}.output.LayerNorm")
+
+    def _convolution(self, embedded: str, hidden: str) -> str:
+        """The first layer's output with a convolution of the embeddings added."""
+        assert self.config.conv is not None
+        graph, node, conv = self.graph, self.graph.node, self.config.conv
+        # Padding must not reach its neighbours.
+        present = node("Cast", ["attention_mask"], to=TensorProto.FLOAT)
+        present = node("Unsqueeze", [present, graph.constant([2])])
+        x = node("Transpose", [node("Mul", [self._tokens(embedded), present])], perm=[0, 2, 1])
+        names = [f"deberta.encoder.conv.conv.{part}" for part in ("weight", "bias")]
+        held = [graph.weight(name, self.weights[name]) for name in names]
+        beside = conv.kernel // 2
+        x = node("Conv", [x, *held], group=conv.groups, pads=[beside, beside])
+        x = self._rows(node("Transpose", [x], perm=[0, 2, 1]), self.config.width)
+        x = activation(graph, x, conv.activation)
+        # With one layer only the first row is left.
+        if self.config.layers == 1:
+            x = self._first(x)
+        return self._norm(node("Add", [x, hidden]), "encoder.conv.LayerNorm")
+
+
+def activation(graph: Graph, x: str, name: str) -> str:
+    """A transformers activation by its name, one of `deberta_config.ACTIVATIONS`."""
+    if name == "gelu":
+        return str(graph.node("Gelu", [x], domain=MICROSOFT))
+    if name.startswith("gelu"):
+        return str(graph.node("FastGelu", [x], domain=MICROSOFT))
+    if name in ("silu", "swish"):
+        return str(graph.node("Mul", [x, graph.node("Sigmoid", [x])]))
+    return str(graph.node({"relu": "Relu", "tanh": "Tanh"}[name], [x]))

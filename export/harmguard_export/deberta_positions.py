@@ -1,0 +1,129 @@
+"""DeBERTa's relative positions in a graph.
+
+A score of query i and key j has up to two terms beside the content's: c2p, the query with the
+position row of the distance i - j, and p2c, the key with another row of it (He et al.,
+arXiv:2006.03654, equation 4). The rows are constants of each layer, computed at export.
+
+The traced model multiplies with every row and picks with an index for every i and j. Here the
+rows are put in the order of the distances L to -L first, so that the term of (i, j) is column
+L + j - i of a product [L, 2L + 1]: element i * 2L + L + j of it, laid out flat. Seen as
+[2L + 1, L], that is row 2i + 1, column j: the terms are every second row, a plain copy
+(a form of the shift in Dai et al., arXiv:1901.02860).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto
+
+from harmguard_export.deberta_config import DebertaConfig
+from harmguard_export.graph import MICROSOFT, Graph
+from harmguard_export.layers import Weights
+from harmguard_export.quantize import Floats
+
+
+@dataclass
+class Positions:
+    """Adds the position terms of each layer; `int8` stores their rows with a scale a head."""
+
+    graph: Graph
+    config: DebertaConfig
+    weights: Weights
+    int8: bool
+    _picks: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.config.positions:
+            self._relative = self._embeddings()
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """What all layers share: rows by distance for this length, and the shift's indices."""
+        node, constant = self.graph.node, self.graph.constant
+        longest, rows = self.config.longest, self.config.rows().astype(np.int32)
+        length = node("Shape", ["input_ids"], start=1, end=2)
+        middle, axis = constant([longest]), constant([0])
+        last = node("Add", [middle, length])
+        ends = node("Sub", [middle, length]), node("Add", [last, constant([1])])
+        # c2p has the distances fall along a row, p2c rise.
+        falling = self.graph.weight("distances.falling", rows[::-1])
+        rising = self.graph.weight("distances.rising", rows)
+        self._picks = {
+            "c2p": node("Slice", [falling, *ends, axis]),
+            "p2c": node("Slice", [rising, *ends, axis]),
+        }
+        self._first_pick = node("Slice", [falling, middle, last, axis])
+        odd = self.graph.weight("odd", np.arange(1, 2 * longest, 2, dtype=np.int32))
+        self._odd = node("Slice", [odd, constant([0]), length, axis])
+        self._shifted = node("Concat", [constant([0, 0, -1]), length], axis=0)
+
+    def _embeddings(self) -> Floats:
+        """The relative embeddings [2 * span, width], normed where the model does that."""
+        config = self.config
+        rows = self.weights["deberta.encoder.rel_embeddings.weight"][: 2 * config.span]
+        if not config.normed:
+            return rows
+        gain, bias = (self.weights[f"deberta.encoder.LayerNorm.{n}"] for n in ("weight", "bias"))
+        centred = rows.astype(np.float64) - rows.mean(1, keepdims=True, dtype=np.float64)
+        spread = np.sqrt((centred**2).mean(1, keepdims=True) + config.epsilon)
+        return np.asarray(centred / spread * gain + bias, np.float32)
+
+    def _table(self, term: str, layer: int, pick: str) -> str:
+        """The term's rows for the picked distances [heads, distances, width of a head]."""
+        node, name, config = self.graph.node, f"{layer}.{term}", self.config
+        part = "key" if term == "c2p" else "query"
+        path = f"deberta.encoder.layer.{layer}.attention.self."
+        path += f"{part}_proj" if config.shared else f"pos_{part}_proj"
+        table = self._relative @ self.weights[f"{path}.weight"].T + self.weights[f"{path}.bias"]
+        if term == "p2c":
+            table *= np.float32(config.scale)
+        table = table.reshape(len(table), config.heads, config.head).transpose(1, 0, 2)
+        if not self.int8:
+            return str(node("Gather", [self.graph.weight(name, table), pick], axis=1))
+        small, scale = quantize_heads(table)
+        picked = node("Gather", [self.graph.weight(name, small), pick], axis=1)
+        scales = self.graph.weight(f"{name}.scale", scale)
+        return str(node("Mul", [node("Cast", [picked], to=TensorProto.FLOAT), scales]))
+
+    def terms(self, query: str, key: str, layer: int) -> list[str]:
+        """Terms [batch, heads, L, L] of query and key [batch, heads, L, width of a head]."""
+        found = []
+        for term in sorted(self.config.positions):
+            table = self._table(term, layer, self._picks[term])
+            rows = query if term == "c2p" else key
+            product = self._times(rows, table)
+            product = self.graph.node("Reshape", [product, self._shifted])
+            shifted = self.graph.node("Gather", [product, self._odd], axis=2)
+            if term == "p2c":
+                # Its rows are keys.
+                shifted = self.graph.node("Transpose", [shifted], perm=[0, 1, 3, 2])
+            found.append(shifted)
+        return found
+
+    def first_terms(self, query: str, key: str, layer: int) -> list[str]:
+        """The terms [batch, heads, 1, L] of the first query alone."""
+        found = []
+        for term in sorted(self.config.positions):
+            table = self._table(term, layer, self._first_pick)
+            if term == "c2p":
+                found.append(self._times(query, table))
+            else:
+                product = self.graph.node("Mul", [key, table])
+                axis = self.graph.constant([3])
+                rows = self.graph.node("ReduceSum", [product, axis], keepdims=0)
+                found.append(self.graph.node("Unsqueeze", [rows, self.graph.constant([2])]))
+        return found
+
+    def _times(self, x: str, table: str) -> str:
+        return str(self.graph.node("FusedMatMul", [x, table], domain=MICROSOFT, transB=1))
+
+
+def quantize_heads(table: Floats) -> tuple[npt.NDArray[Any], Floats]:
+    """Int8 table [heads, rows, width] and a scale per head [heads, 1, 1]."""
+    scale = np.abs(table).max((1, 2), keepdims=True) / 127
+    scale = np.where(scale == 0, 1, scale).astype(np.float32)
+    return np.clip(np.rint(table / scale), -127, 127).astype(np.int8), scale
