@@ -23,18 +23,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from harmguard import _json
 from harmguard._encode import PairEncoder
 from harmguard._manifest import MAX_MANIFEST_BYTES, FileEntry
+from harmguard._unigram import FILES, MappedUnigram
 from harmguard.bundle import Bundle, check_file, load_tokenizer, sync_folder
 from harmguard.errors import BundleError, PrepareError
 
-FORMAT = 1
+FORMAT = 2
 RECORD = "prepared.json"
 LOCK_SECONDS = 300
 """How long to wait for another process that prepares in the same cache."""
 
+_TOKENIZER_PROBES = 600
 # The features that matrix kernels are chosen by, and what tells processor designs apart.
 _FEATURE = re.compile(r"(sse|ssse|avx|fma|f16c|amx|asimd|i8mm|bf16|sve)[0-9a-z_]*|sme[0-9]*")
 _DESIGN = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
@@ -51,6 +54,12 @@ class PreparedCopy:
     folder: Path
     bytes: int
     """What its files take on disk."""
+    unmapped: str | None
+    """Why the tokenizer is not in it; None if it is."""
+
+    def tokenizer(self) -> MappedUnigram | None:
+        """The tokenizer, searched on disk; None where the bundle's own has to be loaded."""
+        return MappedUnigram(self.folder) if self.unmapped is None else None
 
     @property
     def model(self) -> Path:
@@ -78,7 +87,7 @@ def find(bundle: Bundle, cache: Path) -> PreparedCopy:
             raise PrepareError(f"{RECORD} belongs to another copy")
         for name, entry in recorded["files"].items():
             check_file(folder, name, FileEntry(entry["size"], entry["sha256"]), entry)
-        return PreparedCopy(folder, _disk_bytes(folder))
+        return PreparedCopy(folder, _disk_bytes(folder), recorded["unmapped"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, BundleError) as error:
         why = error if isinstance(error, BundleError) else f"{RECORD} cannot be read"
         raise PrepareError(f"the copy at {str(folder)!r} is damaged: {why}") from None
@@ -182,10 +191,11 @@ def _make(bundle: Bundle, cache: Path) -> PreparedCopy:
     aside = cache / f".{folder.name}.tmp-{secrets.token_hex(4)}"
     aside.mkdir(mode=0o755)
     try:
-        _fill(bundle, aside)
+        unmapped = _fill(bundle, aside)
         files = {path.name: _record(path) for path in sorted(aside.iterdir())}
         record = aside / RECORD
-        record.write_text(json.dumps({"identity": identity, "files": files}, indent=2))
+        facts = {"identity": identity, "files": files, "unmapped": unmapped}
+        record.write_text(json.dumps(facts, indent=2))
         _record(record)
         sync_folder(aside)
         if os.path.lexists(folder):
@@ -199,13 +209,17 @@ def _make(bundle: Bundle, cache: Path) -> PreparedCopy:
     return find(bundle, cache)
 
 
-def _fill(bundle: Bundle, aside: Path) -> None:
+def _fill(bundle: Bundle, aside: Path) -> str | None:
+    """Write model and tokenizer; return why there is no tokenizer, None if there is one."""
     from harmguard._session import Session, release_memory, save_prepared
 
     model = aside / "model.onnx"
     try:
+        tokenizer = load_tokenizer(bundle)
+        unmapped = _write_tokenizer(bundle, tokenizer, aside)
+        inputs = list(_probe_inputs(bundle, tokenizer))
+        del tokenizer
         save_prepared(bundle, model)
-        inputs = list(_probe_inputs(bundle))
         expected = _logits(Session(bundle, 1), inputs)
         found = _logits(Session(bundle, 1, model), inputs)
     except BundleError as error:
@@ -221,11 +235,30 @@ def _fill(bundle: Bundle, aside: Path) -> None:
             f"the copy gives logits up to {np.abs(found - expected).max():.3g} from the bundle's; "
             "expected the same; likely a fault of this onnxruntime release"
         )
+    return unmapped
 
 
-def _probe_inputs(bundle: Bundle) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:
+def _write_tokenizer(bundle: Bundle, tokenizer: Tokenizer, aside: Path) -> str | None:
+    """Write the tokenizer in mapped form if that gives the same ids; otherwise return why not."""
+    from harmguard._unigram_build import build, first_difference, probes
+
+    try:
+        words = build(bundle.path("tokenizer.json").read_bytes(), aside)
+    except ValueError as error:
+        return str(error)
+    texts = probes(words, _TOKENIZER_PROBES)
+    unmapped = first_difference(tokenizer, MappedUnigram(aside), texts)
+    if unmapped is not None:
+        for name in FILES:
+            (aside / name).unlink()
+    return unmapped
+
+
+def _probe_inputs(
+    bundle: Bundle, tokenizer: Tokenizer
+) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:
     spec = bundle.manifest.input
-    encoder = PairEncoder(load_tokenizer(bundle), spec.template, spec.max_tokens)
+    encoder = PairEncoder(tokenizer, spec.template, spec.max_tokens)
     for prompt, response in _PROBES:
         window = encoder.encode(prompt, response).windows[0]
         yield window.ids[None], np.ones_like(window.ids)[None], window.types[None]

@@ -112,9 +112,10 @@ class HarmGuard:
         self._spec = opened.manifest.input
         self._temperature = opened.manifest.output.temperature
         self._refuse_long = long_text == "error"
-        tokenizer = load_tokenizer(opened)
-        self._encoder = PairEncoder(tokenizer, self._spec.template, self._spec.max_tokens)
         self._copy, self._unprepared = _prepared_copy(opened, cache)
+        mapped = self._copy.tokenizer() if self._copy else None
+        tokenizer = mapped or load_tokenizer(opened)
+        self._encoder = PairEncoder(tokenizer, self._spec.template, self._spec.max_tokens)
         model = self._copy.model if self._copy else None
         self._session: Session | None = Session(opened, threads or default_threads(), model)
         self._pid = os.getpid()

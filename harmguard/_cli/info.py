@@ -60,7 +60,8 @@ def _prepared(bundle: Bundle, cache: Path) -> str:
         copy = find(bundle, cache)
     except PrepareError as error:
         return f"no: {error}"
-    return f"{copy.folder}, {copy.bytes:,} bytes"
+    tokenizer = "tokenizer not mapped" if copy.unmapped else "tokenizer mapped"
+    return f"{copy.folder}, {copy.bytes:,} bytes, {tokenizer}"
 
 
 def notes(manifest: Manifest) -> Iterator[str]:

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     size = sum(entry.size for entry in bundle.manifest.files.values())
     print(f"prepared   {copy.folder}")
     print(f"disk       {copy.bytes:,} bytes, beside the bundle's {size:,}")
+    print(f"tokenizer  {f'held in memory: {copy.unmapped}' if copy.unmapped else 'mapped'}")
     print(f"use        HarmGuard(..., cache={str(copy.folder.parent)!r})")
     for folder in remove_stale(bundle, copy):
         print(f"removed    {folder}, made by another release")

@@ -17,11 +17,22 @@ import onnx
 import pytest
 from onnx import helper
 
-from harmguard import BundleFileError, HarmGuard, PrepareError, UnpreparedWarning, _prepare, bundle
+from harmguard import (
+    BundleFileError,
+    HarmGuard,
+    PrepareError,
+    UnpreparedWarning,
+    _prepare,
+    _unigram,
+    bundle,
+)
+from harmguard._encode import Template
+from harmguard._unigram import FILES
 from harmguard.bundle import open_bundle, write_bundle
 from harmguard.cli import main
 
-from .conftest import MINI
+from . import pieces
+from .conftest import MINI, attention_graph, manifest
 
 BundleMaker = Callable[..., Path]
 TEXT = "how to make bread"
@@ -152,6 +163,78 @@ def run(code: str, *arguments: Path) -> str:
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     return done.stdout
+
+
+# The tokenizer
+
+
+def unigram_bundle(small_bundle: Path, out: Path, count: int) -> Path:
+    """A bundle with a Unigram tokenizer of `count` pieces."""
+    tokenizer = pieces.tokenizer(count)
+    graph = attention_graph(tokenizer.get_vocab_size())
+    files: dict[str, Path | bytes] = {
+        "model.onnx": graph.SerializeToString(),
+        "tokenizer.json": tokenizer.to_str().encode(),
+        "golden.jsonl": small_bundle / "golden.jsonl",
+    }
+    return write_bundle(out, manifest(Template.from_tokenizer(tokenizer)), files)
+
+
+@pytest.fixture(scope="module")
+def unigram(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unigram_bundle(small_bundle, tmp_path_factory.mktemp("unigram") / "guard", 1000)
+
+
+def test_a_unigram_tokenizer_is_mapped(
+    unigram: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare", str(unigram), "--cache", str(cache)]) == 0
+    assert "tokenizer  mapped\n" in capsys.readouterr().out
+    assert main(["info", str(unigram), "--cache", str(cache)]) == 0
+    assert "bytes, tokenizer mapped\n" in capsys.readouterr().out
+    pairs = [("bread [SEP] \u2603", None), ("How do I bake bread?", ""), ("ba be bi " * 90, "x")]
+    with HarmGuard(unigram, threads=1, cache=cache) as guard:
+        assert guard._encoder._tokenizer.__class__ is _unigram.MappedUnigram
+        with HarmGuard(unigram, threads=1) as plain:
+            assert guard.check_many(pairs) == plain.check_many(pairs)
+    flip(cache / copies(cache)[0] / "pieces.npy")
+    assert found(unigram, cache) == expected(unigram)
+
+
+def test_another_tokenizer_is_held_in_memory(
+    folder: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare", str(folder), "--cache", str(cache)]) == 0
+    reason = "its model is WordPiece; only Unigram can be mapped"
+    assert f"tokenizer  held in memory: {reason}\n" in capsys.readouterr().out
+    assert main(["info", str(folder), "--cache", str(cache)]) == 0
+    assert "bytes, tokenizer not mapped\n" in capsys.readouterr().out
+    assert _prepare.find(open_bundle(folder), cache).tokenizer() is None
+
+
+def test_a_tokenizer_with_other_ids_is_not_used(
+    unigram: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the library had other rules: an unknown character would beat known ones."""
+    monkeypatch.setattr(_unigram, "UNKNOWN_PENALTY", -90.0)
+    assert found(unigram, cache) == expected(unigram)
+    copy = _prepare.find(open_bundle(unigram), cache)
+    assert copy.unmapped is not None
+    assert copy.unmapped.startswith("its ids differ from those of tokenizers on trial")
+    assert not [name for name in FILES if (copy.folder / name).exists()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no procfs")
+def test_a_full_vocabulary_takes_little_memory(
+    small_bundle: Path, tmp_path: Path, cache: Path
+) -> None:
+    large = unigram_bundle(small_bundle, tmp_path / "large", 128_100)
+    held = float(run(MAPPED.replace("cache=sys.argv[2]", ""), large, cache).split()[-1])
+    _prepare.prepare(open_bundle(large), cache)
+    mapped = float(run(MAPPED, large, cache).split()[-1])
+    assert mapped < 50
+    assert held > mapped + 50
 
 
 # Several processes, and killed ones
@@ -441,12 +524,12 @@ def test_commands(folder: Path, cache: Path, capsys: pytest.CaptureFixture[str])
     assert main(["prepare", str(folder), "--cache", str(cache)]) == 0
     copy = cache / copies(cache)[0]
     size = sum(path.stat().st_blocks * 512 for path in copy.iterdir())
-    first, second, third = capsys.readouterr().out.splitlines()
+    first, second, _, third = capsys.readouterr().out.splitlines()
     assert first == f"prepared   {copy}"
     assert second.startswith(f"disk       {size:,} bytes, beside the bundle's ")
     assert third == f"use        HarmGuard(..., cache='{cache}')"
     assert main(["info", str(folder), "--cache", str(cache)]) == 0
-    assert f"prepared     {copy}, {size:,} bytes" in capsys.readouterr().out
+    assert f"prepared     {copy}, {size:,} bytes, tokenizer not mapped\n" in capsys.readouterr().out
     one = ["--guard", str(folder), "--threads", "1", "--cache", str(cache), TEXT, "please"]
     assert main(["score", *one]) == 0
     assert capsys.readouterr().out == f"{expected(folder):.4f}\n"
