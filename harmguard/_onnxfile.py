@@ -13,6 +13,8 @@ from pathlib import Path
 
 from harmguard.errors import BundleFileError, UnsafePathError
 
+Buffer = bytes | mmap.mmap
+
 _MAX_DEPTH = 32
 # Message -> field number -> message: every way from a model down to a tensor.
 _CHILDREN: dict[str, dict[int, str]] = {
@@ -40,7 +42,7 @@ def check_external_data(model: Path, sizes: Mapping[str, int]) -> None:
         raise _malformed("0 bytes")
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         graphs = 0
-        for number, start, end in _fields(data, 0, len(data)):
+        for number, _, start, end in spans(data, 0, len(data)):
             graphs += number == 7
             child = _CHILDREN["model"].get(number)
             if child:
@@ -58,7 +60,7 @@ def _walk(
         _check_tensor(data, start, end, sizes)
         return
     children = _CHILDREN[message]
-    for number, child_start, child_end in _fields(data, start, end):
+    for number, _, child_start, child_end in spans(data, start, end):
         child = children.get(number)
         # A reference holds the key "location": most nodes have none and are skipped in C. A
         # tensor is walked, which steps over its megabytes of weights.
@@ -68,10 +70,10 @@ def _walk(
 
 def _check_tensor(data: mmap.mmap, start: int, end: int, sizes: Mapping[str, int]) -> None:
     entries: dict[str, str] = {}
-    for number, entry_start, entry_end in _fields(data, start, end):
+    for number, _, entry_start, entry_end in spans(data, start, end):
         if number == _EXTERNAL_DATA:
             pair = {1: "", 2: ""}
-            for part, text_start, text_end in _fields(data, entry_start, entry_end):
+            for part, _, text_start, text_end in spans(data, entry_start, entry_end):
                 if part not in pair:
                     continue
                 pair[part] = data[text_start : min(text_end, text_start + 4096)].decode(
@@ -99,9 +101,13 @@ def _number(digits: str) -> int:
     return int(digits)
 
 
-def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, start and end of each length-delimited field in [start, end)."""
+def spans(data: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Each length-delimited field in [start, end): number, start, and start and end of its body.
+
+    Raises BundleFileError for what is not protobuf.
+    """
     while start < end:
+        whole = start
         key, start = _varint(data, start, end)
         kind, number = key & 7, key >> 3
         if kind == _VARINT:
@@ -110,7 +116,7 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
             length, start = _varint(data, start, end)
             if start + length > end:
                 raise _malformed(f"a field of {length:,} bytes with {end - start:,} left")
-            yield number, start, start + length
+            yield number, whole, start, start + length
             start += length
         elif kind in (_FIXED32, _FIXED64):
             start += 4 if kind == _FIXED32 else 8
@@ -120,7 +126,7 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
         raise _malformed("a field cut short")
 
 
-def _varint(data: mmap.mmap, start: int, end: int) -> tuple[int, int]:
+def _varint(data: Buffer, start: int, end: int) -> tuple[int, int]:
     value = shift = 0
     while start < end and shift < 70:
         byte = data[start]

@@ -28,11 +28,12 @@ from tokenizers import Tokenizer
 from harmguard import _json
 from harmguard._encode import PairEncoder
 from harmguard._manifest import MAX_MANIFEST_BYTES, FileEntry
+from harmguard._share import LINK_PREFIX, is_shared, share_weights
 from harmguard._unigram import FILES, MappedUnigram
 from harmguard.bundle import Bundle, check_file, load_tokenizer, sync_folder
 from harmguard.errors import BundleError, PrepareError
 
-FORMAT = 2
+FORMAT = 3
 RECORD = "prepared.json"
 LOCK_SECONDS = 300
 """How long to wait for another process that prepares in the same cache."""
@@ -86,7 +87,8 @@ def find(bundle: Bundle, cache: Path) -> PreparedCopy:
         if recorded["identity"] != identity or "model.onnx" not in recorded["files"]:
             raise PrepareError(f"{RECORD} belongs to another copy")
         for name, entry in recorded["files"].items():
-            check_file(folder, name, FileEntry(entry["size"], entry["sha256"]), entry)
+            if not is_shared(folder / name, bundle.folder):
+                check_file(folder, name, FileEntry(entry["size"], entry["sha256"]), entry)
         return PreparedCopy(folder, _disk_bytes(folder), recorded["unmapped"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, BundleError) as error:
         why = error if isinstance(error, BundleError) else f"{RECORD} cannot be read"
@@ -220,6 +222,7 @@ def _fill(bundle: Bundle, aside: Path) -> str | None:
         inputs = list(_probe_inputs(bundle, tokenizer))
         del tokenizer
         save_prepared(bundle, model)
+        share_weights(model, bundle.path("model.onnx"))
         expected = _logits(Session(bundle, 1), inputs)
         found = _logits(Session(bundle, 1, model), inputs)
     except BundleError as error:
@@ -278,8 +281,9 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _disk_bytes(folder: Path) -> int:
-    # Blocks, not sizes: they count what a copy really takes.
-    return sum(getattr(path.stat(), "st_blocks", 0) * 512 for path in folder.iterdir())
+    # Blocks, for there are holes; and not what is linked, for that is the bundle's.
+    own = (path.stat() for path in folder.iterdir() if not path.name.startswith(LINK_PREFIX))
+    return sum(getattr(info, "st_blocks", 0) * 512 for info in own)
 
 
 def _check_space(bundle: Bundle, cache: Path) -> None:

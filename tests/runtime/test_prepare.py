@@ -165,6 +165,30 @@ def run(code: str, *arguments: Path) -> str:
     return done.stdout
 
 
+def test_weights_that_are_not_packed_are_the_bundles_own(cache: Path) -> None:
+    if not (MINI / "guard.json").is_file():
+        pytest.skip("no embedded guard in this checkout")
+    copy = _prepare.prepare(open_bundle(MINI), cache)
+    shared, data = copy.folder / "bundle.model.onnx.data", copy.folder / "model.onnx.data"
+    if not shared.exists():
+        pytest.skip("the checkout and the cache are on different file systems")
+    assert shared.stat().st_ino == (MINI / "model.onnx.data").stat().st_ino
+    assert copy.bytes < data.stat().st_size - 10_000_000
+    shared.unlink()
+    with pytest.raises(PrepareError, match="data is missing"):
+        _prepare.find(open_bundle(MINI), cache)
+    assert found(MINI, cache) == expected(MINI)
+
+
+def test_a_cache_on_another_disk(tmpfs: Callable[[str], Path]) -> None:
+    if not (MINI / "guard.json").is_file():
+        pytest.skip("no embedded guard in this checkout")
+    cache = tmpfs("size=90m")
+    assert found(MINI, cache) == expected(MINI)
+    folder = cache / copies(cache)[0]
+    assert sorted(os.listdir(folder)) == ["model.onnx", "model.onnx.data", "prepared.json"]
+
+
 # The tokenizer
 
 
@@ -523,7 +547,7 @@ def test_commands(folder: Path, cache: Path, capsys: pytest.CaptureFixture[str])
     assert "prepared     no: no copy for this bundle and device" in capsys.readouterr().out
     assert main(["prepare", str(folder), "--cache", str(cache)]) == 0
     copy = cache / copies(cache)[0]
-    size = sum(path.stat().st_blocks * 512 for path in copy.iterdir())
+    size = sum(path.stat().st_blocks * 512 for path in copy.iterdir())  # nothing shared here
     first, second, _, third = capsys.readouterr().out.splitlines()
     assert first == f"prepared   {copy}"
     assert second.startswith(f"disk       {size:,} bytes, beside the bundle's ")
