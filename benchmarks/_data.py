@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks._errors import BenchmarkDataError
+from harmguard.bench.text import Pair, TextMaker
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,22 @@ class Row:
     response: str | None
     label: int
     source: str
+
+
+LENGTHS = Path(__file__).parent / "inputs" / "val_pair_lengths.json"
+
+
+def pairs_like_val(texts: TextMaker, count: int, room: int) -> list[Pair]:
+    """`count` pairs with the token lengths of the development set's pairs.
+
+    A pair longer than `room` tokens loses the end of its longer side: windows would make
+    harmguard do work that the others leave out by cutting.
+    """
+    lengths = json.loads(LENGTHS.read_text(encoding="utf-8"))["pairs"]
+    if count > len(lengths):
+        raise BenchmarkDataError(f"{count} pairs asked for; {LENGTHS.name} has {len(lengths)}")
+    fitted = (_fitted(prompt, response, room) for prompt, response in lengths[:count])
+    return [(texts.text(prompt), texts.text(response)) for prompt, response in fitted]
 
 
 def val_rows() -> list[Row]:
@@ -44,3 +61,12 @@ def _row(line: str) -> Row:
     # The files write a prompt alone as an empty response; the task tells it from an empty answer.
     response = value["response"] if value["task"] == "response" else None
     return Row(value["prompt"], response, int(value["label"]), value["source"])
+
+
+def _fitted(prompt: int, response: int, room: int) -> tuple[int, int]:
+    over = max(0, prompt + response - room)
+    if prompt > response:
+        prompt = max(1, prompt - over)
+    else:
+        response = max(1, response - over)
+    return min(prompt, room - 1), min(response, room - 1)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from harmguard.errors import HarmGuardError
+from harmguard.errors import BenchError
 
 
-class BenchmarkError(HarmGuardError):
-    """A benchmark cannot go on."""
-
-
-class WorkerError(BenchmarkError):
+class WorkerError(BenchError):
     """A runtime's process failed or died."""
 
 
-class OutputsDifferError(BenchmarkError):
+class OutputsDifferError(BenchError):
     """The runtimes do not compute the same thing, so their times must not be compared."""
 
 
-class BenchmarkDataError(BenchmarkError):
+class BenchmarkDataError(BenchError):
     """The data folder or an input file cannot be used."""
+
+
+class PageError(BenchError):
+    """A page's marked places cannot be filled."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import sys
@@ -13,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _machine
+from harmguard.bench.machine import artefact, describe
 from harmguard.bundle import open_bundle
 from harmguard.errors import HarmGuardError
 
@@ -49,25 +48,8 @@ def begin(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "quick": options.quick,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "threads": options.threads,
-        "machine": _machine.describe(),
-        "bundle": artefact(options.bundle),
-    }
-
-
-def artefact(folder: Path) -> dict[str, Any]:
-    """Name, version, status, recipe, bytes and hashes of a bundle; BundleError if it is none."""
-    manifest = open_bundle(folder).manifest
-    own = (folder / "guard.json").read_bytes()
-    return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "status": manifest.status,
-        "recipe": manifest.precision.recipe,
-        "bytes": len(own) + sum(entry.size for entry in manifest.files.values()),
-        "sha256": {
-            "guard.json": hashlib.sha256(own).hexdigest(),
-            "model.onnx": manifest.files["model.onnx"].sha256,
-        },
+        "machine": describe(),
+        "bundle": artefact(open_bundle(options.bundle)),
     }
 
 

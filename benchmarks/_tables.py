@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-UNKNOWN = "unknown"
+from harmguard.bench import show
+from harmguard.bench.fresh import STEPS
+from harmguard.bench.show import number, table
+
 NOT_MEASURED = "Not measured yet."
 NAMES = {
     "harmguard": "harmguard",
@@ -19,27 +22,13 @@ MODES = {
 SUMMARY_LENGTHS = (32, 128, 512)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first are right-aligned."""
-    lines = [list(head), ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def machine(result: Mapping[str, Any]) -> str:
     """One paragraph: CPU, cores, memory, system, versions, artefact."""
-    found = result["machine"]
-    features = ", ".join(found["features"] or []) or UNKNOWN
-    versions = ", ".join(f"{k} {v}" for k, v in found["packages"].items() if v)
-    quota = f", quota {found['cpu_quota']:g} cores" if found["cpu_quota"] else ""
     bundle = result["bundle"]
     return (
-        f"{found['cpu'] or UNKNOWN} ({features}), "
-        f"{found['cores_allowed'] or found['cores'] or UNKNOWN} cores allowed{quota}, "
-        f"{_number(found['memory_mb'], 0)} MB of memory, {found['os']}, Python {found['python']}, "
-        f"{versions}; {result['threads']} threads. "
+        f"{show.machine(result['machine'])} {result['threads']} threads. "
         f"Bundle {bundle['name']} {bundle['version']} ({bundle['recipe']}, {bundle['status']}), "
         f"model.onnx sha256 `{bundle['sha256']['model.onnx'][:16]}`. "
-        f"Load average at the start {_number(found['load_average'], 2)}. "
         f"Started {result['started']}" + (", a quick run." if result["quick"] else ".")
     )
 
@@ -101,16 +90,12 @@ def bulk(result: Mapping[str, Any]) -> str:
 def startup(result: Mapping[str, Any]) -> str:
     """Start-up steps and memory."""
     taken = result["startup_s"]
-    titles = {
-        "python": "start of Python",
-        "import": "`import harmguard`",
-        "load": "`HarmGuard(...)`",
-        "first_score": "first score",
-        "total": "process start to first score",
-    }
     times = table(
         ["step", "median s", "p90 s"],
-        [[t, f"{taken[k]['median']:.3f}", f"{taken[k]['p90']:.3f}"] for k, t in titles.items()],
+        [
+            [show.STEP_NAMES[k], f"{taken[k]['median']:.3f}", f"{taken[k]['p90']:.3f}"]
+            for k in STEPS
+        ],
     )
     batch, tokens = result["batch"], result["long_tokens"]
     names = {
@@ -122,9 +107,7 @@ def startup(result: Mapping[str, Any]) -> str:
         "after_batch": "after that batch",
     }
     found = result["memory_mb"]
-    memory = table(
-        ["anonymous memory", "MB"], [[t, _number(found[k], 1)] for k, t in names.items()]
-    )
+    memory = table(["anonymous memory", "MB"], [[t, number(found[k], 1)] for k, t in names.items()])
     return (
         f"{times}\n\nn = {taken['total']['n']} fresh processes, files in the page cache.\n\n"
         f"{memory}\n\nHighest of {len(result['memory_runs_mb'])} fresh processes."
@@ -150,7 +133,7 @@ def longtext(result: Mapping[str, Any]) -> str:
                 title,
                 f"{_share(pairs['middle'][k])}, n = {pairs['middle'][k]['n']}",
                 f"{_share(pairs['long'][k])}, n = {pairs['long'][k]['n']}",
-                _number(pairs["worse_by"][k], 3),
+                number(pairs["worse_by"][k], 3),
             ]
             for k, title in kinds.items()
         ],
@@ -179,7 +162,7 @@ def summary(results: Mapping[str, Mapping[str, Any]]) -> str:
     return (
         table(["", *(f"ms at {n} tokens" for n in lengths), "pairs / s in bulk"], rows)
         + f"\n\nProcess start to first score {start['median']:.2f} s; anonymous memory then "
-        f"{_number(found['first_score'], 0)} MB; bundle "
+        f"{number(found['first_score'], 0)} MB; bundle "
         f"{results['speed']['bundle']['bytes'] / 1e6:.1f} MB. Medians, one pair at a time, text to "
         "score. [Method, tails and the rest](benchmarks/README.md).\n\n"
         f"Machine: {machine(results['speed'])}"
@@ -199,10 +182,6 @@ def _share(one: Mapping[str, Any]) -> str:
     if one["share"] is None:
         return "none"
     return f"{one['share']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
-
-
-def _number(value: float | None, digits: int) -> str:
-    return UNKNOWN if value is None else f"{value:.{digits}f}"
 
 
 def _worst(result: Mapping[str, Any], name: str) -> str:

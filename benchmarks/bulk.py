@@ -15,9 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _results, _setup, _stats, _tables
+from benchmarks import _results, _setup, _tables
+from benchmarks._data import pairs_like_val
 from benchmarks._pool import Worker, turns, workers
-from benchmarks._text import TextMaker
+from harmguard.bench import stats
+from harmguard.bench.text import TextMaker
 
 PAIRS, QUICK_PAIRS = 2000, 200
 ROUNDS, QUICK_ROUNDS = 2, 1
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         texts = TextMaker(options.bundle / "tokenizer.json", SEED)
         count = QUICK_PAIRS if options.quick else PAIRS
         room = made["max_tokens"] - _setup.specials(started["harmguard"])
-        pairs = texts.pairs_like_val(count, room)
+        pairs = pairs_like_val(texts, count, room)
         for worker in started.values():
             worker.call("pairs", pairs=pairs)
         _check(started)
@@ -87,10 +89,10 @@ def _measure(started: dict[str, Worker], rounds: int) -> dict[str, Any]:
         "optimum_batch": best,
         "optimum_search_s": {str(size): taken for size, taken in search.items()},
         "seconds": {
-            way: asdict(_stats.summary([one[0] for one in taken])) for way, taken in seconds.items()
+            way: asdict(stats.summary([one[0] for one in taken])) for way, taken in seconds.items()
         },
         "times_score_many": {
-            way: asdict(_stats.ratio(seconds[way], seconds["score_many"]))
+            way: asdict(stats.ratio(seconds[way], seconds["score_many"]))
             for way in ("one_by_one", "optimum")
         },
         "rounds_s": {way: [one[0] for one in taken] for way, taken in seconds.items()},

@@ -15,10 +15,12 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from benchmarks import _results, _stats, _tables
+from benchmarks import _results, _tables
 from benchmarks._data import Row, val_rows
 from benchmarks._errors import BenchmarkDataError
 from harmguard import HarmGuard, Verdict
+from harmguard.bench import stats
+from harmguard.guard import Pair
 
 NEEDLES, QUICK_NEEDLES = 50, 6
 HAYS, HAY_TOKENS = 10, 3000
@@ -26,6 +28,7 @@ MIDDLE, LONG = 128, 512
 """Pairs of MIDDLE to LONG text tokens are compared with those above LONG."""
 SEED = 14
 QUICK_PAIRS = 150
+CHUNK = 50
 HAY_SOURCES = (
     *("alpaca_instructions", "alpaca_eval_pairs", "alpaca_gpt4_demo", "codealpaca_2k"),
     *("gpteacher_code", "gpteacher_roleplay", "lima"),
@@ -63,7 +66,7 @@ def flagged_alone(guard: HarmGuard, rows: Sequence[Row], wanted: int) -> list[st
     found: list[str] = []
     for start in range(0, len(prompts), wanted):
         part = prompts[start : start + wanted]
-        verdicts = guard.check_many([(prompt, None) for prompt in part])
+        verdicts = judged(guard, [(prompt, None) for prompt in part], "prompts alone")
         found += [prompt for prompt, verdict in zip(part, verdicts, strict=True) if verdict.harmful]
         if len(found) >= wanted:
             return found[:wanted]
@@ -103,17 +106,17 @@ def needle_shares(
     total = 0
     for place, share in (("start", 0.0), ("middle", 0.5), ("end", 1.0)):
         texts = [(hidden(a, hays[b], share), None) for a, b in zip(needles, turn, strict=True)]
-        flagged = [verdict.harmful for verdict in guard.check_many(texts)]
+        flagged = [verdict.harmful for verdict in judged(guard, texts, f"needles, {place}")]
         found = sum(a and not hay_flagged[b] for a, b in zip(flagged, turn, strict=True))
         total += found
-        places[place] = asdict(_stats.wilson(found, len(needles)))
+        places[place] = asdict(stats.wilson(found, len(needles)))
         places[place]["flagged_whatever_the_hay"] = sum(flagged)
     return {
         "n": len(needles),
         "hay_tokens": HAY_TOKENS,
-        "hay_flagged": asdict(_stats.wilson(sum(hay_flagged), len(hays))),
+        "hay_flagged": asdict(stats.wilson(sum(hay_flagged), len(hays))),
         "places": places,
-        "all": asdict(_stats.wilson(total, 3 * len(needles))),
+        "all": asdict(stats.wilson(total, 3 * len(needles))),
     }
 
 
@@ -128,10 +131,10 @@ def pair_shares(guard: HarmGuard, rows: Sequence[Row], most: int) -> dict[str, A
     pairs = [row for row in rows if row.response is not None]
     random.Random(SEED).shuffle(pairs)
     pairs = pairs[:most]
-    verdicts = guard.check_many([(row.prompt, row.response) for row in pairs])
-    judged = list(zip(pairs, verdicts, strict=True))
-    middle = errors([one for one in judged if MIDDLE <= one[1].tokens <= LONG])
-    long = errors([one for one in judged if one[1].tokens > LONG])
+    verdicts = judged(guard, [(row.prompt, row.response) for row in pairs], "labelled pairs")
+    both = list(zip(pairs, verdicts, strict=True))
+    middle = errors([one for one in both if MIDDLE <= one[1].tokens <= LONG])
+    long = errors([one for one in both if one[1].tokens > LONG])
     return {
         "threshold": verdicts[0].threshold,
         "middle": middle,
@@ -140,13 +143,22 @@ def pair_shares(guard: HarmGuard, rows: Sequence[Row], most: int) -> dict[str, A
     }
 
 
-def errors(judged: Sequence[tuple[Row, Verdict]]) -> dict[str, Any]:
+def judged(guard: HarmGuard, pairs: Sequence[Pair], what: str) -> list[Verdict]:
+    """Verdicts on the pairs, in chunks, so that progress can be said: minutes of windows."""
+    verdicts: list[Verdict] = []
+    for start in range(0, len(pairs), CHUNK):
+        verdicts += guard.check_many(pairs[start : start + CHUNK])
+        _results.say(f"{what}: {len(verdicts)} of {len(pairs)}")
+    return verdicts
+
+
+def errors(both: Sequence[tuple[Row, Verdict]]) -> dict[str, Any]:
     """Shares of benign flagged and of harmful missed, with intervals."""
-    benign = [verdict.harmful for row, verdict in judged if row.label == 0]
-    harmful = [not verdict.harmful for row, verdict in judged if row.label == 1]
+    benign = [verdict.harmful for row, verdict in both if row.label == 0]
+    harmful = [not verdict.harmful for row, verdict in both if row.label == 1]
     return {
-        "benign_flagged": asdict(_stats.wilson(sum(benign), len(benign))),
-        "harmful_missed": asdict(_stats.wilson(sum(harmful), len(harmful))),
+        "benign_flagged": asdict(stats.wilson(sum(benign), len(benign))),
+        "harmful_missed": asdict(stats.wilson(sum(harmful), len(harmful))),
     }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import _tables
-from benchmarks._errors import BenchmarkError
+from benchmarks._errors import PageError
 from benchmarks._results import RESULTS, ROOT, guarded, say, write_text
 
 PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
@@ -62,15 +62,15 @@ def render(folder: Path) -> dict[str, str]:
 
 
 def fill(text: str, blocks: Mapping[str, str], page: str) -> str:
-    """The page with every marked place filled. BenchmarkError for a wrong or unclosed marker."""
+    """The page with every marked place filled. PageError for a wrong or unclosed marker."""
     for name in OPENING.findall(text):
         if name not in blocks:
             known = ", ".join(blocks)
-            raise BenchmarkError(f"{page}: marker {name!r} is unknown; expected one of {known}")
+            raise PageError(f"{page}: marker {name!r} is unknown; expected one of {known}")
         opening, closing = f"<!-- benchmarks:{name} -->", f"<!-- /benchmarks:{name} -->"
         before, rest = text.split(opening, 1)
         if closing not in rest:
-            raise BenchmarkError(f"{page}: marker {name!r} is not closed; expected {closing}")
+            raise PageError(f"{page}: marker {name!r} is not closed; expected {closing}")
         after = rest.split(closing, 1)[1]
         text = f"{before}{opening}\n{blocks[name]}\n{closing}{after}"
     return text

@@ -14,9 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _results, _setup, _stats, _tables
+from benchmarks import _results, _setup, _tables
 from benchmarks._pool import Worker, turns, workers
-from benchmarks._text import TextMaker
+from harmguard.bench import stats
+from harmguard.bench.text import TextMaker
 
 LENGTHS = (16, 32, 64, 128, 256, 512)
 RUNTIMES = ("harmguard", "torch", "optimum")
@@ -92,12 +93,10 @@ def _figures(rounds: dict[str, list[list[float]]]) -> dict[str, Any]:
     ours = rounds["harmguard"]
     return {
         "ms": {
-            name: asdict(_stats.summary([1000 * s for s in _stats.flat(taken)]))
+            name: asdict(stats.summary([1000 * s for s in stats.flat(taken)]))
             for name, taken in rounds.items()
         },
-        "times_harmguard": {
-            name: asdict(_stats.ratio(rounds[name], ours)) for name in RUNTIMES[1:]
-        },
+        "times_harmguard": {name: asdict(stats.ratio(rounds[name], ours)) for name in RUNTIMES[1:]},
         "rounds_ms": {
             name: [[round(1000 * s, 4) for s in one] for one in taken]
             for name, taken in rounds.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .errors import (
+    BenchError,
     BundleError,
     BundleFileError,
     BundleNotFoundError,
@@ -21,6 +22,7 @@ from .errors import (
     InputTypeError,
     InvalidTextError,
     ManifestError,
+    MemoryUnreadableError,
     MissingExtraError,
     OutputExistsError,
     ParityError,
@@ -28,6 +30,7 @@ from .errors import (
     RecipeError,
     TextTooLongError,
     TokenizerError,
+    TooFewSamplesError,
     TrainingError,
     UnknownThresholdError,
     UnpreparedWarning,
@@ -41,6 +44,7 @@ from .verdict import Verdict
 
 __version__ = "0.1.0"
 __all__ = [
+    "BenchError",
     "BundleError",
     "BundleFileError",
     "BundleNotFoundError",
@@ -60,6 +64,7 @@ __all__ = [
     "InputTypeError",
     "InvalidTextError",
     "ManifestError",
+    "MemoryUnreadableError",
     "MissingExtraError",
     "OutputExistsError",
     "ParityError",
@@ -67,6 +72,7 @@ __all__ = [
     "RecipeError",
     "TextTooLongError",
     "TokenizerError",
+    "TooFewSamplesError",
     "TrainingError",
     "UnknownThresholdError",
     "UnpreparedWarning",

@@ -16,13 +16,16 @@ def default_threads(proc: Path = Path("/proc/self")) -> int:
     A quota of a part of a core is rounded down: a thread that waits for its quota holds up
     all the others. `proc` is the process's folder in procfs.
     """
+    return max(1, min(int(allowed_cores(proc)), MAX_THREADS))
+
+
+def allowed_cores(proc: Path = Path("/proc/self")) -> float:
+    """Cores that affinity and control-group quotas allow; a quota may be a part of a core."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    for quota in _quotas(proc):
-        cores = min(cores, int(quota))
-    return max(1, min(cores, MAX_THREADS))
+    return min([float(cores), *_quotas(proc)])
 
 
 def _quotas(proc: Path) -> Iterator[float]:

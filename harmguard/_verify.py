@@ -56,29 +56,37 @@ def verify(folder: Path | str) -> VerifyReport:
     a score further from the reference than the pair's tolerance.
     """
     bundle, recorded = open_and_record(Path(folder))
-    spec = bundle.manifest.input
-    encoder = PairEncoder(load_tokenizer(bundle), spec.template, spec.max_tokens)
-    rows, worst, tolerance = 0, 0.0, 0.0
     with HarmGuard(bundle.folder) as guard:
-        for rows, row in _golden_rows(bundle):
-            found = [
-                window.ids.tolist() for window in encoder.encode(row.prompt, row.response).windows
-            ]
-            if found != row.ids:
-                _mismatch(rows, *_first_difference(found, row.ids), "another tokenizers release")
-            score = guard.score(row.prompt, row.response)
-            if not abs(score - row.score) <= row.tolerance:
-                _mismatch(
-                    rows,
-                    f"score {score:.4f}",
-                    f"{row.score:.4f} within {row.tolerance:g}",
-                    "an onnxruntime release or a processor with other arithmetic",
-                )
-            worst = max(worst, abs(score - row.score))
-            tolerance = max(tolerance, row.tolerance)
+        rows, worst, tolerance = replay_golden(bundle, guard)
     files = bundle.manifest.files.values()
     total = sum(entry.size for entry in files)
     return VerifyReport(len(files), total, rows, worst, tolerance, recorded)
+
+
+def replay_golden(bundle: Bundle, guard: HarmGuard) -> tuple[int, float, float]:
+    """Score the golden pairs with a guard of the bundle: rows, largest error, largest tolerance.
+
+    Raises BundleFileError for a file that cannot be read, GoldenMismatchError for a pair with
+    other token ids or a score further from the reference than its tolerance.
+    """
+    spec = bundle.manifest.input
+    encoder = PairEncoder(load_tokenizer(bundle), spec.template, spec.max_tokens)
+    rows, worst, tolerance = 0, 0.0, 0.0
+    for rows, row in _golden_rows(bundle):
+        found = [window.ids.tolist() for window in encoder.encode(row.prompt, row.response).windows]
+        if found != row.ids:
+            _mismatch(rows, *_first_difference(found, row.ids), "another tokenizers release")
+        score = guard.score(row.prompt, row.response)
+        if not abs(score - row.score) <= row.tolerance:
+            _mismatch(
+                rows,
+                f"score {score:.4f}",
+                f"{row.score:.4f} within {row.tolerance:g}",
+                "an onnxruntime release or a processor with other arithmetic",
+            )
+        worst = max(worst, abs(score - row.score))
+        tolerance = max(tolerance, row.tolerance)
+    return rows, worst, tolerance
 
 
 def _golden_rows(bundle: Bundle) -> Iterator[tuple[int, GoldenRow]]:

@@ -20,6 +20,7 @@ COMMANDS = {
     "info": "say what a guard is: origin, licence, thresholds, precision, what is unknown",
     "verify": "hash every file of a guard and replay its golden pairs",
     "prepare": "make the copy of a guard whose packed weights are mapped on this device",
+    "bench": "time a guard on this machine: latency, throughput, start-up, memory",
     "eval": "measure a checkpoint or a guard on labelled data",
     "calibrate": "fit temperature and thresholds on labelled data, into a new bundle",
     "train": "train a guard (extra: train)",

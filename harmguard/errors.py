@@ -27,10 +27,13 @@
     │   ├── DataError
     │   ├── ConfigError
     │   └── CheckpointError
-    └── ExportError
-        ├── UnsupportedModelError
-        ├── ParityError
-        └── RecipeError
+    ├── ExportError
+    │   ├── UnsupportedModelError
+    │   ├── ParityError
+    │   └── RecipeError
+    └── BenchError                   a measurement cannot be made
+        ├── MemoryUnreadableError    the system refuses to tell a process its memory
+        └── TooFewSamplesError       too few timings for a median and its tail
 
     HarmGuardWarning (UserWarning)
     ├── UnverifiedBundleWarning      a bundle that no parity gate has passed
@@ -157,6 +160,18 @@ class ParityError(ExportError):
 
 class RecipeError(ExportError):
     """The recipe is unknown or does not apply to this model."""
+
+
+class BenchError(HarmGuardError):
+    """A measurement cannot be made."""
+
+
+class MemoryUnreadableError(BenchError):
+    """The system refuses to tell this process how much memory it has."""
+
+
+class TooFewSamplesError(BenchError):
+    """There are too few timings for a median and its tail."""
 
 
 class HarmGuardWarning(UserWarning):

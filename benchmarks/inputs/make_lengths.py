@@ -12,9 +12,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from benchmarks._data import val_rows
+from benchmarks._data import LENGTHS, val_rows
 from benchmarks._results import write_text
-from benchmarks._text import LENGTHS
 
 COUNT = 2000
 SEED = 3

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threads",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="threads (default: the cores that this process may use, at most 4)",
     )
@@ -48,7 +48,8 @@ def open_guard(args: argparse.Namespace, threshold: float | str = "default") -> 
     return HarmGuard(args.guard, threads=args.threads, threshold=threshold, cache=args.cache)
 
 
-def _positive(digits: str) -> int:
+def positive(digits: str) -> int:
+    """A whole number from 1, for argparse."""
     if not digits.isdecimal() or int(digits) < 1:
         raise argparse.ArgumentTypeError("expected a whole number from 1")
     return int(digits)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import _tables, report
-from benchmarks._errors import BenchmarkError
+from benchmarks._errors import PageError
 from benchmarks._results import RESULTS, write_json, write_text
 
 HEAD: dict[str, Any] = {
@@ -21,8 +22,8 @@ HEAD: dict[str, Any] = {
         "features": ["avx2"],
         "cores": 4,
         "cores_allowed": 2,
-        "cpu_quota": 1.5,
         "memory_mb": None,
+        "memory_limit_mb": 512,
         "load_average": 0.25,
         "os": "Linux",
         "python": "3.11.1",
@@ -117,7 +118,7 @@ def test_every_row_of_a_table_has_the_same_columns(results: Path) -> None:
 
 
 def test_cells(results: Path) -> None:
-    blocks = report.render(results)
+    blocks = {name: re.sub(" +", " ", text) for name, text in report.render(results).items()}
     assert "| 16 | 1.0 (2.0, 3.0; 12%) | 5.0 (10.0; 12%) |" in blocks["speed"]
     assert "| 5.00 (4.50 to 5.50) | 2.00 (1.50 to 2.50) |" in blocks["speed"]
     assert "| harmguard `score_many` | 10.0 | 200.0 | 1 |" in blocks["bulk"]
@@ -128,7 +129,7 @@ def test_cells(results: Path) -> None:
 
 def test_machine_says_unknown_and_leaves_absent_packages_out() -> None:
     text = _tables.machine(HEAD)
-    assert text.startswith("unknown (avx2), 2 cores allowed, quota 1.5 cores, unknown MB")
+    assert text.startswith("unknown (avx2), 2 of 4 cores allowed, unknown MB of memory (512 allo")
     assert "numpy 2.0;" in text
     assert "torch" not in text
 
@@ -147,9 +148,9 @@ def test_filling_again_changes_nothing(results: Path) -> None:
 
 
 def test_wrong_markers() -> None:
-    with pytest.raises(BenchmarkError, match=r"README.md: marker 'spede' is unknown; expected one"):
+    with pytest.raises(PageError, match=r"README.md: marker 'spede' is unknown; expected one"):
         report.fill("<!-- benchmarks:spede -->", {"speed": ""}, "README.md")
-    with pytest.raises(BenchmarkError, match=r"README.md: marker 'speed' is not closed"):
+    with pytest.raises(PageError, match=r"README.md: marker 'speed' is not closed"):
         report.fill("<!-- benchmarks:speed -->", {"speed": ""}, "README.md")
 
 

@@ -167,13 +167,15 @@ def plain_tokenizer() -> Tokenizer:
 def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleMaker:
     """Make a bundle: `make_bundle(needle="danger")`, or with changed fields of the manifest.
 
-    `overflow` gives an infinite logit for the needle; `operator` renames the first operator.
+    `overflow` gives an infinite logit for the needle; `operator` renames the first operator,
+    `golden` is the text of golden.jsonl.
     """
 
     def make(
         needle: str | None = None,
         overflow: bool = False,
         operator: str | None = None,
+        golden: str | None = None,
         **changes: Any,
     ) -> Path:
         tokenizer = build_tokenizer()
@@ -184,12 +186,12 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleMaker:
             model = needle_graph(size, tokenizer.token_to_id(needle), overflow)
         if operator is not None:
             model.graph.node[0].op_type = operator
-        golden = {"prompt": "a", "response": None, "ids": [[2, 15, 3]], "logits": [[0.0, 0.0]]}
-        row = json.dumps({**golden, "score": 0.5, "tolerance": 1.0})
+        row = {"prompt": "a", "response": None, "ids": [[2, 15, 3]], "logits": [[0.0, 0.0]]}
+        rows = golden or json.dumps({**row, "score": 0.5, "tolerance": 1.0}) + "\n"
         files: dict[str, Path | bytes] = {
             "model.onnx": model.SerializeToString(),
             "tokenizer.json": tokenizer.to_str().encode(),
-            "golden.jsonl": (row + "\n").encode(),
+            "golden.jsonl": rows.encode(),
         }
         fields = manifest(Template.from_tokenizer(tokenizer), **changes)
         return write_bundle(tmp_path_factory.mktemp("bundles") / "guard", fields, files)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import math
 import random
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from benchmarks._errors import BenchmarkDataError
+from harmguard.errors import BenchError
 
 WORDS = """
 the a and of to in for with on from after before while because when where how what which some
@@ -23,8 +23,6 @@ travel choose share explain describe compare measure count build repair plan
 
 MIN_WORDS = 8
 
-LENGTHS = Path(__file__).parent / "inputs" / "val_pair_lengths.json"
-
 Pair = tuple[str, str]
 
 
@@ -37,7 +35,7 @@ class TextMaker:
         one = self._count("the the")
         self._words = [w for w in WORDS if self._count(f"the {w}") == one and self._count(w) == 1]
         if len(self._words) < MIN_WORDS:
-            raise BenchmarkDataError(
+            raise BenchError(
                 f"{len(self._words)} of {len(WORDS)} common words are one token in "
                 f"{tokenizer_file.name}; expected at least {MIN_WORDS}; likely not an English one"
             )
@@ -46,7 +44,7 @@ class TextMaker:
         """A text of exactly `tokens` tokens, special tokens not counted."""
         text = " ".join(self._random.choices(self._words, k=tokens))
         if self._count(text) != tokens:
-            raise BenchmarkDataError(
+            raise BenchError(
                 f"a text made for {tokens} tokens has {self._count(text)}; "
                 "likely a tokenizer that merges words"
             )
@@ -57,24 +55,11 @@ class TextMaker:
         prompt = max(1, tokens // 4)
         return self.text(prompt), self.text(tokens - prompt)
 
-    def pairs_like_val(self, count: int, room: int) -> list[Pair]:
-        """`count` pairs with the token lengths of the development set's pairs.
-
-        A pair longer than `room` tokens loses the end of its longer side: windows would make
-        harmguard do work that the others leave out by cutting.
-        """
-        lengths = json.loads(LENGTHS.read_text(encoding="utf-8"))["pairs"]
-        if count > len(lengths):
-            raise BenchmarkDataError(f"{count} pairs asked for; {LENGTHS.name} has {len(lengths)}")
-        return [self._fitted(p, r, room) for p, r in lengths[:count]]
-
-    def _fitted(self, prompt: int, response: int, room: int) -> Pair:
-        over = max(0, prompt + response - room)
-        if prompt > response:
-            prompt = max(1, prompt - over)
-        else:
-            response = max(1, response - over)
-        return self.text(min(prompt, room - 1)), self.text(min(response, room - 1))
+    def mixed_pairs(self, count: int, shortest: int, longest: int) -> list[Pair]:
+        """`count` pairs of `shortest` to `longest` tokens, evenly on a logarithmic scale."""
+        low, high = math.log(shortest), math.log(longest)
+        lengths = [round(math.exp(self._random.uniform(low, high))) for _ in range(count)]
+        return [self.pair(tokens) for tokens in lengths]
 
     def _count(self, text: str) -> int:
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)

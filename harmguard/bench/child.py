@@ -1,0 +1,94 @@
+"""A fresh process that is measured. harmguard.bench.fresh starts it and reads its last line.
+
+Run as a file, not as a module: a module's package would be imported before the clock starts.
+The first clock reading comes before any other import.
+"""
+
+import time
+
+STARTED = time.monotonic()
+
+import json  # noqa: E402
+import sys  # noqa: E402
+from typing import Any  # noqa: E402
+
+
+def start(task: dict[str, Any]) -> dict[str, Any]:
+    """Clock readings (monotonic, s): process up, harmguard imported, guard loaded, first score."""
+    import harmguard
+
+    imported = time.monotonic()
+    guard = harmguard.HarmGuard(task["bundle"], threads=task["threads"])
+    loaded = time.monotonic()
+    guard.score(*task["pairs"][0])
+    return {
+        "started": STARTED,
+        "imported": imported,
+        "loaded": loaded,
+        "scored": time.monotonic(),
+    }
+
+
+def memory(task: dict[str, Any]) -> dict[str, Any]:
+    """Memory in MB once the state `task["state"]` is reached, and the peak on the way there.
+
+    States: "import", "load" and "score"; the last scores the task's pairs, by `score` if there
+    is one, else by `score_many`.
+    """
+    from dataclasses import asdict
+
+    import harmguard
+    from harmguard.bench.memory import Peak, read
+
+    with Peak() as peak:
+        if task["state"] != "import":
+            guard = harmguard.HarmGuard(task["bundle"], threads=task["threads"])
+        if task["state"] == "score":
+            _score(guard, task["pairs"])
+    found = read()
+    # The end may be the peak, and lie between two samples.
+    highest = None if peak.mb is None else max(peak.mb, found.anonymous or 0.0)
+    return {**asdict(found), "peak_anonymous": highest}
+
+
+def small(task: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of calls on one core within `task["limit_mb"]` of private memory."""
+    import harmguard
+    from harmguard.bench.limits import limit_memory, one_core
+
+    cores = 1 if one_core() else None
+    limited = task["limit_mb"] is not None and limit_memory(task["limit_mb"])
+    guard = harmguard.HarmGuard(task["bundle"], threads=1)
+    _score(guard, task["pairs"])
+    seconds: dict[str, list[float]] = {}
+    for tokens, pair in task["timed"].items():
+        guard.score(*pair)
+        seconds[tokens] = []
+        for _ in range(task["calls"]):
+            before = time.perf_counter()
+            guard.score(*pair)
+            seconds[tokens].append(time.perf_counter() - before)
+    return {"cores": cores, "limited": limited, "seconds": seconds}
+
+
+def _score(guard: Any, pairs: list[list[str]]) -> None:
+    if len(pairs) == 1:
+        guard.score(*pairs[0])
+    else:
+        guard.score_many(pairs)
+
+
+def main() -> int:
+    """Do the task on stdin; the result, or the named error, is the last line of stdout."""
+    task = json.load(sys.stdin)
+    tasks = {"start": start, "memory": memory, "small": small}
+    try:
+        result = tasks[task["task"]](task)
+    except Exception as error:  # whatever stops it is for the parent to report
+        result = {"error": f"{type(error).__name__}: {error}"}
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
