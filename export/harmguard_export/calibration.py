@@ -43,10 +43,12 @@ def calibrate(
 
     def watch(name: str) -> Callable[[Any, tuple[torch.Tensor, ...]], None]:
         def hook(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-            hidden = inputs[0][0]
-            found = hidden.abs().amax(0)
+            hidden = inputs[0]  # [texts, tokens, channels]
+            found = hidden.abs().amax((0, 1))
             largest[name] = torch.maximum(largest.get(name, found), found)
-            seen.setdefault(name, []).extend((hidden[:1].clone(), hidden[1::stride].clone()))
+            seen.setdefault(name, []).extend(
+                part.flatten(0, 1).clone() for part in (hidden[:, :1], hidden[:, 1::stride])
+            )
 
         return hook
 
