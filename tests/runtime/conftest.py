@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from tokenizers.models import WordPiece
 import harmguard
 from harmguard import HarmGuard
 from harmguard._encode import Template
-from harmguard.bundle import write_bundle
+from harmguard.bundle import open_bundle, write_bundle
 
 BundleMaker = Callable[..., Path]
 
@@ -240,3 +242,41 @@ def any_guard(any_bundle: Path) -> Iterator[HarmGuard]:
     """A guard on `any_bundle`."""
     with HarmGuard(any_bundle, threads=2) as guard:
         yield guard
+
+
+@pytest.fixture(scope="session")
+def external_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small_bundle` with its weights beside the graph, as large bundles have them."""
+    graph = onnx.load(small_bundle / "model.onnx")
+    place = tmp_path_factory.mktemp("external")
+    onnx.save(
+        graph, place / "model.onnx", save_as_external_data=True, location="model.onnx.data",
+        size_threshold=1000,
+    )  # fmt: skip
+    fields = open_bundle(small_bundle).manifest.to_json()
+    names = fields.pop("files")
+    files = {name: small_bundle / name for name in names if name != "model.onnx"}
+    files |= {name: place / name for name in ("model.onnx", "model.onnx.data")}
+    return write_bundle(place / "guard", fields, files)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A folder, not there yet, for prepared copies."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def tmpfs(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mount a file system of its own: root is stopped by no permission, but by a mount."""
+    place = tmp_path / "mounted"
+    place.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this user may not mount")
+        return place
+
+    yield mount
+    subprocess.run(["umount", str(place)], capture_output=True, check=False)
