@@ -1,9 +1,11 @@
 """One student from several runs of the same shape: the weighted mean of their weights.
 
-    python -m harmguard.training.average OUT FIRST SECOND --share .5
+    python -m harmguard.training.average OUT FIRST SECOND --share .5 --temperature 2
 
 Runs that share their start lie in one valley of the loss, and the mean of their weights scores
-like an ensemble at the cost of one model (Wortsman et al. 2022, arXiv:2203.05482).
+like an ensemble at the cost of one model (Wortsman et al. 2022, arXiv:2203.05482). Students of
+hard labels are overconfident; a temperature divides the classifier's weights, so that the student's
+own probabilities, which export compares, are the calibrated ones.
 """
 
 from __future__ import annotations
@@ -22,17 +24,23 @@ from harmguard.errors import CheckpointError, ConfigError, HarmGuardError, Outpu
 from harmguard.training.checkpoint import METADATA_FILE
 
 WEIGHTS_FILE = "model.safetensors"
+HEAD = ("classifier.weight", "classifier.bias")
 
 
-def average(first: Path, second: Path, out: Path, share: float = 0.5) -> Path:
+def average(
+    first: Path, second: Path, out: Path, *, share: float = 0.5, temperature: float = 1.0
+) -> Path:
     """Write `out`: `second` with weights (1 - share) * first + share * second; returns `out`.
 
-    Everything but the weights (config, tokenizer, metadata) is `second`'s. `share` in [0, 1].
+    Everything but the weights (config, tokenizer, metadata) is `second`'s. `share` in [0, 1];
+    the logits are divided by `temperature`, above 0.
     Raises CheckpointError for a folder without weights or of another shape, ConfigError for a
-    share outside [0, 1], OutputExistsError when `out` exists.
+    number out of its range, OutputExistsError when `out` exists.
     """
     if not 0.0 <= share <= 1.0:
         raise ConfigError(f"share is {share:g}; expected a number from 0 to 1")
+    if not temperature > 0.0:
+        raise ConfigError(f"temperature is {temperature:g}; expected a number above 0")
     if out.exists():
         raise OutputExistsError(f"{out.name} exists; expected a new folder")
     one, other = _weights(first), _weights(second)
@@ -45,6 +53,11 @@ def average(first: Path, second: Path, out: Path, share: float = 0.5) -> Path:
         name: torch.lerp(one[name].float(), other[name].float(), share).to(other[name].dtype)
         for name in other
     }
+    absent = [name for name in HEAD if name not in mixed]
+    if absent:
+        raise CheckpointError(f"{second.name} has no tensor {absent[0]}; expected a linear head")
+    for name in HEAD:
+        mixed[name] = mixed[name] / temperature
     aside = out.with_name(f"{out.name}.{os.getpid()}.part")
     shutil.copytree(second, aside, ignore=shutil.ignore_patterns(WEIGHTS_FILE, "training_args.bin"))
     save_file(mixed, aside / WEIGHTS_FILE, metadata={"format": "pt"})
@@ -68,9 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
     parser.add_argument("--share", type=float, default=0.5, help="of the second, 0 to 1")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the logits, above 0")
     args = parser.parse_args(argv)
     try:
-        average(args.first, args.second, args.out, args.share)
+        average(
+            args.first, args.second, args.out, share=args.share, temperature=args.temperature
+        )
     except HarmGuardError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

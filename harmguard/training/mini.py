@@ -209,7 +209,7 @@ seed = 0
 [card]
 name = "mini"
 version = "0.1.0"
-status = "trial"
+status = "release"
 licence = "Apache-2.0"
 base_model = "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)"
 recipe = "scripts/train_mini"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -28,7 +29,7 @@ def test_weights_are_the_mean_and_the_student_loads(
     students: tuple[Path, Path], tmp_path: Path
 ) -> None:
     one, other = students
-    out = average(one, other, tmp_path / "out", 0.25)
+    out = average(one, other, tmp_path / "out", share=0.25)
     before, after = load_file(one / WEIGHTS_FILE), load_file(out / WEIGHTS_FILE)
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor + 0.125)
@@ -40,10 +41,18 @@ def test_weights_are_the_mean_and_the_student_loads(
 def test_a_share_of_all_or_nothing_is_one_of_them(
     students: tuple[Path, Path], tmp_path: Path, share: float
 ) -> None:
-    out = average(*students, tmp_path / "out", share)
+    out = average(*students, tmp_path / "out", share=share)
     wanted = load_file(students[int(share)] / WEIGHTS_FILE)
     for name, tensor in load_file(out / WEIGHTS_FILE).items():
         torch.testing.assert_close(tensor, wanted[name])
+
+
+def test_a_temperature_divides_the_logits(students: tuple[Path, Path], tmp_path: Path) -> None:
+    one, other = students
+    out = average(one, other, tmp_path / "out", share=0.0, temperature=4.0)
+    windows = CheckpointScorer(one).encoder.encode("hello there").windows
+    before, after = (CheckpointScorer(folder).window_logits(windows) for folder in (one, out))
+    np.testing.assert_allclose(after, before / 4.0, atol=1e-6)
 
 
 def test_errors(
@@ -51,12 +60,19 @@ def test_errors(
 ) -> None:
     one, other = students
     with pytest.raises(ConfigError, match=r"share is 1\.5; expected a number from 0 to 1"):
-        average(one, other, tmp_path / "out", 1.5)
+        average(one, other, tmp_path / "out", share=1.5)
+    with pytest.raises(ConfigError, match="temperature is 0; expected a number above 0"):
+        average(one, other, tmp_path / "out", temperature=0.0)
     with pytest.raises(OutputExistsError, match="b exists; expected a new folder"):
         average(one, other, other)
     weights = load_file(other / WEIGHTS_FILE)
     save_file({"classifier.bias": weights["classifier.bias"]}, other / WEIGHTS_FILE)
     with pytest.raises(CheckpointError, match="a and b have different tensors; expected two runs"):
+        average(one, other, tmp_path / "out")
+    bare = {name: tensor for name, tensor in weights.items() if name != "classifier.bias"}
+    for folder in students:
+        save_file(bare, folder / WEIGHTS_FILE)
+    with pytest.raises(CheckpointError, match=r"b has no tensor classifier\.bias; expected a lin"):
         average(one, other, tmp_path / "out")
     (other / WEIGHTS_FILE).unlink()
     with pytest.raises(CheckpointError, match=r"b has no model\.safetensors; expected a student"):
