@@ -26,7 +26,13 @@
     ├── TrainingError
     │   ├── DataError
     │   ├── ConfigError
-    │   └── CheckpointError
+    │   ├── CheckpointError
+    │   ├── ChatTemplateError        a chat template is missing or cannot be continued
+    │   ├── TeacherError             a teacher that cannot give a verdict
+    │   ├── GenerationError          a model's answers are empty, or too few are usable
+    │   ├── StageError               a stage's files cannot be written or belong to another run
+    │   └── EngineError              an engine cannot run
+    │       └── ServerError          a server failed on some rows; the others are kept
     ├── ExportError
     │   ├── UnsupportedModelError
     │   ├── ParityError
@@ -144,6 +150,30 @@ class ConfigError(TrainingError):
 
 class CheckpointError(TrainingError):
     """A checkpoint folder cannot be used."""
+
+
+class ChatTemplateError(TrainingError):
+    """A chat template is missing, or an assistant's turn in it cannot be continued."""
+
+
+class TeacherError(TrainingError):
+    """A teacher cannot give a verdict: no words for it, or no probability."""
+
+
+class GenerationError(TrainingError):
+    """A model's answers are empty, or too few of them pass the filters."""
+
+
+class StageError(TrainingError):
+    """A stage's files cannot be written, are in use, or belong to another run."""
+
+
+class EngineError(TrainingError):
+    """An engine of the pipeline cannot run."""
+
+
+class ServerError(EngineError):
+    """A server failed on some rows; finished rows are kept, and a second run asks for the rest."""
 
 
 class ExportError(HarmGuardError):

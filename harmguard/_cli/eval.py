@@ -8,6 +8,7 @@ from pathlib import Path
 _EXAMPLES = """examples:
   harmguard eval guards/mini val.jsonl.gz --out mini-on-val
   harmguard eval checkpoints/student test.csv --threshold 0.4
+  harmguard eval guards/mini --suite harmaug --data sets
 """
 
 
@@ -24,8 +25,14 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument("guard", type=Path, help="folder of a bundle or of a checkpoint")
     parser.add_argument(
-        "data", type=Path, nargs="+", help=".jsonl, .jsonl.gz or .csv files, every row labelled"
+        "files", type=Path, nargs="*", help=".jsonl, .jsonl.gz or .csv files, every row labelled"
     )
+    parser.add_argument(
+        "--suite",
+        choices=["harmaug"],
+        help="instead of files: the public sets of the HarmAug paper, and XSTest, at .5",
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the suite's files")
     parser.add_argument("--out", type=Path, metavar="DIR", help="new folder for the report")
     parser.add_argument(
         "--threshold",
@@ -35,20 +42,29 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "checkpoint)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of a bundle")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the report, and write it where asked."""
+    suite = args.suite is not None
+    if bool(args.files) is suite or (args.data is not None) is not suite:
+        args.usage_error("expected files, or --suite with --data")
     from harmguard.training.evaluate import check_new, markdown, write_report
-    from harmguard.training.scoring import evaluate_guard
+    from harmguard.training.scoring import evaluate_guard, evaluate_rows
+    from harmguard.training.suites import load_suite, table
 
     if args.out is not None:
         check_new(args.out)
-    rows, report = evaluate_guard(
-        args.guard, args.data, threshold=args.threshold, threads=args.threads
-    )
-    print(markdown(report))
+    if suite:
+        sets = load_suite(args.data)
+        rows, report = evaluate_rows(args.guard, sets, threshold="0.5", threads=args.threads)
+        print(table(report))
+    else:
+        rows, report = evaluate_guard(
+            args.guard, args.files, threshold=args.threshold, threads=args.threads
+        )
+        print(markdown(report))
     if args.out is not None:
         write_report(args.out, rows, report)
     return 0

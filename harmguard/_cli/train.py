@@ -3,60 +3,128 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
 from harmguard.cli import COMMANDS, EXIT_CODES
 
-_EXAMPLES = """\
-examples:
-  harmguard train distill distill.toml --out runs/a
-  torchrun --nproc-per-node 4 -m harmguard train distill distill.toml --out runs/a
-
-"""
+_RESUMES = "A run that was stopped goes on where it was when the command is given again."
+# stage -> help, description, examples
+_STAGES = {
+    "generate": (
+        "have an LLM write harmful instructions, its answer begun for it",
+        f"Stage 1 of HarmAug: DIR/rows.jsonl gets instructions without labels. {_RESUMES}",
+        "  harmguard train generate recipe.toml --out runs/generate",
+    ),
+    "respond": (
+        "have another LLM answer instructions: complying, refusing, or not at all",
+        f"Stage 2 of HarmAug: DIR/rows.jsonl gets the exchanges. {_RESUMES}",
+        "  harmguard train respond recipe.toml runs/generate/rows.jsonl --out runs/respond",
+    ),
+    "label": (
+        "give rows a teacher's soft labels",
+        f"Stage 3 of HarmAug: DIR/rows.jsonl gets the rows with P(harmful). {_RESUMES}",
+        "  harmguard train label recipe.toml runs/respond/rows.jsonl --out runs/label",
+    ),
+    "distill": (
+        "train the student of a config on hard labels and, where rows have them, soft ones",
+        "Train the student that CONFIG.toml describes (docs/train-your-own.md). A run that was "
+        "stopped goes on from its last checkpoint when the command is given again.",
+        "  harmguard train distill distill.toml --out runs/a\n"
+        "  torchrun --nproc-per-node 4 -m harmguard train distill distill.toml --out runs/a",
+    ),
+    "adapt": (
+        "fine-tune a student against a new attack, with replay, and show old and new scores",
+        "Continual fine-tuning: ADAPT.toml names the student, the attack's rows, rows to replay "
+        f"and what to measure (docs/pipeline.md). {_RESUMES}",
+        "  harmguard train adapt adapt.toml --out runs/adapted",
+    ),
+    "run": (
+        "run a whole recipe: generate, respond, label, distil and measure",
+        "Run every stage of a recipe (docs/pipeline.md), a path or the name of one in the "
+        f"package: harmaug-435m, smoke. {_RESUMES}",
+        "  harmguard train run smoke --out runs/smoke",
+    ),
+}
+_FILES = {"distill": "CONFIG", "adapt": "ADAPT"}
 
 
 def add(subparsers: Any) -> None:
     """Add this command and its stages to the main parser."""
+    every = "\n".join(examples for _, _, examples in _STAGES.values())
     parser = subparsers.add_parser(
         "train",
         help=COMMANDS["train"],
-        description="Train a guard. The one stage so far: distill.",
-        epilog=_EXAMPLES + EXIT_CODES,
+        description="Train a guard, in stages or by a recipe of all of them.",
+        epilog=f"examples:\n{every}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     stages = parser.add_subparsers(dest="stage", metavar="STAGE", required=True)
-    distill = stages.add_parser(
-        "distill",
-        help="train the student of a config on hard labels and, where rows have them, soft ones",
-        description="Train the student that CONFIG.toml describes (docs/train-your-own.md). A run "
-        "that was stopped goes on from its last checkpoint when the command is given again.",
-        epilog=_EXAMPLES + EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    distill.add_argument("config", type=Path, metavar="CONFIG.toml")
-    distill.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="the run's folder; DIR/student at end",
-    )
-    distill.add_argument(
-        "--checkpoints",
-        type=Path,
-        metavar="DIR",
-        help="folder of the resumable states (default: OUT/checkpoints)",
-    )
+    for name, (help_, description, examples) in _STAGES.items():
+        stage = stages.add_parser(
+            name,
+            help=help_,
+            description=description,
+            epilog=f"examples:\n{examples}\n\n{EXIT_CODES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name in ("distill", "adapt"):
+            stage.add_argument("config", type=Path, metavar=f"{_FILES[name]}.toml")
+        else:
+            stage.add_argument("recipe", metavar="RECIPE", help="a path, or a name in the package")
+        if name == "respond":
+            stage.add_argument("data", type=Path, metavar="DATA", help="a file of instructions")
+        if name == "label":
+            stage.add_argument("data", type=Path, nargs="+", metavar="DATA", help="files of rows")
+        stage.add_argument(
+            "--out", type=Path, required=True, metavar="DIR", help="the folder of what it makes"
+        )
+        if name == "distill":
+            stage.add_argument(
+                "--checkpoints",
+                type=Path,
+                metavar="DIR",
+                help="folder of the resumable states (default: OUT/checkpoints)",
+            )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the stage; prints the student's folder."""
-    from harmguard.training.config import read_config
-    from harmguard.training.distill import distill
+    """Run the stage; prints the student's folder, the report, or the stage's summary."""
+    if args.stage == "distill":
+        from harmguard.training.config import read_config
+        from harmguard.training.distill import distill
 
-    student = distill(read_config(args.config), args.out, checkpoints=args.checkpoints)
-    print(student, file=sys.stdout)
+        print(distill(read_config(args.config), args.out, checkpoints=args.checkpoints))
+        return 0
+    if args.stage == "adapt":
+        from harmguard.training import adapt
+
+        print(adapt.table(adapt.adapt(adapt.read_adapt(args.config), args.out)))
+        return 0
+    if args.stage == "run":
+        from harmguard.training.pipeline.run import run as run_recipe
+        from harmguard.training.pipeline.run import table
+
+        print(table(run_recipe(args.recipe, args.out)))
+        return 0
+    print(json.dumps(_stage(args)["summary"]))
     return 0
+
+
+def _stage(args: argparse.Namespace) -> dict[str, Any]:
+    from harmguard.training.pipeline.recipe import read_recipe
+
+    recipe = read_recipe(args.recipe)
+    if args.stage == "generate":
+        from harmguard.training.pipeline.generate import generate
+
+        return generate(recipe, args.out)
+    if args.stage == "respond":
+        from harmguard.training.pipeline.respond import respond
+
+        return respond(recipe, args.data, args.out)
+    from harmguard.training.pipeline.label import label
+
+    return label(recipe, args.data, args.out)

@@ -83,8 +83,19 @@ def evaluate_guard(
         DataError: the rows cannot be used. CheckpointError, BundleError: the guard cannot.
             ConfigError, UnknownThresholdError: the threshold cannot.
     """
-    per_file = [read_rows(path) for path in data]
-    rows = [row for part in per_file for row in part]
+    parts = [(path, read_rows(path)) for path in data]
+    return evaluate_rows(guard, parts, threshold=threshold, threads=threads)
+
+
+def evaluate_rows(
+    guard: Path,
+    parts: Sequence[tuple[Path, Sequence[Row]]],
+    *,
+    threshold: str = "default",
+    threads: int | None = None,
+) -> tuple[list[Scored], dict[str, Any]]:
+    """As `evaluate_guard`, for rows that are read already, each part with its file."""
+    rows = [row for _, part in parts for row in part]
     about: dict[str, str | None]
     scored(rows, [0.0] * len(rows))  # a missing label shows before an hour of scoring
     if (guard / "guard.json").is_file():
@@ -116,8 +127,7 @@ def evaluate_guard(
         rows, [s.score for s in scores], [s.tokens for s in scores], [s.windows for s in scores]
     )
     files = [
-        {"name": path.name, "sha256": sha256_of(path), "rows": len(part)}
-        for path, part in zip(data, per_file, strict=True)
+        {"name": path.name, "sha256": sha256_of(path), "rows": len(part)} for path, part in parts
     ]
     return lines, {"guard": about, "data": files, **evaluate(lines, thresholds)}
 

@@ -1,0 +1,136 @@
+"""Continual fine-tuning against a new attack, with replay so that the old is not forgotten."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harmguard.errors import CheckpointError, ConfigError
+from harmguard.training.checkpoint import read_metadata
+from harmguard.training.config import Config, Data, Loss, Optim, Student, _build, _check
+from harmguard.training.data import Row, read_rows
+from harmguard.training.distill import distill
+from harmguard.training.pipeline.inputs import as_item, unique
+from harmguard.training.pipeline.stage import write_json, write_rows
+from harmguard.training.scoring import evaluate_guard
+
+SETS = ("old", "new")
+FIGURES = ("f1", "auprc")
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """What `harmguard train adapt ADAPT.toml` reads; paths are relative to the file."""
+
+    student: str  # the checkpoint that was trained already, with its harmguard_training.json
+    new: list[str]  # labelled rows of the attack
+    replay: list[str]  # rows that the student was trained on
+    old_eval: list[str]  # what it must not forget
+    new_eval: list[str]  # the attack, other rows than `new`
+    replay_rows: float = 4.0  # replayed rows per new one
+    loss: Loss = field(default_factory=Loss)
+    optim: Optim = field(default_factory=lambda: Optim(lr=1e-5, epochs=1, warmup_steps=0))
+
+
+def read_adapt(path: Path) -> Adapt:
+    """Read and check the settings. Raises ConfigError for whatever cannot be used."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no config file {path.name}; expected a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path.name} is not TOML: {error}") from None
+    base = path.resolve().parent
+    for key in ("new", "replay", "old_eval", "new_eval"):
+        if isinstance(raw.get(key), list):
+            raw[key] = [str(base / name) for name in raw[key]]
+    if isinstance(raw.get("student"), str):
+        raw["student"] = str(base / raw["student"])
+    found: Adapt = _build(Adapt, raw, path.name)
+    if found.replay_rows < 0 or not found.new or not found.old_eval or not found.new_eval:
+        raise ConfigError(
+            f"{path.name}: expected replay_rows from 0, and files in new, old_eval and new_eval"
+        )
+    _check(Config(Student(found.student), Data(found.new), found.loss, found.optim), path.name)
+    return found
+
+
+def adapt(settings: Adapt, out: Path) -> dict[str, Any]:
+    """Fine-tune on the attack and replayed rows; old and new scores, before and after.
+
+    Writes `out/student`, `out/rows.jsonl` (what was trained on) and `out/adapt.json`, the
+    returned report. Goes on where it was stopped. Raises CheckpointError when the student is
+    no checkpoint of `harmguard train distill`.
+    """
+    folder = Path(settings.student)
+    about = read_metadata(folder)
+    if "max_tokens" not in about:
+        raise CheckpointError(
+            f"{folder.name} does not say how many tokens it was trained with; expected a student "
+            "of `harmguard train distill`"
+        )
+    rows = mixed(
+        [row for path in settings.new for row in read_rows(Path(path))],
+        [row for path in settings.replay for row in read_rows(Path(path))],
+        settings.replay_rows,
+        settings.optim.seed,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_rows(out / "rows.jsonl", [as_item(row) for row in rows])
+    card: dict[str, str] = {
+        key: str(about[key]) for key in ("name", "licence", "base_model") if key in about
+    }
+    config = Config(
+        Student(settings.student, max_tokens=int(about["max_tokens"])),
+        Data([str(out / "rows.jsonl")]),
+        settings.loss,
+        settings.optim,
+        {**card, "recipe": "harmguard train adapt"},
+    )
+    before = _scores(folder, settings)
+    student = distill(config, out)
+    report = {
+        "settings": asdict(settings),
+        "rows": len(rows),
+        "before": before,
+        "after": _scores(student, settings),
+    }
+    write_json(out / "adapt.json", report)
+    return report
+
+
+def mixed(new: Sequence[Row], replay: Sequence[Row], per_new: float, seed: int) -> list[Row]:
+    """All new rows, and up to `per_new` times as many replayed ones, drawn without repeats."""
+    count = min(len(replay), round(per_new * len(new)))
+    return unique([*new, *random.Random(seed).sample(list(replay), count)])
+
+
+def table(report: dict[str, Any]) -> str:
+    """Old and new scores before and after, for a terminal."""
+    lines = []
+    for name in SETS:
+        parts = [
+            f"{figure} {report['before'][name][figure]:.4f} -> {report['after'][name][figure]:.4f}"
+            for figure in FIGURES
+        ]
+        lines.append(f"{name}: {', '.join(parts)}")
+    return "\n".join(lines)
+
+
+def _scores(guard: Path, settings: Adapt) -> dict[str, dict[str, float]]:
+    """Means over the sources of each set."""
+    found = {}
+    for name, paths in zip(SETS, (settings.old_eval, settings.new_eval), strict=True):
+        _, report = evaluate_guard(guard, [Path(path) for path in paths])
+        sources = report["sources"]
+        if not sources:
+            raise ConfigError(f"{name}_eval has no source with both labels; expected one or more")
+        found[name] = {
+            figure: statistics.fmean(s[figure]["value"] for s in sources) for figure in FIGURES
+        }
+    return found

@@ -1,0 +1,210 @@
+"""Stage 1: an LLM, its answer begun for it, writes more harmful instructions (HarmAug, 3.1)."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harmguard.errors import DataError, GenerationError
+from harmguard.training.data import Row, read_rows
+from harmguard.training.pipeline import diversity
+from harmguard.training.pipeline.engines import executor
+from harmguard.training.pipeline.filters import Sieve, instruction_of
+from harmguard.training.pipeline.inputs import described, unique
+from harmguard.training.pipeline.recipe import Recipe
+from harmguard.training.pipeline.stage import Item, Stage
+from harmguard.training.pipeline.work import Continue, identity, seed_of
+
+PICTURE = "diversity.png"
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """One request to the generator."""
+
+    id: str
+    exemplars: tuple[str, ...]
+    request: str
+    prefix: str
+
+    @property
+    def item(self) -> Item:
+        return {"id": self.id, "request": self.request, "prefix": self.prefix}
+
+
+def generate(recipe: Recipe, out: Path) -> dict[str, Any]:
+    """Write `out/rows.jsonl`, the kept instructions as rows without labels; the manifest.
+
+    Raises DataError when the labelled rows hold too few exemplars, GenerationError when the
+    answers are empty or too few are kept within `generate.max_attempts`.
+    """
+    settings = recipe.generate
+    rows = unique([row for path in recipe.labelled for row in read_rows(Path(path))])
+    request = {
+        "stage": "generate",
+        **recipe.section("generate"),
+        "inputs": described(recipe.labelled),
+        "model": identity(settings.model),
+    }
+    with Stage(out, request) as stage:
+        if stage.manifest:
+            return stage.manifest
+        asker = _Asker(recipe, rows)
+        harmful = _Round(stage, recipe)
+        while len(harmful.kept) < settings.count:
+            size = harmful.next_size()
+            if size == 0:
+                raise GenerationError(
+                    f"{len(harmful.kept)} of {settings.count} instructions after "
+                    f"{settings.max_attempts} attempts ({_counts(harmful.reasons)}); expected "
+                    "all of them; likely a generator that refuses, or filters too narrow"
+                )
+            harmful.run([asker.harmful(i) for i in range(harmful.asked, harmful.asked + size)])
+        kept = harmful.kept[: settings.count]
+        bare = _Round(stage, recipe)
+        bare.run([asker.bare(i) for i in range(settings.bare)])
+        benign = _Round(stage, recipe)
+        wanted = round(settings.benign * settings.count)
+        benign.run([asker.benign(i, text) for i, (_, text) in enumerate(kept[:wanted])])
+        summary = _summary(harmful, bare, benign, settings.bare)
+        exemplars, texts = asker.harmful_pool, [text for _, text in kept]
+        summary["diversity"] = diversity.figures(exemplars, texts, recipe.seed)
+        diversity.draw(out / PICTURE, exemplars, texts, recipe.seed)
+        made = [_row(i, t, "harmaug", settings.licence) for i, t in kept]
+        made += [_row(i, t, "harmaug-benign", settings.licence) for i, t in benign.kept]
+        rejects = [*harmful.rejects, *bare.rejects, *benign.rejects]
+        return stage.finish(made, rejects, summary)
+
+
+class _Asker:
+    """Requests by number: the exemplars of each depend on the seed and its id alone."""
+
+    def __init__(self, recipe: Recipe, rows: Sequence[Row]) -> None:
+        self._recipe, self._settings = recipe, recipe.generate
+        self.harmful_pool = _texts(rows, 1, self._settings.exemplars)
+        needed = self._settings.exemplars if self._settings.benign else 0
+        self._benign_pool = _texts([r for r in rows if r.response is None], 0, needed)
+
+    def harmful(self, number: int) -> _Ask:
+        return self._ask(f"harmful-{number:07}", self._settings.prefix)
+
+    def bare(self, number: int) -> _Ask:
+        return self._ask(f"bare-{number:07}", "")
+
+    def benign(self, number: int, instruction: str) -> _Ask:
+        name = f"benign-{number:07}"
+        exemplars = self._drawn(name, self._benign_pool)
+        request = filled(self._settings.benign_request, exemplars, instruction)
+        # A counterpart that repeats the instruction would be a harmful text called benign.
+        return _Ask(name, (instruction, *exemplars), request, self._settings.prefix)
+
+    def _ask(self, name: str, prefix: str) -> _Ask:
+        exemplars = self._drawn(name, self.harmful_pool)
+        return _Ask(name, exemplars, filled(self._settings.request, exemplars, ""), prefix)
+
+    def _drawn(self, name: str, pool: Sequence[str]) -> tuple[str, ...]:
+        rng = random.Random(seed_of(self._recipe.seed, f"exemplars {name}"))
+        return tuple(rng.sample(pool, self._settings.exemplars))
+
+
+class _Round:
+    """Answers of one kind and what the sieve made of them, in the order of asking."""
+
+    def __init__(self, stage: Stage, recipe: Recipe) -> None:
+        self._stage, self._recipe = stage, recipe
+        self._sieve = Sieve(recipe.generate.filters, recipe.seed)
+        self.kept: list[tuple[str, str]] = []
+        self.rejects: list[Item] = []
+        self.verdicts: list[str | None] = []  # reasons, None for a kept one
+
+    @property
+    def asked(self) -> int:
+        return len(self.verdicts)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        return Counter(v for v in self.verdicts if v)
+
+    def next_size(self) -> int:
+        """How many answers to ask for next: what is missing, at the rate so far."""
+        settings, block = self._recipe.generate, self._recipe.engine.block_rows
+        missing = settings.count - len(self.kept)
+        size = -(-missing * max(self.asked, 1) // max(len(self.kept), 1))
+        # Whole blocks, and not all at once on the word of a first few.
+        size = -(-min(size, max(missing * 2, block)) // block) * block
+        return min(size, settings.max_attempts - self.asked)
+
+    def run(self, asks: Sequence[_Ask]) -> None:
+        recipe = self._recipe
+        work = Continue(recipe.engine, recipe.generate.model, recipe.generate.sampling, recipe.seed)
+        results = self._stage.run(
+            [ask.item for ask in asks], executor(recipe.engine, work), recipe.engine.block_rows
+        )
+        if asks and not any(result["text"].strip() for result in results):
+            raise GenerationError(
+                f"all {len(results)} answers are empty; expected text; likely a chat template of "
+                "another model, or one whose turn ends at once"
+            )
+        for ask, result in zip(asks, results, strict=True):
+            text = instruction_of(result["text"])
+            reason = self._sieve.reason(text, ask.exemplars)
+            self.verdicts.append(reason)
+            if reason is None:
+                self.kept.append((ask.id, text))
+            else:
+                self.rejects.append({"id": ask.id, "reason": reason})
+
+
+def _texts(rows: Sequence[Row], label: int, needed: int) -> list[str]:
+    found = list(dict.fromkeys(row.prompt for row in rows if row.hard == label))
+    if len(found) < needed:
+        kind = "harmful" if label else "benign"
+        raise DataError(
+            f"{len(found)} different {kind} prompts in the labelled rows; expected at least "
+            f"{needed}, the exemplars of one request"
+        )
+    return found
+
+
+def filled(template: str, exemplars: Sequence[str], instruction: str) -> str:
+    """A request with its {exemplars}, numbered, and its {instruction} put in."""
+    listed = "\n".join(f"{i}. {text}" for i, text in enumerate(exemplars, 1))
+    # In one pass, so that braces inside a text stay what they are.
+    parts = template.split("{exemplars}")
+    return listed.join(part.replace("{instruction}", instruction) for part in parts)
+
+
+def _row(name: str, text: str, source: str, licence: str) -> Item:
+    return {"id": name, "prompt": text, "source": source, "licence": licence, "task": "prompt"}
+
+
+def _summary(harmful: _Round, bare: _Round, benign: _Round, like: int) -> dict[str, Any]:
+    """Counts per kind; acceptance with and without the prefix over as many answers of each."""
+
+    def about(part: _Round) -> dict[str, Any]:
+        return {
+            "asked": part.asked,
+            "kept": len(part.kept),
+            "removed": dict(sorted(part.reasons.items())),
+        }
+
+    def rate(verdicts: Sequence[str | None]) -> float | None:
+        return round(sum(v is None for v in verdicts) / len(verdicts), 4) if verdicts else None
+
+    return {
+        "harmful": about(harmful),
+        "without_prefix": about(bare),
+        "benign": about(benign),
+        "acceptance": {
+            "with_prefix": rate(harmful.verdicts[:like] or harmful.verdicts),
+            "without_prefix": rate(bare.verdicts),
+        },
+    }
+
+
+def _counts(reasons: Counter[str]) -> str:
+    return ", ".join(f"{count} x {reason}" for reason, count in sorted(reasons.items()))

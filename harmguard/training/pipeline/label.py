@@ -1,0 +1,64 @@
+"""Stage 3: a teacher's soft label on every row (HarmAug, 3.2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harmguard.errors import TeacherError
+from harmguard.training.data import read_rows
+from harmguard.training.pipeline.engines import executor
+from harmguard.training.pipeline.inputs import as_item, described, unique
+from harmguard.training.pipeline.recipe import Recipe
+from harmguard.training.pipeline.stage import REASON, Stage
+from harmguard.training.pipeline.work import Judge, identity
+
+
+def label(recipe: Recipe, data: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Write `out/rows.jsonl`: the rows of `data` with `soft`, the teacher's P(harmful).
+
+    Hard labels that rows have stay. Rows on which the teacher gives no verdict go to
+    `rejects.jsonl` with the reason. Raises TeacherError when it gives none on any.
+    """
+    names = [str(path) for path in data]
+    rows = unique([row for path in data for row in read_rows(path)])
+    request = {
+        "stage": "label",
+        **recipe.section("label"),
+        "inputs": described(names),
+        "teacher": identity(recipe.label.model),
+    }
+    with Stage(out, request) as stage:
+        if stage.manifest:
+            return stage.manifest
+        items = [{"id": r.id, "prompt": r.prompt, "response": r.response} for r in rows]
+        work = Judge(recipe.engine, recipe.label)
+        results = stage.run(items, executor(recipe.engine, work), recipe.engine.block_rows)
+        made = [
+            replace(row, soft=result["soft"])
+            for row, result in zip(rows, results, strict=True)
+            if REASON not in result
+        ]
+        rejects = [result for result in results if REASON in result]
+        if not made:
+            raise TeacherError(
+                f"no verdict on any of {len(rows)} rows ({rejects[0][REASON]}); expected some; "
+                "likely another template or other words than this teacher's"
+            )
+        soft = np.array([row.soft for row in made])
+        known = [row for row in made if row.label is not None]
+        agreed = sum(row.label == int((row.soft or 0.0) > 0.5) for row in known)
+        summary = {
+            "labelled": len(made),
+            "without_verdict": dict(sorted(Counter(r[REASON] for r in rejects).items())),
+            "harmful": int((soft > 0.5).sum()),
+            "unsure": int(((soft > 0.1) & (soft < 0.9)).sum()),
+            "mean": round(float(soft.mean()), 6),
+            "agreement_with_hard_labels": round(agreed / len(known), 6) if known else None,
+        }
+        return stage.finish([as_item(row) for row in made], rejects, summary)

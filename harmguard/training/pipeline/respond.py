@@ -1,0 +1,91 @@
+"""Stage 2: another LLM answers the instructions, complying, refusing, or not at all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harmguard.errors import GenerationError
+from harmguard.training.data import Row, read_rows
+from harmguard.training.pipeline.engines import executor
+from harmguard.training.pipeline.filters import is_refusal
+from harmguard.training.pipeline.inputs import as_item, described, unique
+from harmguard.training.pipeline.recipe import MODES, Recipe
+from harmguard.training.pipeline.stage import Item, Stage
+from harmguard.training.pipeline.work import Continue, identity, seed_of
+
+
+def respond(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
+    """Write `out/rows.jsonl`: the instructions of `data` with their responses; the manifest.
+
+    A response begins with its mode's prefix. Raises GenerationError when every answer of a
+    mode is empty.
+    """
+    settings = recipe.respond
+    rows = unique(read_rows(data))
+    request = {
+        "stage": "respond",
+        **recipe.section("respond"),
+        "inputs": described([str(data)]),
+        "models": {mode: identity(getattr(settings, mode).model) for mode in MODES[:2]},
+    }
+    with Stage(out, request) as stage:
+        if stage.manifest:
+            return stage.manifest
+        parts = assign(rows, settings.shares, recipe.seed)
+        made, summary = [], {}
+        for mode in MODES:
+            answered = _answered(stage, recipe, mode, parts[mode])
+            made += answered
+            texts = [row.response for row in answered if row.response is not None]
+            summary[mode] = {
+                "rows": len(answered),
+                "refusals": sum(map(is_refusal, texts)),
+                "empty": sum(not text for text in texts),
+            }
+        return stage.finish([as_item(row) for row in made], [], summary)
+
+
+def assign(rows: Sequence[Row], shares: dict[str, float], seed: int) -> dict[str, list[Row]]:
+    """The rows of each mode, in input order.
+
+    The modes take their shares one after the other from one shuffled ring of the rows: a
+    sum of 1 gives every row one mode, and no row has a mode twice.
+    """
+    order = list(range(len(rows)))
+    random.Random(seed_of(seed, "shares")).shuffle(order)
+    parts, total = {}, 0.0
+    for mode in MODES:
+        start, total = round(total * len(rows)), total + shares[mode]
+        taken = {order[i % len(rows)] for i in range(start, round(total * len(rows)))}
+        parts[mode] = [rows[i] for i in sorted(taken)]
+    return parts
+
+
+def _answered(stage: Stage, recipe: Recipe, mode: str, rows: Sequence[Row]) -> list[Row]:
+    named = [replace(row, id=f"{row.id}-{mode}", label=None, soft=None) for row in rows]
+    if mode == "none":
+        return [replace(row, response=None, task="prompt") for row in named]
+    how = getattr(recipe.respond, mode)
+    items: list[Item] = [
+        {
+            "id": row.id,
+            "request": row.prompt.join(how.request.split("{prompt}")),
+            "prefix": how.prefix,
+        }
+        for row in named
+    ]
+    work = Continue(recipe.engine, how.model, recipe.respond.sampling, recipe.seed)
+    results = stage.run(items, executor(recipe.engine, work), recipe.engine.block_rows)
+    if results and not any(result["text"].strip() for result in results):
+        raise GenerationError(
+            f"all {len(results)} responses of {mode} are empty; expected text; likely a chat "
+            "template of another model, or one whose turn ends at once"
+        )
+    return [
+        replace(row, response=(how.prefix + result["text"]).strip(), task="response")
+        for row, result in zip(named, results, strict=True)
+    ]

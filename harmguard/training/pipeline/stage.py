@@ -1,0 +1,249 @@
+"""A stage's folder: an append-only journal of finished rows, then the final files.
+
+::
+
+    run.json        what the stage was asked for; another request in the same folder is refused
+    journal.jsonl   one line per finished row, in the order of finishing; survives a kill
+    rows.jsonl      the stage's rows, in the order of its input
+    rejects.jsonl   id and reason of what did not become a row
+    manifest.json   settings, models, inputs, outputs with hashes, summary; written last
+
+The final files depend on the request alone, not on kills, workers or the clock.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from tqdm import tqdm
+
+from harmguard.errors import DataError, ServerError, StageError
+from harmguard.training.data import sha256_of
+
+Item = dict[str, Any]  # has "id"
+FAILED = "failed"  # in a result: why the row must be asked for again; such a row is not kept
+REASON = "reason"  # in a result: why there will be no row
+
+
+class Work(Protocol):
+    """What a stage does to its items; picklable, opened where it runs."""
+
+    def open(self) -> Callable[[Sequence[Item]], list[Item]]:
+        """The function from a block of items to their results, in the same order."""
+
+
+class Journal:
+    """Results by id in a file that only grows; one writer at a time.
+
+    A last line that a kill cut short is removed on opening. Raises StageError when the file
+    is in use or cannot be written, DataError when a line inside it is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._fd)
+            raise StageError(
+                f"{path.parent.name} is in use; expected one process per stage; likely another "
+                "run of the same command"
+            ) from None
+        try:
+            self.done = self._read(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, path: Path) -> dict[str, Item]:
+        data = path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.ftruncate(self._fd, whole)
+        done: dict[str, Item] = {}
+        for number, line in enumerate(data[:whole].splitlines(), 1):
+            try:
+                value = json.loads(line)
+                done.setdefault(value["id"], value)
+            except (ValueError, KeyError, TypeError):
+                raise DataError(
+                    f"{path.name}, line {number} is no result; expected only lines that a stage "
+                    "wrote; likely edited or a damaged disk"
+                ) from None
+        return done
+
+    def append(self, results: Sequence[Item]) -> None:
+        """Keep those results whose id is new, on the disk before this returns."""
+        fresh = {r["id"]: r for r in results if r["id"] not in self.done}
+        data = "".join(_line(r) for r in fresh.values()).encode()
+        size = os.fstat(self._fd).st_size
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
+            os.fsync(self._fd)
+        except OSError as error:
+            os.ftruncate(self._fd, size)
+            raise _unwritable(self._name, error) from None
+        self.done.update(fresh)
+
+    def close(self) -> None:
+        """Let another process have the file."""
+        os.close(self._fd)
+
+
+class Stage:
+    """One stage in its folder; a context manager that holds the journal.
+
+    `request` is everything that decides the rows, as JSON values. Raises StageError when
+    the folder belongs to another request.
+    """
+
+    def __init__(self, out: Path, request: dict[str, Any]) -> None:
+        self.out, self.request = out, request
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            self._claim(out / "run.json")
+        except OSError as error:
+            raise _unwritable(out.name, error) from None
+
+    def _claim(self, path: Path) -> None:
+        if not path.is_file():
+            _write(path, _pretty(self.request))
+            return
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for key in sorted({*found, *self.request}):
+            if found.get(key) != self.request.get(key):
+                raise StageError(
+                    f"{self.out.name} holds a run with another {key}; expected the same, to "
+                    "resume it, or a new --out"
+                )
+
+    def __enter__(self) -> Self:
+        self._journal = Journal(self.out / "journal.jsonl")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._journal.close()
+
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of a finished stage, else None."""
+        path = self.out / "manifest.json"
+        if not path.is_file():
+            return None
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for name, about in found["outputs"].items():
+            if not (self.out / name).is_file() or sha256_of(self.out / name) != about["sha256"]:
+                raise StageError(
+                    f"{self.out.name}/{name} is not what its manifest says; expected the stage's "
+                    "own file; likely edited, or copied in part"
+                )
+        return found
+
+    def run(
+        self,
+        items: Sequence[Item],
+        execute: Callable[[list[list[Item]]], Iterator[list[Item]]],
+        block_rows: int,
+    ) -> list[Item]:
+        """The results of all items, in order; only what the journal lacks is computed.
+
+        Blocks are always cut in the same places, so that a block that was done in part is
+        computed again as a whole and gives the same numbers. Raises ServerError at the end
+        when some rows failed; the others are kept.
+        """
+        done = self._journal.done
+        blocks = [list(items[i : i + block_rows]) for i in range(0, len(items), block_rows)]
+        left = [block for block in blocks if any(item["id"] not in done for item in block)]
+        failed: list[str] = []
+        with tqdm(
+            total=len(items),
+            initial=len(items) - sum(map(len, left)),
+            unit="row",
+            desc=self.out.name,
+            file=sys.stderr,
+            disable=None,
+        ) as bar:
+            for results in execute(left):
+                failed += [r[FAILED] for r in results if FAILED in r]
+                self._journal.append([r for r in results if FAILED not in r])
+                bar.update(len(results))
+        if failed:
+            counts = ", ".join(f"{failed.count(why)} x {why}" for why in sorted(set(failed)))
+            raise ServerError(
+                f"{self.out.name}: {len(failed)} of {len(items)} rows failed ({counts}); the "
+                "others are kept; run the same command again for the rest"
+            )
+        missing = [item["id"] for item in items if item["id"] not in done]
+        if missing:
+            raise StageError(f"{self.out.name}: {len(missing)} of {len(items)} rows got no result")
+        return [done[item["id"]] for item in items]
+
+    def finish(
+        self, rows: Sequence[Item], rejects: Sequence[Item], summary: dict[str, Any], **more: Any
+    ) -> dict[str, Any]:
+        """Write the final files, the manifest last; returns the manifest."""
+        try:
+            outputs = {}
+            for name, values in (("rows.jsonl", rows), ("rejects.jsonl", rejects)):
+                _write(self.out / name, "".join(map(_line, values)))
+                outputs[name] = {"rows": len(values), "sha256": sha256_of(self.out / name)}
+            manifest = {**self.request, **more, "outputs": outputs, "summary": summary}
+            _write(self.out / "manifest.json", _pretty(manifest))
+        except OSError as error:
+            raise _unwritable(self.out.name, error) from None
+        return manifest
+
+
+def _unwritable(name: str, error: OSError) -> StageError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    likely = "the disk or the quota is full" if full else "no right to write there"
+    return StageError(
+        f"{name}: cannot be written ({error.strerror}); expected room and a folder of one's own; "
+        f"likely {likely}; finished rows are kept"
+    )
+
+
+def _line(value: Item) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True).replace("\u2028", "\\u2028") + "\n"
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a report aside and rename it. Raises StageError when it cannot be written."""
+    try:
+        _write(path, _pretty(value))
+    except OSError as error:
+        raise _unwritable(path.name, error) from None
+
+
+def write_rows(path: Path, rows: Sequence[Item]) -> None:
+    """The same for lines of rows."""
+    try:
+        _write(path, "".join(map(_line, rows)))
+    except OSError as error:
+        raise _unwritable(path.name, error) from None
+
+
+def _pretty(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,134 @@
+"""The functions that stages apply to blocks of rows, wherever an engine runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from harmguard.errors import TeacherError
+from harmguard.training.data import sha256_of
+from harmguard.training.pipeline.chat import ids_of, opened_turn, verdict_place, verdict_words
+from harmguard.training.pipeline.engines import open_backend
+from harmguard.training.pipeline.recipe import Engine, Label, Model, Sampling
+from harmguard.training.pipeline.stage import FAILED, REASON, Item
+
+TOO_LONG = "too long for the teacher"
+
+
+def seed_of(seed: int, name: str) -> int:
+    """A row's own seed, from the run's seed and the row's id."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:6], "big")
+
+
+@dataclass(frozen=True)
+class Continue:
+    """Items {"id", "request", "prefix"} -> {"id", "text"}: an assistant's turn, continued."""
+
+    engine: Engine
+    model: Model
+    sampling: Sampling
+    seed: int
+
+    def open(self) -> Callable[[Sequence[Item]], list[Item]]:
+        """Load the model; the function from a block to its texts."""
+        backend = open_backend(self.engine, self.model)
+        # A template that cannot be continued shows before the first answer.
+        opened_turn(backend.tokenizer, "Hello.", "Yes:")
+
+        def function(items: Sequence[Item]) -> list[Item]:
+            prompts = [opened_turn(backend.tokenizer, i["request"], i["prefix"]) for i in items]
+            seeds = [seed_of(self.seed, i["id"]) for i in items]
+            texts = backend.generate(prompts, seeds, self.sampling)
+            return [{"id": i["id"], **text} for i, text in zip(items, texts, strict=True)]
+
+        return function
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Items {"id", "prompt", "response"} -> {"id", "soft"}: a teacher's P(harmful) in [0, 1]."""
+
+    engine: Engine
+    label: Label
+
+    def open(self) -> Callable[[Sequence[Item]], list[Item]]:
+        """Load the teacher; the function from a block to its soft labels."""
+        margins = {"causal": self._causal, "classifier": self._classifier, "bundle": self._bundle}[
+            self.label.kind
+        ]()
+
+        def function(items: Sequence[Item]) -> list[Item]:
+            found = margins(items)
+            return [
+                {"id": i["id"], **(_soft(m, self.label.temperature) if isinstance(m, float) else m)}
+                for i, m in zip(items, found, strict=True)
+            ]
+
+        return function
+
+    def _causal(self) -> Callable[[Sequence[Item]], list[float | Item]]:
+        backend = open_backend(self.engine, self.label.model)
+        tokenizer, append = backend.tokenizer, self.label.append
+        words = verdict_words(tokenizer, append)
+
+        def margins(items: Sequence[Item]) -> list[float | Item]:
+            pairs = [(item["prompt"], item["response"]) for item in items]
+            prompts = [ids_of(tokenizer, verdict_place(tokenizer, *p, append)) for p in pairs]
+            fits = [i for i, ids in enumerate(prompts) if len(ids) <= self.label.max_tokens]
+            out: list[float | Item] = [{REASON: TOO_LONG} for _ in items]
+            verdicts = backend.verdicts([prompts[i] for i in fits], words) if fits else []
+            for i, verdict in zip(fits, verdicts, strict=True):
+                known = REASON not in verdict and FAILED not in verdict
+                out[i] = verdict["unsafe"] - verdict["safe"] if known else verdict
+            return out
+
+        return margins
+
+    def _classifier(self) -> Callable[[Sequence[Item]], list[float | Item]]:
+        from harmguard.training.checkpoint import CheckpointScorer
+
+        scorer = CheckpointScorer(Path(self.label.model.path))
+        return lambda items: [
+            _logit(s) for s in scorer.score_many([(i["prompt"], i["response"]) for i in items])
+        ]
+
+    def _bundle(self) -> Callable[[Sequence[Item]], list[float | Item]]:
+        from harmguard import HarmGuard
+
+        guard = HarmGuard(self.label.model.path)
+        return lambda items: [
+            _logit(s) for s in guard.score_many([(i["prompt"], i["response"]) for i in items])
+        ]
+
+
+def _logit(score: Any) -> float:
+    p = min(max(float(score), 1e-7), 1.0 - 1e-7)
+    return math.log(p) - math.log1p(-p)
+
+
+def _soft(margin: float, temperature: float) -> Item:
+    """softmax([safe, unsafe] / temperature)[1] of the difference of the two logits."""
+    if not math.isfinite(margin):
+        raise TeacherError("a verdict that is not a number; expected two finite logits")
+    x = margin / temperature
+    return {"soft": 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))}
+
+
+def identity(model: Model) -> dict[str, Any]:
+    """What a manifest says of a model: the hash of a folder's files, or a hub id's commit."""
+    folder = Path(model.path)
+    if folder.is_dir():
+        digest = hashlib.sha256()
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
+        return {"files_sha256": digest.hexdigest()}
+    if model.url:
+        return {"served": model.path, "revision": model.revision}
+    config = AutoConfig.from_pretrained(model.path, revision=model.revision)
+    return {"id": model.path, "commit": getattr(config, "_commit_hash", None)}

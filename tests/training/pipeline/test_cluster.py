@@ -1,0 +1,107 @@
+"""The engine `ray` on a real local cluster of two workers, one of which is killed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from harmguard.errors import EngineError, TeacherError
+from harmguard.training.pipeline.engines import executor
+from harmguard.training.pipeline.recipe import Engine
+from harmguard.training.pipeline.stage import Item, Stage
+
+pytestmark = [
+    pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra [scale]"),
+    # Ray's own, when it starts and when it makes its context.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+ENGINE = Engine("ray", block_rows=4, workers=2)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Two nodes of one processor each, besides a head without any."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ray's own, at start
+        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        for _ in range(2):
+            started.add_node(num_cpus=1)
+        ray.init(address=started.address, logging_level=logging.ERROR, log_to_driver=False)
+    yield
+    ray.shutdown()
+    started.shutdown()
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Says which process did a row; each process leaves a file with its id in `folder`."""
+
+    folder: str
+    wait: float
+
+    def open(self) -> Callable[[Sequence[Item]], list[Item]]:
+        (Path(self.folder) / str(os.getpid())).touch()
+
+        def function(items: Sequence[Item]) -> list[Item]:
+            time.sleep(self.wait)
+            return [{"id": item["id"], "text": item["id"] * 2} for item in items]
+
+        return function
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A teacher without words."""
+
+    def open(self) -> Callable[[Sequence[Item]], list[Item]]:
+        raise TeacherError("no words")
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_and_doubles_nothing(cluster: None, tmp_path: Path) -> None:
+    pids, out = tmp_path / "pids", tmp_path / "stage"
+    pids.mkdir()
+    items: list[Item] = [{"id": f"r{i:03}"} for i in range(60)]
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        journal = out / "journal.jsonl"
+        while not (journal.is_file() and journal.stat().st_size and len(os.listdir(pids)) == 2):
+            time.sleep(0.01)
+        killed.append(int(sorted(os.listdir(pids))[0]))
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    with Stage(out, {"stage": "x"}) as stage:
+        results = stage.run(items, executor(ENGINE, Slow(str(pids), 0.3)), ENGINE.block_rows)
+    killer.join(10)
+    assert killed
+    assert len(os.listdir(pids)) >= 3  # another process took the place
+    assert results == [{"id": i["id"], "text": i["id"] * 2} for i in items]
+    assert len((out / "journal.jsonl").read_text().splitlines()) == 60
+
+
+@pytest.mark.slow
+def test_a_teacher_that_cannot_be_opened_is_named(cluster: None, tmp_path: Path) -> None:
+    with Stage(tmp_path, {"stage": "x"}) as stage:
+        with pytest.raises(EngineError, match=r"ray stopped"):
+            stage.run([{"id": "a"}], executor(ENGINE, Failing()), 1)
+
+
+def test_nothing_left_starts_no_cluster() -> None:
+    assert list(executor(ENGINE, Failing())([])) == []

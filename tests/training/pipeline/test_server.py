@@ -1,0 +1,220 @@
+"""The engine `openai` against a real HTTP server that speaks the completions protocol."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harmguard.errors import EngineError, ServerError
+from harmguard.training.data import read_rows
+from harmguard.training.pipeline.engines.local import LocalModel
+from harmguard.training.pipeline.generate import generate
+from harmguard.training.pipeline.label import label
+from harmguard.training.pipeline.recipe import Engine, Model, Recipe
+
+pytestmark = pytest.mark.skipif(find_spec("openai") is None, reason="needs the extra [scale]")
+
+
+@dataclass
+class Served:
+    """A model behind HTTP, the requests that it got, and what it does wrong for some."""
+
+    model: LocalModel
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    trouble: dict[int, tuple[int, str]] = field(default_factory=dict)  # request -> status, body
+    always: dict[tuple[int, ...], tuple[int, str]] = field(default_factory=dict)  # prompt -> same
+    url: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, request: dict[str, Any]) -> tuple[int, str]:
+        with self.lock:  # one model, several threads
+            number = len(self.requests)
+            self.requests.append(request)
+            wrong = self.trouble.get(number) or self.always.get(tuple(request["prompt"]))
+            return wrong or (200, json.dumps(self.completion(request)))
+
+    def completion(self, request: dict[str, Any]) -> dict[str, Any]:
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "text": "", "logprobs": None}
+        if request.get("logprobs"):
+            with torch.no_grad():
+                logits = self.model.model(torch.tensor([request["prompt"]])).logits[0, -1]
+            top = logits.log_softmax(-1).topk(request["logprobs"])
+            names = [self.model.tokenizer.decode([i]) for i in top.indices.tolist()]
+            pairs = dict(zip(names, top.values.tolist(), strict=True))
+            choice["text"] = names[0]
+            choice["logprobs"] = {
+                "tokens": names[:1], "token_logprobs": [top.values[0].item()],
+                "top_logprobs": [pairs], "text_offset": [0],
+            }  # fmt: skip
+        else:
+            ids = torch.tensor([request["prompt"]])
+            torch.manual_seed(request["seed"])
+            out = self.model.model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True,
+                max_new_tokens=request["max_tokens"], temperature=request["temperature"],
+            )  # fmt: skip
+            choice["text"] = self.model.tokenizer.decode(
+                out[0, ids.shape[1] :], skip_special_tokens=True
+            )
+        return {"id": "c", "object": "text_completion", "created": 0, "model": request["model"],
+                "choices": [choice]}  # fmt: skip
+
+
+def serve(model: str) -> Iterator[Served]:
+    served = Served(LocalModel.load(Model(model)))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.path == "/v1/completions"
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status, text = served.answer(json.loads(body))
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.send_header("retry-after-ms", "1")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    served.url = f"http://127.0.0.1:{server.server_port}/v1"
+    yield served
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture
+def teacher(smoke_models: Path) -> Iterator[Served]:
+    yield from serve(str(smoke_models / "models" / "teacher"))
+
+
+@pytest.fixture
+def generator(smoke_models: Path) -> Iterator[Served]:
+    yield from serve(str(smoke_models / "models" / "generator"))
+
+
+def served_recipe(recipe: Recipe, served: Served) -> Recipe:
+    engine = Engine("openai", block_rows=16, workers=4)
+    model = replace(recipe.label.model, url=served.url)
+    return replace(recipe, engine=engine, label=replace(recipe.label, model=model))
+
+
+def soft(folder: Path) -> list[float | None]:
+    return [row.soft for row in read_rows(folder / "rows.jsonl")]
+
+
+def test_labels_equal_those_of_the_local_engine(
+    smoke: Recipe, teacher: Served, tmp_path: Path
+) -> None:
+    data = [Path(smoke.evaluate[0])]
+    # A rate limit, a passing failure: asked again by the client.
+    teacher.trouble = {3: (429, "{}"), 7: (503, "{}"), 8: (500, "not json")}
+    label(served_recipe(smoke, teacher), data, tmp_path / "served")
+    label(smoke, data, tmp_path / "local")
+    assert soft(tmp_path / "served") == pytest.approx(soft(tmp_path / "local"), abs=1e-5)
+    assert len(teacher.requests) == 40 + 3
+    start = teacher.model.tokenizer.bos_token_id
+    for request in teacher.requests:
+        assert all(isinstance(i, int) for i in request["prompt"])
+        assert request["prompt"][0] == start
+        assert request["prompt"].count(start) == 1
+        assert request["max_tokens"] == 1
+
+
+def test_a_missing_word_is_counted_and_no_number(
+    smoke: Recipe, teacher: Served, tmp_path: Path
+) -> None:
+    plain = teacher.completion
+
+    def without_unsafe(request: dict[str, Any]) -> dict[str, Any]:
+        value = plain(request)
+        top = value["choices"][0]["logprobs"]["top_logprobs"][0]
+        if top["unsafe"] < top["safe"]:  # what a server with few log-probabilities leaves out
+            del top["unsafe"]
+        return value
+
+    teacher.completion = without_unsafe  # type: ignore[method-assign]
+    manifest = label(served_recipe(smoke, teacher), [Path(smoke.evaluate[0])], tmp_path / "label")
+    missing = manifest["summary"]["without_verdict"]["no log-probability of unsafe"]
+    assert missing + manifest["summary"]["labelled"] == 40
+    assert missing == pytest.approx(20, abs=3)
+    assert min(s or 0.0 for s in soft(tmp_path / "label")) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "name"),
+    [
+        (422, "{}", "status 422"),
+        (200, "<html>welcome</html>", "an answer that is no completion"),
+        (200, '{"choices": []}', "an answer that is no completion"),
+        (200, '{"choices": [{"text": 5, "logprobs": {"top_logprobs": [7]}}]}', "no completion"),
+        (200, '{"choices": [{"text": "x", "logprobs": {"top_logprobs": [{"safe": 9}]}}]}', "no co"),
+        (200, "{}", "an answer that is no completion"),
+    ],
+)
+def test_a_row_that_fails_is_named_and_the_others_are_kept(
+    smoke: Recipe, teacher: Served, tmp_path: Path, status: int, body: str, name: str
+) -> None:
+    recipe, data = served_recipe(smoke, teacher), [Path(smoke.evaluate[0])]
+    label(recipe, data, tmp_path / "whole")
+    asked = {tuple(request["prompt"]) for request in teacher.requests}
+    teacher.always = dict.fromkeys(sorted(asked)[:2], (status, body))
+    with pytest.raises(ServerError, match=rf"label: 2 of 40 rows failed \(2 x .*{name}"):
+        label(recipe, data, tmp_path / "label")
+    journal = (tmp_path / "label" / "journal.jsonl").read_text().splitlines()
+    assert len(journal) == 38
+    teacher.always = {}
+    label(recipe, data, tmp_path / "label")
+    for file in ("rows.jsonl", "rejects.jsonl", "manifest.json"):
+        same = [(tmp_path / run / file).read_bytes() for run in ("label", "whole")]
+        assert same[0] == same[1]
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_wrong_key_or_model_stops_at_once(
+    smoke: Recipe, teacher: Served, tmp_path: Path, status: int
+) -> None:
+    teacher.trouble = dict.fromkeys(range(100), (status, "{}"))
+    with pytest.raises(EngineError, match=f"the server answers {status}"):
+        label(served_recipe(smoke, teacher), [Path(smoke.evaluate[0])], tmp_path / "label")
+    assert len(teacher.requests) <= 16
+
+
+def test_no_server(
+    smoke: Recipe, teacher: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harmguard.training.pipeline.engines import server
+
+    monkeypatch.setattr(server, "RETRIES", 0)
+    gone = replace(teacher, url="http://127.0.0.1:9/v1")
+    with pytest.raises(ServerError, match=r"40 of 40 rows failed \(40 x no connection\)"):
+        label(served_recipe(smoke, gone), [Path(smoke.evaluate[0])], tmp_path / "label")
+
+
+def test_instructions_through_a_server(smaller: Recipe, generator: Served, tmp_path: Path) -> None:
+    settings = replace(smaller.generate, model=replace(smaller.generate.model, url=generator.url))
+    recipe = replace(smaller, generate=settings, engine=Engine("openai", block_rows=8, workers=3))
+    manifest = generate(recipe, tmp_path / "generate")
+    assert manifest["summary"]["harmful"]["kept"] >= 12
+    assert manifest["summary"]["without_prefix"]["removed"] == {"refusal": 4}
+    assert len({request["seed"] for request in generator.requests}) == len(generator.requests)

@@ -1,0 +1,182 @@
+"""The journal and the final files: kills, torn lines, full disks, two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harmguard.errors import DataError, ServerError, StageError
+from harmguard.training.pipeline.stage import FAILED, Item, Journal, Stage, write_json
+
+ITEMS: list[Item] = [{"id": f"r{i}"} for i in range(10)]
+Execute = Callable[[list[list[Item]]], Iterator[list[Item]]]
+
+
+def answer(item: Item) -> Item:
+    return {"id": item["id"], "text": item["id"] * 3 + "\u2028é"}
+
+
+def execute(seen: list[str], stop_after: int = 99) -> Execute:
+    def work(blocks: list[list[Item]]) -> Iterator[list[Item]]:
+        for number, block in enumerate(blocks):
+            if number == stop_after:
+                raise KeyboardInterrupt
+            seen.extend(item["id"] for item in block)
+            yield [answer(item) for item in block]
+
+    return work
+
+
+def complete(out: Path, seen: list[str]) -> dict[str, Any]:
+    with Stage(out, {"stage": "x"}) as stage:
+        results = stage.run(ITEMS, execute(seen), 3)
+        return stage.finish(results, [], {"rows": len(results)})
+
+
+def test_a_stopped_stage_does_only_what_is_left(tmp_path: Path) -> None:
+    seen: list[str] = []
+    with pytest.raises(KeyboardInterrupt), Stage(tmp_path, {"stage": "x"}) as stage:
+        stage.run(ITEMS, execute(seen, stop_after=2), 3)
+    assert seen == [f"r{i}" for i in range(6)]
+    manifest = complete(tmp_path, seen)
+    assert seen == [f"r{i}" for i in range(10)]
+    lines = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    assert [json.loads(line) for line in lines] == [answer(item) for item in ITEMS]
+    assert manifest["outputs"]["rows.jsonl"]["rows"] == 10
+    with Stage(tmp_path, {"stage": "x"}) as stage:
+        assert stage.manifest == manifest
+
+
+@settings(max_examples=20)  # each syncs to disk some twenty times
+@given(cut=st.integers(0, 10_000))
+def test_a_journal_cut_anywhere_gives_the_same_files(
+    cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    whole = complete(folder / "a", [])
+    journal = (folder / "a" / "journal.jsonl").read_bytes()
+    kept = journal[: cut % len(journal)]
+    (folder / "b").mkdir()
+    (folder / "b" / "journal.jsonl").write_bytes(kept)
+    seen: list[str] = []
+    assert complete(folder / "b", seen) == whole
+    assert len(seen) >= 10 - kept.count(b"\n")
+    again = (folder / "b" / "journal.jsonl").read_bytes()
+    assert sorted(again.splitlines()) == sorted(journal.splitlines())
+
+
+def test_a_row_that_comes_twice_is_kept_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append([{"id": "a", "n": 1}, {"id": "a", "n": 2}])
+    journal.append([{"id": "a", "n": 3}])
+    journal.close()
+    assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 1
+
+
+def test_failed_rows_are_named_and_asked_for_again(tmp_path: Path) -> None:
+    def flaky(blocks: list[list[Item]]) -> Iterator[list[Item]]:
+        for block in blocks:
+            yield [
+                {"id": i["id"], FAILED: "status 500"} if i["id"] in ("r1", "r8") else answer(i)
+                for i in block
+            ]
+
+    with Stage(tmp_path, {"stage": "x"}) as stage:
+        with pytest.raises(ServerError, match=r"2 of 10 rows failed \(2 x status 500\)"):
+            stage.run(ITEMS, flaky, 3)
+    seen: list[str] = []
+    complete(tmp_path, seen)
+    assert seen == ["r0", "r1", "r2", "r6", "r7", "r8"]
+    assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 10
+
+
+def test_rows_without_a_result_are_an_error(tmp_path: Path) -> None:
+    with Stage(tmp_path, {"stage": "x"}) as stage:
+        with pytest.raises(StageError, match="10 of 10 rows got no result"):
+            stage.run(ITEMS, lambda _: iter([]), 3)
+
+
+def test_another_request_in_the_same_folder(tmp_path: Path) -> None:
+    Stage(tmp_path, {"stage": "x", "seed": 1})
+    with pytest.raises(StageError, match="a run with another seed"):
+        Stage(tmp_path, {"stage": "x", "seed": 2})
+
+
+def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
+    with Stage(tmp_path, {"stage": "x"}):
+        with pytest.raises(StageError, match="is in use"):
+            Stage(tmp_path, {"stage": "x"}).__enter__()
+    complete(tmp_path, [])
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").write_bytes(b'{"id": "a"}\n{"id"\n{"id": "b"}\n')
+    with pytest.raises(DataError, match=r"journal.jsonl, line 2 is no result"):
+        Journal(tmp_path / "journal.jsonl")
+
+
+def test_an_edited_output_is_noticed(tmp_path: Path) -> None:
+    complete(tmp_path, [])
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    with pytest.raises(StageError, match="is not what its manifest says"):
+        _ = Stage(tmp_path, {"stage": "x"}).manifest
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from harmguard.errors import StageError
+from harmguard.training.pipeline.stage import Stage
+out = Path(sys.argv[1])
+items = [{"id": f"r{i}"} for i in range(100)]
+def execute(blocks):
+    for block in blocks:
+        yield [{"id": i["id"], "text": "x" * 100} for i in block]
+with Stage(out, {"stage": "x"}) as stage:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+    try:
+        stage.run(items, execute, 10)
+    except StageError as error:
+        print(error)
+"""
+
+
+def test_out_of_disk_loses_no_finished_row(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "x")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "likely the disk or the quota is full; finished rows are kept" in done.stdout
+    journal = (tmp_path / "x" / "journal.jsonl").read_text()
+    assert journal.endswith("\n")
+    assert 10 <= len(journal.splitlines()) < 100
+    assert len(journal.splitlines()) % 10 == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_the_right_to_write(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StageError, match="likely no right to write there"):
+            Stage(tmp_path / "x", {"stage": "x"})
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("")
+    with pytest.raises(StageError, match="cannot be written"):
+        Stage(tmp_path / "x", {"stage": "x"})
+    with pytest.raises(StageError, match="cannot be written"):
+        write_json(tmp_path / "x" / "report.json", {})
