@@ -15,7 +15,7 @@ from harmguard._cores import default_threads
 from harmguard._encode import Encoded, Window, batches, padded_length
 from harmguard._session import Session
 from harmguard.bundle import Bundle, open_bundle, write_bundle
-from harmguard.errors import OutputExistsError
+from harmguard.errors import OutputExistsError, RecipeError
 from harmguard_export import bert, card, deberta, parity
 from harmguard_export.calibration import Activations, calibrate
 from harmguard_export.checkpoint import Checkpoint, Logits, Pair, Progress, load_checkpoint
@@ -26,7 +26,7 @@ from harmguard_export.recipe import Recipe, load_recipe
 
 _BATCH_TOKENS = 2048
 # What a score may differ by on another processor or release, beside the recipe's own error.
-_SLACK = {"fp32": 0.001, "int8": 0.02}
+_SLACK = {"fp32": 0.001, "int8": 0.02, "int4": 0.02}
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,25 @@ class _Export:
     recipe: Recipe
     aside: Path
 
+    def __post_init__(self) -> None:
+        config = self.checkpoint.config
+        if self._is_deberta:
+            # Refused before the checkpoint is run, which may take minutes.
+            read_config(config)
+        elif self.recipe.linear == "int4" or self.recipe.layers:
+            raise RecipeError(
+                f"recipe {self.recipe.name!a} for a {config.model_type}; expected fp32 or int8 for "
+                "all layers; likely a recipe for DeBERTa, which alone has choices per layer"
+            )
+
+    @property
+    def _is_deberta(self) -> bool:
+        return bool(self.checkpoint.config.model_type == deberta.MODEL_TYPE)
+
+    @property
+    def _is_bert(self) -> bool:
+        return bert.is_supported(self.checkpoint.config)
+
     def run(self, own: Texts, texts: Texts, gate: bool, out: Path) -> Path:
         encoded = self.checkpoint.encode(own.pairs)
         gated = encoded if texts is own else self.checkpoint.encode(texts.pairs)
@@ -112,9 +131,9 @@ class _Export:
     def _reference(
         self, encoded: Sequence[Encoded], progress: Progress
     ) -> tuple[Logits, dict[str, Activations] | None]:
-        """The checkpoint's logits of its windows, and for int8 what its layers' inputs are like."""
+        """The checkpoint's logits of its windows, and what the inputs of int layers are like."""
         windows = _windows(encoded)
-        if self.recipe.linear == "int8" and bert.is_supported(self.checkpoint.config):
+        if self.recipe.needs_activations and (self._is_deberta or self._is_bert):
             found, logits = calibrate(self.checkpoint, windows, self.recipe.headroom, progress)
             return logits, found
         return self.checkpoint.logits(windows, progress), None
@@ -123,11 +142,13 @@ class _Export:
         """Write the graph; its files by name."""
         config, inputs = self.checkpoint.config, self.checkpoint.inputs
         weights = {n: t.numpy() for n, t in self.checkpoint.model.state_dict().items()}
-        int8 = self.recipe.embeddings == "int8"
-        if config.model_type == deberta.MODEL_TYPE and self.recipe.linear == "fp32":
-            shape = read_config(config)
-            names = deberta.DebertaGraph(shape, inputs, weights, int8).write(self.aside)
-        elif bert.is_supported(config):
+        if self._is_deberta:
+            graph = deberta.DebertaGraph(
+                read_config(config), inputs, weights, self.recipe, activations or {}
+            )
+            names = graph.write(self.aside)
+        elif self._is_bert:
+            int8 = self.recipe.embeddings == "int8"
             names = bert.BertGraph(config, inputs, weights, activations, int8).write(self.aside)
         else:
             names = export_with_optimum(self.checkpoint, self.aside, self.recipe.linear == "int8")

@@ -1,4 +1,4 @@
-"""What a BERT's layer inputs look like on the calibration texts."""
+"""What an encoder's layer inputs look like on the calibration texts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from harmguard._encode import Window
 from harmguard_export.checkpoint import Checkpoint, Logits, Progress
 from harmguard_export.quantize import Floats
 
-# Tokens kept of each layer's input, beside every text's first one, which the classifier reads.
+# Tokens kept of each layer's input, beside every text's first one, which the classifier reads;
+# and numbers kept of all layers, 0.8 GB, so that a large model keeps fewer tokens.
 _SAMPLE = 10240
-_INPUTS = {
-    "qkv": "attention.self.query",
-    "o": "attention.output.dense",
-    "up": "intermediate.dense",
-    "down": "output.dense",
-}
+_SAMPLE_FLOATS = 200_000_000
+_LAYERS = {"bert": "bert.encoder.layer", "deberta-v2": "deberta.encoder.layer"}
+_INPUTS = {"o": "attention.output.dense", "up": "intermediate.dense", "down": "output.dense"}
+_QUERY = {"bert": "attention.self.query", "deberta-v2": "attention.self.query_proj"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,14 @@ class Activations:
 def calibrate(
     checkpoint: Checkpoint, windows: Sequence[Window], headroom: float, progress: Progress
 ) -> tuple[dict[str, Activations], Logits]:
-    """Run a BERT over the windows: its layer inputs as `bert.py` names them, and its logits."""
-    stride = max(1, sum(len(window.ids) for window in windows) // _SAMPLE)
+    """Run a BERT or DeBERTa over the windows: its layer inputs by name, and its logits.
+
+    The names are "0.qkv", "0.o", "0.up", "0.down", "1.qkv" and so on.
+    """
+    config = checkpoint.config
+    wide = config.num_hidden_layers * (3 * config.hidden_size + config.intermediate_size)
+    most = min(_SAMPLE, _SAMPLE_FLOATS // wide)
+    stride = max(1, sum(len(window.ids) for window in windows) // most)
     seen: dict[str, list[torch.Tensor]] = {}
     largest: dict[str, torch.Tensor] = {}
 
@@ -52,11 +57,12 @@ def calibrate(
 
         return hook
 
-    layers = checkpoint.model.get_submodule("bert.encoder.layer")
+    layers = checkpoint.model.get_submodule(_LAYERS[config.model_type])
+    paths = {"qkv": _QUERY[config.model_type], **_INPUTS}
     hooks = [
         layer.get_submodule(path).register_forward_pre_hook(watch(f"{number}.{kind}"))
         for number, layer in enumerate(layers.children())
-        for kind, path in _INPUTS.items()
+        for kind, path in paths.items()
     ]
     try:
         logits = checkpoint.logits(windows, progress)
@@ -65,7 +71,7 @@ def calibrate(
             handle.remove()
     found = {
         name: Activations(
-            (values.numpy() * headroom).astype(np.float32), torch.cat(seen[name]).numpy()
+            (values.numpy() * headroom).astype(np.float32), torch.cat(seen.pop(name)).numpy()
         )
         for name, values in largest.items()
     }

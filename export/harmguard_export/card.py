@@ -53,7 +53,7 @@ def manifest_fields(
         "thresholds": {"prompt": point, "exchange": point},
         "precision": {
             "recipe": recipe.name,
-            "exceptions": [],
+            "exceptions": [f"{layer}: {kind}" for layer, kind in recipe.layers.items()],
             "parity": None,
         },
         "requires": {"opset": OPSET, "onnxruntime": _ONNXRUNTIME},

@@ -11,17 +11,20 @@ What differs from a traced model, each exact in real arithmetic:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto
 
+from harmguard_export.calibration import Activations
 from harmguard_export.deberta_config import DebertaConfig
 from harmguard_export.deberta_positions import Positions
 from harmguard_export.graph import MICROSOFT, Graph
 from harmguard_export.layers import Weights, classifier, fp32, norm, words
 from harmguard_export.linears import Linear, Linears
+from harmguard_export.recipe import Recipe
 
 MODEL_TYPE = "deberta-v2"
 # Added to the scores of padding: their share is exactly 0 in float32.
@@ -30,12 +33,17 @@ _ABSENT = -1e9
 
 @dataclass
 class DebertaGraph:
-    """Builds the graph of `config`; `int8` stores embeddings and position tables in 8 bits."""
+    """Builds the graph of `config` by `recipe`.
+
+    `activations` says what layer inputs look like, for those that are not in fp32. Position tables
+    are stored as the embeddings are.
+    """
 
     config: DebertaConfig
     inputs: tuple[str, ...]
     weights: Weights
-    int8: bool
+    recipe: Recipe
+    activations: Mapping[str, Activations]
 
     def write(self, folder: Path) -> list[str]:
         """Write the graph's files into `folder`; their names."""
@@ -45,7 +53,8 @@ class DebertaGraph:
     def _build(self) -> str:
         """The name of the logits [batch, 2]."""
         graph, layers = self.graph, self.config.layers
-        self.linears = Linears(graph)
+        self.int8 = self.recipe.embeddings == "int8"
+        self.linears = Linears(graph, self.recipe.precision, self.activations)
         self._shapes()
         self.positions = Positions(graph, self.config, self.weights, self.int8)
         hidden = embedded = self._embeddings()
@@ -169,7 +178,9 @@ class DebertaGraph:
         up, down = f"{layer}.up", f"{layer}.down"
         [grown] = self.linears.add(hidden, up, {up: self._layer(layer, "intermediate.dense")})
         grown = activation(self.graph, grown, self.config.activation)
-        [out] = self.linears.add(grown, down, {down: self._layer(layer, "output.dense")})
+        parts = {down: self._layer(layer, "output.dense")}
+        positive = self.config.activation.startswith(("gelu", "relu"))
+        [out] = self.linears.add(grown, down, parts, positive=positive)
         added = self.graph.node("Add", [out, hidden])
         return self._norm(added, f"encoder.layer.{layer}.output.LayerNorm")
 

@@ -1,9 +1,12 @@
-"""Weights and activations in 8 bits, so that every processor computes the same integers."""
+"""Weights and activations in 8 and 4 bits; in 8, every processor computes the same integers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
+import torch
 
 Floats = npt.NDArray[np.float32]
 Int8s = npt.NDArray[np.int8]
@@ -16,8 +19,12 @@ SIGNED_ZERO, SIGNED_STEPS = 128, 127
 GELU_ZERO, GELU_STEPS = 20, 235
 GELU_LEAST = 0.17 * GELU_STEPS / GELU_ZERO
 
+# Inputs that share a scale in 4-bit layers.
+BLOCK = 128
+
 _POWERS = np.arange(0, 1.01, 0.1)
 _DAMPING = 0.02
+_ROWS = 128
 
 
 def round_signed(x: Floats) -> Floats:
@@ -78,33 +85,93 @@ def column_scales(weight: Floats) -> Floats:
 def quantize_columns(weight: Floats, inputs: Floats | None = None) -> tuple[Int8s, Floats]:
     """Int8 weight [in, out] and a scale per column: weight is about q * scale.
 
-    With `inputs` [tokens, in], what rounding one row loses is made up for by the rows after it
-    as far as the inputs are correlated (Frantar et al., arXiv:2210.17323), so that the error
-    of `inputs @ weight` is less than that of rounding alone.
+    With `inputs` [tokens, in], rounding errors are made up for as `compensated` says.
     """
     scale = column_scales(weight)
     if inputs is None:
         return np.clip(np.rint(weight / scale), -127, 127).astype(np.int8), scale
-    upper = _inverse_root(inputs)
-    rest = (weight / scale).astype(np.float32)
-    q = np.zeros_like(rest)
-    for row in range(len(rest)):
+    before: Floats = np.zeros_like(scale)
+
+    def round_row(row: int, rest: Floats) -> Floats:
+        nonlocal before
         low, high = np.float32(-127), np.float32(127)
         if row % 2:
-            low = np.maximum(low, -PAIR_LIMIT - np.minimum(q[row - 1], 0))
-            high = np.minimum(high, PAIR_LIMIT - np.maximum(q[row - 1], 0))
-        q[row] = np.clip(np.rint(rest[row]), low, high)
-        error = (rest[row] - q[row]) / upper[row, row]
-        rest[row + 1 :] -= upper[row, row + 1 :, None] * error
+            low = np.maximum(low, -PAIR_LIMIT - np.minimum(before, 0))
+            high = np.minimum(high, PAIR_LIMIT - np.maximum(before, 0))
+        before = np.asarray(np.clip(np.rint(rest[row]), low, high), np.float32)
+        return before
+
+    q = compensated((weight / scale).astype(np.float32), inputs, round_row)
     return q.astype(np.int8), scale
+
+
+def compensated(
+    weight: Floats, inputs: Floats, round_row: Callable[[int, Floats], Floats]
+) -> Floats:
+    """A weight [in, out] whose rows `round_row(row, rest)` has rounded, in order.
+
+    What rounding one row loses is made up for by the rows after it as far as the inputs
+    [tokens, in] are correlated (Frantar et al., arXiv:2210.17323), so that the error of
+    `inputs @ weight` is less than that of rounding alone. `rest` is the weight as it is then.
+    """
+    upper = _inverse_root(inputs)
+    rest = weight.copy()
+    rounded = np.empty_like(rest)
+    for start in range(0, len(rest), _ROWS):
+        end = min(start + _ROWS, len(rest))
+        errors = np.empty_like(rest[start:end])
+        for row in range(start, end):
+            rounded[row] = round_row(row, rest)
+            error = (rest[row] - rounded[row]) / upper[row, row]
+            rest[row + 1 : end] -= upper[row, row + 1 : end, None] * error
+            errors[row - start] = error
+        # The rows beyond are updated by one product, which is many times as fast.
+        rest[end:] -= upper[start:end, end:].T @ errors
+    return rounded
 
 
 def _inverse_root(inputs: Floats) -> Floats:
     """Upper triangular U with U^T U the inverse of the inputs' second moments [in, in]."""
-    moments = inputs.T.astype(np.float64) @ inputs
-    size = max(float(np.diag(moments).mean()), 1e-12)
-    inverse = np.linalg.inv(moments + np.eye(len(moments)) * size * _DAMPING)
-    return np.asarray(np.linalg.cholesky((inverse + inverse.T) / 2).T, np.float32)
+    moments = torch.from_numpy(inputs.T @ inputs).double()
+    size = max(float(moments.diagonal().mean()), 1e-12)
+    moments += torch.eye(len(moments), dtype=torch.float64) * size * _DAMPING
+    # With rows and columns reversed, the lower triangle is an upper one: H = R R^T, U = 1 / R.
+    root = torch.linalg.cholesky(moments.flip(0, 1)).flip(0, 1)
+    eye = torch.eye(len(moments), dtype=torch.float64)
+    inverse = torch.linalg.solve_triangular(root, eye, upper=True)
+    return np.asarray(inverse.float().numpy(), np.float32)
+
+
+def quantize_blocks(weight: Floats, inputs: Floats) -> tuple[npt.NDArray[np.uint8], Floats]:
+    """A 4-bit weight [in, out], as MatMulNBits wants it, and a scale per block of 128 inputs.
+
+    Packed [out, blocks, 64], two inputs a byte, 8 meaning 0; scales [out, blocks]. Rounding
+    errors are made up for as `compensated` says.
+    """
+    rows, columns = weight.shape
+    scales = np.ones((-(-rows // BLOCK), columns), np.float32)
+
+    def round_row(row: int, rest: Floats) -> Floats:
+        if row % BLOCK == 0:
+            scales[row // BLOCK] = block_scale(rest[row : row + BLOCK])
+        scale = scales[row // BLOCK]
+        return np.asarray(np.clip(np.rint(rest[row] / scale), -8, 7) * scale, np.float32)
+
+    rounded = compensated(weight, inputs, round_row)
+    levels = np.full((len(scales) * BLOCK, columns), 8, np.uint8)
+    levels[:rows] = np.rint(rounded / np.repeat(scales, BLOCK, 0)[:rows]) + 8
+    pairs = levels.T.reshape(columns, len(scales), BLOCK // 2, 2)
+    packed = np.asarray(pairs[..., 0] | pairs[..., 1] << 4, np.uint8)
+    return packed, np.ascontiguousarray(scales.T)
+
+
+def block_scale(block: Floats) -> Floats:
+    """A scale per column [out] that 4 bits allow a block of a weight [in, out].
+
+    The largest value becomes -8, which has one level more than the positive side.
+    """
+    largest = np.take_along_axis(block, np.abs(block).argmax(0)[None], 0)[0]
+    return np.where(largest == 0, 1, -largest / 8).astype(np.float32)
 
 
 def quantize_rows(table: Floats) -> tuple[Int8s, Floats]:

@@ -30,7 +30,11 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path, help="a new folder")
-    parser.add_argument("--recipe", default="int8", help="fp32 or int8 (default)")
+    parser.add_argument(
+        "--recipe",
+        default="int8",
+        help="fp32, int8 (default), int4 (DeBERTa), or a recipe file, FILE.json",
+    )
     parser.add_argument(
         "--pairs",
         metavar="FILE",

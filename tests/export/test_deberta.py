@@ -12,6 +12,7 @@ import pytest
 import torch
 from harmguard_export.deberta import DebertaGraph
 from harmguard_export.deberta_config import ACTIVATIONS, read_config
+from harmguard_export.recipe import load_recipe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
@@ -45,7 +46,8 @@ def largest_error(config: DebertaV2Config, lengths: tuple[int, ...]) -> float:
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        DebertaGraph(read_config(config), names, weights, int8=False).write(Path(folder))
+        graph = DebertaGraph(read_config(config), names, weights, load_recipe("fp32"), {})
+        graph.write(Path(folder))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(f"{folder}/model.onnx", options)

@@ -13,6 +13,7 @@ import torch
 import transformers
 from harmguard_export import export
 from harmguard_export.checkpoint import load_checkpoint
+from harmguard_export.recipe import load_recipe
 from safetensors.torch import load_file, save_file
 
 from harmguard import HarmGuard
@@ -181,10 +182,37 @@ def test_nothing_is_overwritten(tiny_checkpoint: Path, tmp_path: Path) -> None:
         export(tiny_checkpoint, tmp_path / "x", recipe="int5")
 
 
-def test_a_deberta_becomes_a_bundle(tiny_deberta: Path, tmp_path: Path) -> None:
-    out = export(tiny_deberta, tmp_path / "bundle", recipe="fp32")
+@pytest.fixture(scope="module")
+def decided(tiny_deberta: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny DeBERTa with scores away from .5: a random model's decisions mean nothing."""
+    folder = Path(shutil.copytree(tiny_deberta, tmp_path_factory.mktemp("decided") / "model"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors["classifier.bias"] += torch.tensor([0.0, 1.5])
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(("recipe", "error"), [("fp32", 1e-3), ("int8", 0.01), ("int4", 0.03)])
+def test_a_deberta_becomes_a_bundle(
+    decided: Path, tmp_path: Path, recipe: str, error: float
+) -> None:
+    out = export(decided, tmp_path / "bundle", recipe=recipe)
     assert open_bundle(out).manifest.input.names == ("input_ids", "attention_mask")
-    assert verify(out).worst < 1e-3
+    assert open_bundle(out).manifest.precision.recipe == recipe
+    assert verify(out).worst < error
+
+
+def test_a_recipe_file_with_choices_per_layer(decided: Path, tmp_path: Path) -> None:
+    recipe = {**load_recipe("int4").to_json(), "name": "mine", "layers": {"*.down": "int8"}}
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(recipe))
+    precision = open_bundle(export(decided, tmp_path / "b", recipe=str(path))).manifest.precision
+    assert (precision.recipe, precision.exceptions) == ("mine", ("*.down: int8",))
+
+
+def test_choices_per_layer_are_for_deberta(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="'int4' for a bert"):
+        export(tiny_checkpoint, tmp_path / "bundle", recipe="int4")
 
 
 @pytest.mark.parametrize("family", ["tiny_checkpoint", "tiny_deberta"])

@@ -1,0 +1,130 @@
+"""What an input's channels are divided by before it is quantised, and which stay in float32.
+
+DeBERTa's LayerNorm outputs have a few channels at many times what all others reach, and a few
+tokens too. Tokens get ranges of their own while the graph runs. Channels are divided by powers
+of their largest values, and the weights multiplied (Xiao et al., arXiv:2211.10438); what even
+that leaves as outliers goes through a small product in float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harmguard_export.calibration import Activations
+from harmguard_export.quantize import (
+    BLOCK,
+    GELU_LEAST,
+    Floats,
+    block_scale,
+    column_scales,
+    round_gelu,
+    round_signed,
+    token_sizes,
+)
+
+# Channels in float32, where they take at least this share of the error away: less is not worth
+# three operators.
+OUTLIERS = 16
+_WORTH = 0.3
+_POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+# Enough to choose by; the rounding of the weights sees the whole sample.
+_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Division:
+    """How one input is quantised."""
+
+    spread: Floats
+    """[channels] what each is divided by; any number for those in float32."""
+    outliers: npt.NDArray[np.intp]
+    """The channels in float32, in order; their weights in the quantised layer are 0."""
+    precision: str
+    """int8 or int4."""
+    positive: bool
+    """The input is an activation's output, never far below 0."""
+    error: float
+    """Mean square error of the outputs, relative to each token's mean square."""
+
+    @property
+    def factors(self) -> Floats:
+        """[channels] what to multiply the input by: 0 for outliers, else 1 / spread."""
+        factors = np.asarray(1 / self.spread, np.float32)
+        factors[self.outliers] = 0
+        return factors
+
+    def weight(self, weight: Floats) -> Floats:
+        """A weight [in, out] as it is before its rounding."""
+        weight = weight * self.spread[:, None]
+        weight[self.outliers] = 0
+        return weight
+
+    def inputs(self, sample: Floats) -> Floats:
+        """A sample [tokens, channels] of the input as the quantised layer sees it."""
+        return rounded_inputs(sample * self.factors, self.precision, self.positive)
+
+
+def choose_division(found: Activations, weight: Floats, precision: str, positive: bool) -> Division:
+    """The division of least error for an input and all weights [in, out] that read it."""
+    sample = found.sample[:: max(1, len(found.sample) // _TOKENS)]
+    exact = sample @ weight
+    size = token_sizes(exact)
+    order = np.argsort(-found.largest, kind="stable")
+    few = [0, OUTLIERS] if len(order) > 4 * OUTLIERS else [0]
+    # Blocks have scales of their own, and a range from 0 up leaves no room for a division.
+    powers = _POWERS if precision == "int8" and not positive else (0.0,)
+    best: Division | None = None
+    for count in few:
+        outliers = np.sort(order[:count])
+        beside = sample[:, outliers] @ weight[outliers]
+        for power in powers:
+            spread = _spread(found.largest, order[count:], power)
+            tried = Division(spread, outliers, precision, positive, np.inf)
+            output = tried.inputs(sample) @ _rounded(tried.weight(weight), precision) + beside
+            error = float((((output - exact) / size) ** 2).mean())
+            allowed = best.error if best is not None else np.inf
+            if best is not None and count > len(best.outliers):
+                allowed *= 1 - _WORTH
+            if best is None or error < allowed:
+                best = Division(spread, outliers, precision, positive, error)
+    assert best is not None
+    return best
+
+
+def rounded_inputs(x: Floats, precision: str, positive: bool) -> Floats:
+    """What an input [tokens, channels] becomes by quantisation while the graph runs."""
+    if precision == "int4":
+        # MatMulNBits rounds blocks of its input to 8 bits.
+        padded = np.pad(x, ((0, 0), (0, -x.shape[1] % BLOCK))).reshape(len(x), -1, BLOCK)
+        size = np.maximum(np.abs(padded).max(2, keepdims=True), 1e-12)
+        steps = np.rint(padded / size * 127) * size / 127
+        return np.asarray(steps.reshape(len(x), -1)[:, : x.shape[1]], np.float32)
+    if positive:
+        size = np.maximum(x.max(1, keepdims=True), GELU_LEAST)
+        return np.asarray(round_gelu(x / size) * size, np.float32)
+    size = np.maximum(np.abs(x).max(1, keepdims=True), 1e-12)
+    return np.asarray(round_signed(x / size) * size, np.float32)
+
+
+def _spread(largest: Floats, rest: npt.NDArray[np.intp], power: float) -> Floats:
+    """`largest` ** power, of mean 1 over the channels `rest`."""
+    # A channel that hardly moves must not take the weights' resolution.
+    floor = max(float(np.median(largest[rest])) / 4, 1e-6)
+    spread = np.maximum(largest, floor).astype(np.float64) ** power
+    return np.asarray(spread / spread[rest].mean(), np.float32)
+
+
+def _rounded(weight: Floats, precision: str) -> Floats:
+    """A weight [in, out] rounded row by row, without making up for errors: to compare by."""
+    if precision == "int8":
+        scale = column_scales(weight)
+        return np.asarray(np.clip(np.rint(weight / scale), -127, 127) * scale, np.float32)
+    rounded = np.empty_like(weight)
+    for start in range(0, len(weight), BLOCK):
+        block = weight[start : start + BLOCK]
+        scale = block_scale(block)
+        rounded[start : start + BLOCK] = np.clip(np.rint(block / scale), -8, 7) * scale
+    return rounded

@@ -1,0 +1,129 @@
+"""Quantised layers in onnxruntime against their float32 products, with outliers as DeBERTa's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from harmguard_export.calibration import Activations
+from harmguard_export.division import OUTLIERS, Division, choose_division
+from harmguard_export.graph import Graph
+from harmguard_export.linears import Linears
+from harmguard_export.quantize import BLOCK, Floats, quantize_blocks, token_sizes
+
+WIDTH, OUT = 160, 48
+Layers = dict[str, tuple[Floats, Floats]]
+
+
+def inputs(outliers: int, positive: bool = False) -> Floats:
+    """Inputs [rows, channels]: some channels are 60 times the others, one row 30 times."""
+    random = np.random.default_rng(3)
+    x = random.normal(size=(600, WIDTH)).astype(np.float32)
+    if positive:
+        x = np.maximum(x * 3, -0.15).astype(np.float32)
+    x[:, random.permutation(WIDTH)[:outliers]] *= 60
+    x[17] *= 30
+    return x
+
+
+def layers() -> Layers:
+    random = np.random.default_rng(4)
+    parts = {name: random.normal(size=(WIDTH, OUT)).astype(np.float32) for name in ("a", "b")}
+    return {n: (w, random.normal(size=OUT).astype(np.float32)) for n, w in parts.items()}
+
+
+def run(
+    folder: Path, x: Floats, precision: str, calibration: Floats, *, positive: bool = False
+) -> tuple[list[Floats], Linears]:
+    found = Activations(np.abs(calibration).max(0), calibration)
+    # One column of ids carries one row of x: the graph's inputs are ids.
+    with Graph(("input_ids", "attention_mask"), folder) as graph:
+        rows = graph.node("Reshape", ["input_ids", graph.constant([-1])])
+        picked = graph.node("Gather", [graph.weight("x", x), rows])
+        linears = Linears(graph, lambda _: precision, {"0.qkv": found})
+        outputs = linears.add(picked, "0.qkv", layers(), positive=positive)
+        graph.save(graph.node("Concat", outputs, axis=1), 2 * OUT)
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    ids = np.arange(len(x))[None]
+    # attention_mask has no user here, and onnxruntime asks for it all the same.
+    output = session.run(["logits"], {"input_ids": ids, "attention_mask": ids})[0]
+    return np.split(output, 2, 1), linears
+
+
+def relative_error(x: Floats, outputs: list[Floats]) -> float:
+    exact = np.concatenate([x @ w + b for w, b in layers().values()], 1)
+    error = (np.concatenate(outputs, 1) - exact) / token_sizes(exact)
+    return float(np.sqrt((error**2).mean()))
+
+
+@pytest.mark.parametrize(
+    ("precision", "positive", "limit"),
+    [("fp32", False, 1e-5), ("int8", False, 0.012), ("int8", True, 0.01), ("int4", False, 0.11)],
+)
+@pytest.mark.parametrize("outliers", [0, 6])
+def test_outputs_are_near_the_products(
+    tmp_path: Path, precision: str, positive: bool, limit: float, outliers: int
+) -> None:
+    x = inputs(outliers, positive)
+    outputs, linears = run(tmp_path, x, precision, x, positive=positive)
+    assert relative_error(x, outputs) < limit
+    assert (precision == "fp32") == (not linears.errors)
+    assert all(0 < error < 0.15 for error in linears.errors.values())
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_row_does_not_depend_on_the_others(tmp_path: Path, precision: str) -> None:
+    x = inputs(6)
+    for name in ("all", "one"):
+        (tmp_path / name).mkdir()
+    together, _ = run(tmp_path / "all", x, precision, x)
+    alone, _ = run(tmp_path / "one", x[5:6], precision, x)
+    assert np.allclose(together[0][5], alone[0][0], rtol=1e-6, atol=1e-6)
+
+
+def test_larger_inputs_than_calibration_saw_keep_their_accuracy(tmp_path: Path) -> None:
+    x = inputs(6)
+    outputs, _ = run(tmp_path, x * 100, "int8", x)
+    assert relative_error(x * 100, outputs) < 0.012
+
+
+def test_channels_stay_in_float32_only_where_it_pays() -> None:
+    weight = np.concatenate([w for w, _ in layers().values()], 1)
+    plain = inputs(0)
+    found = Activations(np.abs(plain).max(0), plain)
+    assert len(choose_division(found, weight, "int8", False).outliers) == 0
+    # A range from 0 up is not divided, so that only float32 helps.
+    x = inputs(6, positive=True)
+    division = choose_division(Activations(np.abs(x).max(0), x), weight, "int8", True)
+    assert len(division.outliers) == OUTLIERS
+    large = np.flatnonzero(np.median(np.abs(x), 0) > 10 * np.median(np.abs(x)))
+    assert set(large) <= set(division.outliers)
+    assert (division.factors[division.outliers] == 0).all()
+
+
+def test_division_keeps_the_product() -> None:
+    weight = layers()["a"][0]
+    x = inputs(6)
+    spread = np.linspace(1, 9, WIDTH, dtype=np.float32)
+    division = Division(spread, np.arange(3), "int8", False, 0.0)
+    exact = (x * division.factors) @ division.weight(weight)
+    assert np.allclose(exact, x[:, 3:] @ weight[3:], rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("rows", [BLOCK, 2 * BLOCK, 150])
+def test_blocks_unpack_to_about_the_weight(rows: int) -> None:
+    random = np.random.default_rng(5)
+    weight = random.normal(size=(rows, 5)).astype(np.float32)
+    sample = random.normal(size=(400, rows)).astype(np.float32)
+    packed, scales = quantize_blocks(weight, sample)
+    assert packed.shape == (5, -(-rows // BLOCK), BLOCK // 2)
+    levels = np.stack([packed & 15, packed >> 4], -1).reshape(*scales.shape, BLOCK)
+    found = ((levels.astype(np.float32) - 8) * scales[..., None]).reshape(5, -1).T
+    assert (found[rows:] == 0).all()
+    # Half a step, and what earlier rows have handed on.
+    assert np.abs(found[:rows] - weight).max() < 2.5 * scales.max()
+    exact = sample @ weight
+    plain = np.rint(weight / scales.max()) * scales.max()
+    assert ((sample @ found[:rows] - exact) ** 2).mean() < ((sample @ plain - exact) ** 2).mean()
