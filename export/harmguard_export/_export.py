@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -30,7 +31,7 @@ _SLACK = {"fp32": 0.001, "int8": 0.02, "int4": 0.02}
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """Pairs in windows, with the checkpoint's logits of every window."""
 
     pairs: list[Pair]
@@ -70,11 +71,24 @@ def export(
     loaded = load_checkpoint(Path(checkpoint))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.export-", dir=out.parent) as aside:
-        return _Export(loaded, chosen, Path(aside)).run(own, texts, gate, out)
+        return Exporter(loaded, chosen, Path(aside)).run(own, texts, gate, out)
 
 
 @dataclass(frozen=True)
-class _Export:
+class _Draft:
+    """A bundle before its gate: what it is written from, its golden pairs, those left out."""
+
+    bundle: Bundle
+    fields: dict[str, Any]
+    files: dict[str, Path | bytes]
+    golden: list[int]
+    left_out: list[int]
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """One export of `checkpoint` by `recipe`; files are made in the folder `aside`."""
+
     checkpoint: Checkpoint
     recipe: Recipe
     aside: Path
@@ -99,23 +113,21 @@ class _Export:
         return bert.is_supported(self.checkpoint.config)
 
     def run(self, own: Texts, texts: Texts, gate: bool, out: Path) -> Path:
+        """Build, measure, and write the bundle `out` if it passes, or if there is no gate."""
         encoded = self.checkpoint.encode(own.pairs)
         gated = encoded if texts is own else self.checkpoint.encode(texts.pairs)
-        total = 2 * (len(_windows(encoded)) + (gated is not encoded) * len(_windows(gated)))
+        total = 2 * (len(windows_of(encoded)) + (gated is not encoded) * len(windows_of(gated)))
         with tqdm(total=total, desc="export", unit="window", file=sys.stderr) as bar:
-            logits, activations = self._reference(encoded, bar.update)
-            reference = _Run(own.pairs, encoded, logits)
-            files = self._graph(activations)
-            files["tokenizer.json"] = self.checkpoint.tokenizer.to_str(pretty=True).encode()
-            golden, left_out = choose_golden(encoded, reference.scores, card.THRESHOLD)
-            fields = card.manifest_fields(self.checkpoint, self.recipe, left_out)
-            files["golden.jsonl"] = _golden(reference, golden, 1.0)
-            draft = open_bundle(write_bundle(self.aside / "draft", fields, files))
-            found = exported_logits(draft, encoded, bar.update)
+            logits, activations = self.reference(encoded, bar.update)
+            reference = Run(own.pairs, encoded, logits)
+            draft = self.draft(reference, activations)
+            fields, files = draft.fields, draft.files
+            golden, left_out = draft.golden, draft.left_out
+            found = exported_logits(draft.bundle, encoded, bar.update)
             error = np.abs(scores_of(found, encoded) - reference.scores)[golden].max()
             if gated is not encoded:
-                logits = self.checkpoint.logits(_windows(gated), bar.update)
-                found = exported_logits(draft, gated, bar.update)
+                logits = self.checkpoint.logits(windows_of(gated), bar.update)
+                found = exported_logits(draft.bundle, gated, bar.update)
         measured = parity.measure(logits, found, gated, card.THRESHOLD, texts.labels)
         report = measured.report(self.recipe.limits)
         sys.stderr.write(report + "\n")
@@ -128,11 +140,21 @@ class _Export:
         files["README.md"] = card.model_card(fields, self.recipe, report, skipped).encode()
         return write_bundle(out, fields, files)
 
-    def _reference(
+    def draft(self, reference: Run, activations: dict[str, Activations] | None) -> _Draft:
+        """A bundle that no gate has passed, in the folder aside."""
+        files = self._graph(activations)
+        files["tokenizer.json"] = self.checkpoint.tokenizer.to_str(pretty=True).encode()
+        golden, left_out = choose_golden(reference.encoded, reference.scores, card.THRESHOLD)
+        fields = card.manifest_fields(self.checkpoint, self.recipe, left_out)
+        files["golden.jsonl"] = _golden(reference, golden, 1.0)
+        bundle = open_bundle(write_bundle(self.aside / "draft", fields, files))
+        return _Draft(bundle, fields, files, golden, left_out)
+
+    def reference(
         self, encoded: Sequence[Encoded], progress: Progress
     ) -> tuple[Logits, dict[str, Activations] | None]:
         """The checkpoint's logits of its windows, and what the inputs of int layers are like."""
-        windows = _windows(encoded)
+        windows = windows_of(encoded)
         if self.recipe.needs_activations and (self._is_deberta or self._is_bert):
             found, logits = calibrate(self.checkpoint, windows, self.recipe.headroom, progress)
             return logits, found
@@ -157,7 +179,7 @@ class _Export:
 
 def exported_logits(bundle: Bundle, encoded: Sequence[Encoded], progress: Progress) -> Logits:
     """Logits [windows, labels] of a bundle's model, padded and batched as at run time."""
-    windows = _windows(encoded)
+    windows = windows_of(encoded)
     session = Session(bundle, default_threads())
     spec = bundle.manifest.input
     out = np.zeros((len(windows), len(bundle.manifest.labels)), np.float32)
@@ -175,9 +197,10 @@ def exported_logits(bundle: Bundle, encoded: Sequence[Encoded], progress: Progre
     return out
 
 
-def _windows(encoded: Sequence[Encoded]) -> list[Window]:
+def windows_of(encoded: Sequence[Encoded]) -> list[Window]:
+    """All windows, in order."""
     return [window for e in encoded for window in e.windows]
 
 
-def _golden(run: _Run, chosen: Sequence[int], tolerance: float) -> bytes:
+def _golden(run: Run, chosen: Sequence[int], tolerance: float) -> bytes:
     return golden_jsonl(chosen, run.pairs, run.encoded, run.logits, tolerance)

@@ -17,9 +17,16 @@ from harmguard_export.quantize import Floats
 # and numbers kept of all layers, 0.8 GB, so that a large model keeps fewer tokens.
 _SAMPLE = 10240
 _SAMPLE_FLOATS = 200_000_000
-_LAYERS = {"bert": "bert.encoder.layer", "deberta-v2": "deberta.encoder.layer"}
+LAYERS = {"bert": "bert.encoder.layer", "deberta-v2": "deberta.encoder.layer"}
 _INPUTS = {"o": "attention.output.dense", "up": "intermediate.dense", "down": "output.dense"}
 _QUERY = {"bert": "attention.self.query", "deberta-v2": "attention.self.query_proj"}
+
+
+def input_paths(model_type: str) -> dict[str, list[str]]:
+    """The modules of a layer that read each of its inputs."""
+    query = _QUERY[model_type]
+    three = [query.replace("query", part) for part in ("query", "key", "value")]
+    return {"qkv": three, **{kind: [path] for kind, path in _INPUTS.items()}}
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,8 @@ def calibrate(
 
         return hook
 
-    layers = checkpoint.model.get_submodule(_LAYERS[config.model_type])
-    paths = {"qkv": _QUERY[config.model_type], **_INPUTS}
+    layers = checkpoint.model.get_submodule(LAYERS[config.model_type])
+    paths = {kind: found[0] for kind, found in input_paths(config.model_type).items()}
     hooks = [
         layer.get_submodule(path).register_forward_pre_hook(watch(f"{number}.{kind}"))
         for number, layer in enumerate(layers.children())

@@ -53,7 +53,11 @@ def manifest_fields(
         "thresholds": {"prompt": point, "exchange": point},
         "precision": {
             "recipe": recipe.name,
-            "exceptions": [f"{layer}: {kind}" for layer, kind in recipe.layers.items()],
+            "exceptions": [
+                f"{layer}: {kind}"
+                + (f" ({recipe.reasons[layer]})" if layer in recipe.reasons else "")
+                for layer, kind in recipe.layers.items()
+            ],
             "parity": None,
         },
         "requires": {"opset": OPSET, "onnxruntime": _ONNXRUNTIME},

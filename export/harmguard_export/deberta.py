@@ -179,8 +179,7 @@ class DebertaGraph:
         [grown] = self.linears.add(hidden, up, {up: self._layer(layer, "intermediate.dense")})
         grown = activation(self.graph, grown, self.config.activation)
         parts = {down: self._layer(layer, "output.dense")}
-        positive = self.config.activation.startswith(("gelu", "relu"))
-        [out] = self.linears.add(grown, down, parts, positive=positive)
+        [out] = self.linears.add(grown, down, parts, positive=self.config.positive)
         added = self.graph.node("Add", [out, hidden])
         return self._norm(added, f"encoder.layer.{layer}.output.LayerNorm")
 

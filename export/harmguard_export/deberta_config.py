@@ -62,6 +62,11 @@ class DebertaConfig:
         return self.width // self.heads
 
     @property
+    def positive(self) -> bool:
+        """The activation is never far below 0."""
+        return self.activation.startswith(("gelu", "relu"))
+
+    @property
     def scale(self) -> float:
         """What every part of an attention score is multiplied by."""
         return float((self.head * (1 + len(self.terms))) ** -0.5)

@@ -83,7 +83,7 @@ def choose_division(found: Activations, weight: Floats, precision: str, positive
         for power in powers:
             spread = _spread(found.largest, order[count:], power)
             tried = Division(spread, outliers, precision, positive, np.inf)
-            output = tried.inputs(sample) @ _rounded(tried.weight(weight), precision) + beside
+            output = tried.inputs(sample) @ rounded_weight(tried.weight(weight), precision) + beside
             error = float((((output - exact) / size) ** 2).mean())
             allowed = best.error if best is not None else np.inf
             if best is not None and count > len(best.outliers):
@@ -117,7 +117,7 @@ def _spread(largest: Floats, rest: npt.NDArray[np.intp], power: float) -> Floats
     return np.asarray(spread / spread[rest].mean(), np.float32)
 
 
-def _rounded(weight: Floats, precision: str) -> Floats:
+def rounded_weight(weight: Floats, precision: str) -> Floats:
     """A weight [in, out] rounded row by row, without making up for errors: to compare by."""
     if precision == "int8":
         scale = column_scales(weight)

@@ -23,7 +23,7 @@ from harmguard_export.recipe import Limits
 
 # Where the logits vary less than this (scores within about .5 +- .12), errors are compared with
 # it: such a model hardly tells texts apart, and the limits on scores say more.
-_LEAST_SPREAD = 0.5
+LEAST_SPREAD = 0.5
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def measure(
     error = np.abs(after - before)
     flipped = (before >= threshold) != (after >= threshold)
     margins = [(z[:, 1] - z[:, 0]).astype(np.float64) for z in (reference, exported)]
-    spread = max(float(margins[0].std()), _LEAST_SPREAD)
+    spread = max(float(margins[0].std()), LEAST_SPREAD)
     drop = None
     if labels is not None:
         drop = average_precision(labels, before) - average_precision(labels, after)

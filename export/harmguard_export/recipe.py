@@ -47,6 +47,8 @@ class Recipe:
     The inputs are qkv, o, up and down: of query, key and value, of the attention's output, and of
     the feed-forward's two layers.
     """
+    reasons: Mapping[str, str]
+    """Why, for some of `layers`."""
     embeddings: str
     """"fp32" or "int8" (a scale per row)."""
     headroom: float
@@ -119,9 +121,12 @@ def _recipe(value: dict[str, Any]) -> Recipe:
             raise RecipeError(
                 f"recipe: {field} is {found!a}; expected {', '.join(allowed)}; likely a typo"
             )
-    for field in ("name", "summary"):
-        if not isinstance(value[field], str) or not 0 < len(value[field]) <= 200:
-            raise RecipeError(f"recipe: {field} is no string of 1 to 200 characters")
+    reasons = value["reasons"]
+    if not isinstance(reasons, dict) or not reasons.keys() <= layers.keys():
+        raise RecipeError("recipe: reasons is no object whose names are all in layers")
+    for field, text in {**{n: value[n] for n in ("name", "summary")}, **reasons}.items():
+        if not isinstance(text, str) or not 0 < len(text) <= 200 or not text.isprintable():
+            raise RecipeError(f"recipe: the text of {field} has not 1 to 200 printable characters")
     return Recipe(**{**value, "limits": Limits(**limits)})
 
 

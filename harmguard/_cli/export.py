@@ -41,11 +41,19 @@ def add(subparsers: Any) -> None:
         type=Path,
         help="JSONL of pairs for the parity gate (default: the ones that come with harmguard)",
     )
+    parser.add_argument(
+        "--gate",
+        choices=("on", "off"),
+        default="on",
+        help="off: measure and print, but never fail; for random weights only, and the bundle "
+        "says that no gate was passed",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Export and print the folder that was written."""
     from harmguard_export import export
 
-    print(export(args.checkpoint, args.out, recipe=args.recipe, pairs=args.pairs))
+    gate = args.gate == "on"
+    print(export(args.checkpoint, args.out, recipe=args.recipe, pairs=args.pairs, gate=gate))
     return 0

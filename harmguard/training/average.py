@@ -84,9 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--temperature", type=float, default=1.0, help="of the logits, above 0")
     args = parser.parse_args(argv)
     try:
-        average(
-            args.first, args.second, args.out, share=args.share, temperature=args.temperature
-        )
+        average(args.first, args.second, args.out, share=args.share, temperature=args.temperature)
     except HarmGuardError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -45,7 +45,9 @@ def test_one_layer_goes_before_a_kind_and_a_kind_before_all(tmp_path: Path) -> N
         ({"layers": ["3.down"]}, "layers is"),
         ({"layers": {"3.out": "fp32"}}, "expected names such as 3.down"),
         ({"layers": {"3.down": "fp8"}}, "3.down is 'fp8'"),
-        ({"name": ""}, "name is no string"),
+        ({"name": ""}, "text of name has not 1 to 200"),
+        ({"reasons": {"3.down": "x"}}, "names are all in layers"),
+        ({"layers": {"3.o": "fp32"}, "reasons": {"3.o": "x" * 201}}, "text of 3.o has not"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -1,0 +1,231 @@
+"""Which layers a recipe must spare: each rounded alone, then the worst promoted until it passes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from harmguard._encode import Window
+from harmguard.errors import MissingExtraError, OutputExistsError, ParityError, RecipeError
+from harmguard_export import card, deberta, parity
+from harmguard_export._export import Exporter, Run, exported_logits, windows_of
+from harmguard_export.calibration import LAYERS, Activations, input_paths
+from harmguard_export.checkpoint import Checkpoint, Logits, load_checkpoint
+from harmguard_export.deberta_config import read_config
+from harmguard_export.division import choose_division, rounded_weight
+from harmguard_export.pairs import read_pairs
+from harmguard_export.recipe import Recipe, load_recipe
+
+# Tokens that each layer is tried on; the gate sees all of them.
+_TOKENS = 1024
+_UP = {"int4": "int8", "int8": "fp32"}
+
+
+def find_recipe(
+    checkpoint: Path, out: Path, *, recipe: str = "int8", pairs: Path | None = None
+) -> Path:
+    """Write recipe.json, sensitivity.json and sensitivity.png into the new folder `out`.
+
+    The error of a layer is the RMS error of the logits, as a share of their standard deviation,
+    when it alone is rounded. Layers are promoted one step, worst first, twice as many at each
+    try. Raises ParityError if not even all of them in fp32 pass, and what `export` raises.
+    """
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError(
+            "the picture needs matplotlib, not installed here; "
+            "type: pip install 'harmguard[export]'"
+        )
+    if out.exists() or out.is_symlink():
+        raise OutputExistsError(f"{str(out)!r} exists; expected a new folder; likely an old report")
+    chosen = load_recipe(recipe)
+    loaded = load_checkpoint(Path(checkpoint))
+    if loaded.config.model_type != deberta.MODEL_TYPE or not chosen.needs_activations:
+        raise RecipeError(
+            f"recipe {chosen.name!a} for a {loaded.config.model_type}; expected a rounded one for "
+            "a DeBERTa; likely a model without choices per layer"
+        )
+    texts = read_pairs(pairs)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
+        search = _Search(loaded, chosen, Path(aside))
+        encoded = loaded.encode(texts.pairs)
+        silent = Exporter(loaded, chosen, Path(aside))
+        logits, activations = silent.reference(encoded, lambda _: None)
+        assert activations is not None
+        errors = search.errors(windows_of(encoded), logits, activations)
+        found, tries = search.promote(
+            Run(texts.pairs, encoded, logits), activations, errors, texts.labels
+        )
+        report = Path(aside) / "report"
+        report.mkdir()
+        recipe_json = {**found.to_json(), "name": f"{chosen.name}-promoted"[:64]}
+        _write(report / "recipe.json", recipe_json)
+        rows = [
+            {"layer": n, "precision": chosen.precision(n), "used": found.precision(n), "error": e}
+            for n, e in errors.items()
+        ]
+        _write(report / "sensitivity.json", {"recipe": chosen.name, "layers": rows, "tries": tries})
+        _draw(report / "sensitivity.png", errors, chosen, found)
+        report.rename(out)
+    return out
+
+
+@dataclass(frozen=True)
+class _Search:
+    checkpoint: Checkpoint
+    recipe: Recipe
+    aside: Path
+
+    def errors(
+        self, windows: Sequence[Window], logits: Logits, activations: Mapping[str, Activations]
+    ) -> dict[str, float]:
+        """Error of the logits with one layer rounded, by the name of its input."""
+        few = _some(windows)
+        margins = logits[:, 1] - logits[:, 0]
+        spread = max(float(margins.std()), parity.LEAST_SPREAD)
+        found = {}
+        for name, seen in tqdm(activations.items(), desc="layers", file=sys.stderr):
+            precision = self.recipe.precision(name)
+            if precision == "fp32":
+                continue
+            with self._rounded(name, seen, precision):
+                rounded = self.checkpoint.logits([windows[i] for i in few], lambda _: None)
+            moved = rounded[:, 1] - rounded[:, 0] - margins[few]
+            found[name] = float(np.sqrt((moved.astype(np.float64) ** 2).mean())) / spread
+        return found
+
+    @contextmanager
+    def _rounded(self, name: str, seen: Activations, precision: str) -> Iterator[None]:
+        """The checkpoint with the layers of one input rounded, to the nearest."""
+        number, kind = name.split(".")
+        layer = self.checkpoint.model.get_submodule(LAYERS[deberta.MODEL_TYPE]).get_submodule(
+            number
+        )
+        linears: list[Any] = [
+            layer.get_submodule(path) for path in input_paths(deberta.MODEL_TYPE)[kind]
+        ]
+        kept = [linear.weight.detach().clone() for linear in linears]
+        weight = torch.cat(kept).numpy().T
+        positive = kind == "down" and read_config(self.checkpoint.config).positive
+        division = choose_division(seen, weight, precision, positive and precision == "int8")
+        few, factors = division.outliers, np.where(division.factors == 0, 1, division.factors)
+
+        def hook(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            x = inputs[0].numpy().reshape(-1, len(factors))
+            seen_by_layer = division.inputs(x) / factors
+            seen_by_layer[:, few] = x[:, few]
+            return (torch.from_numpy(seen_by_layer.astype(np.float32)).view_as(inputs[0]),)
+
+        handles = [linear.register_forward_pre_hook(hook) for linear in linears]
+        try:
+            for linear, exact in zip(linears, kept, strict=True):
+                rounded = rounded_weight(division.weight(exact.numpy().T), precision)
+                rounded = rounded * factors[:, None]
+                rounded[few] = exact.numpy().T[few]
+                linear.weight.data = torch.from_numpy(rounded.T.astype(np.float32).copy())
+            yield
+        finally:
+            for handle, linear, exact in zip(handles, linears, kept, strict=True):
+                handle.remove()
+                linear.weight.data = exact
+
+    def promote(
+        self,
+        reference: Run,
+        activations: dict[str, Activations],
+        errors: Mapping[str, float],
+        labels: Any,
+    ) -> tuple[Recipe, list[dict[str, Any]]]:
+        """The recipe with the fewest promotions tried that passes, and all tries."""
+        worst = sorted(errors, key=lambda name: -errors[name])
+        recipe, count = self.recipe, 0
+        tries: list[dict[str, Any]] = []
+        while True:
+            folder = self.aside / str(len(tries))
+            folder.mkdir()
+            draft = Exporter(self.checkpoint, recipe, folder).draft(reference, activations)
+            found = exported_logits(draft.bundle, reference.encoded, lambda _: None)
+            measured = parity.measure(
+                reference.logits, found, reference.encoded, card.THRESHOLD, labels
+            )
+            missed = measured.missed(recipe.limits)
+            tries.append({"layers": dict(recipe.layers), "missed": missed, **measured.to_json()})
+            sys.stderr.write(f"{count} promotions: missed {', '.join(missed) or 'nothing'}\n")
+            if not missed:
+                return recipe, tries
+            if count >= sum(_steps(self.recipe.precision(name)) for name in worst):
+                raise ParityError(
+                    f"{', '.join(missed)} above the limit with every layer in fp32; expected a "
+                    "promotion to help; likely embeddings that 8 bits do not hold"
+                )
+            count = 2 * count or 1
+            recipe = _promoted(self.recipe, worst, errors, count)
+
+
+def _some(windows: Sequence[Window]) -> list[int]:
+    """Indices of windows, spread over all, of about _TOKENS tokens."""
+    total = sum(len(window.ids) for window in windows)
+    step = max(1, total // _TOKENS)
+    return list(range(0, len(windows), step))
+
+
+def _steps(precision: str) -> int:
+    return {"fp32": 0, "int8": 1, "int4": 2}[precision]
+
+
+def _promoted(
+    recipe: Recipe, worst: Sequence[str], errors: Mapping[str, float], count: int
+) -> Recipe:
+    """`recipe` with `count` steps up: the worst first, and all once before any of them twice."""
+    layers, reasons = dict(recipe.layers), dict(recipe.reasons)
+    for name in [*worst, *worst]:
+        precision = replace(recipe, layers=layers).precision(name)
+        if count > 0 and precision in _UP:
+            layers[name] = _UP[precision]
+            reasons[name] = f"alone it moves the logits by {errors[name]:.4f} of their deviation"
+            count -= 1
+    return replace(recipe, layers=layers, reasons=reasons)
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def _draw(path: Path, errors: Mapping[str, float], before: Recipe, after: Recipe) -> None:
+    """A line per kind of layer over the depth; promoted layers are ringed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    styles = {
+        "qkv": ("#0b5fa5", "-"),
+        "o": ("#b3470a", "--"),
+        "up": ("#2e7d32", "-."),
+        "down": ("#6a1b9a", ":"),
+    }
+    for kind, (colour, line) in styles.items():
+        points = {int(n.split(".")[0]): e for n, e in errors.items() if n.endswith(f".{kind}")}
+        axes.plot(
+            list(points), list(points.values()), line, color=colour, marker="o", ms=3, label=kind
+        )
+        ringed = [
+            d for d in points if before.precision(f"{d}.{kind}") != after.precision(f"{d}.{kind}")
+        ]
+        axes.plot(ringed, [points[d] for d in ringed], "o", ms=11, mfc="none", mec=colour)
+    axes.set_yscale("log")
+    axes.set_xlabel("layer")
+    axes.set_ylabel("RMS error of the logits / their deviation")
+    axes.set_title(f"{before.name}: one layer rounded at a time; ringed: promoted")
+    axes.legend()
+    figure.savefig(path, dpi=144, facecolor="white", metadata={"Software": None})
