@@ -28,7 +28,7 @@ def machine(result: Mapping[str, Any]) -> str:
     return (
         f"{show.machine(result['machine'])} {result['threads']} threads. "
         f"Bundle {bundle['name']} {bundle['version']} ({bundle['recipe']}, {bundle['status']}), "
-        f"model.onnx sha256 `{bundle['sha256']['model.onnx'][:16]}`. "
+        f"guard.json sha256 `{bundle['sha256']['guard.json'][:16]}`. "
         f"Started {result['started']}" + (", a quick run." if result["quick"] else ".")
     )
 

@@ -72,7 +72,7 @@ def bundle(found: Mapping[str, Any]) -> str:
     golden = found["golden"]
     return (
         f"Bundle {found['name']} {found['version']} ({found['recipe']}, {found['status']}), "
-        f"{found['bytes'] / 1e6:.1f} MB, model.onnx sha256 {found['sha256']['model.onnx'][:16]}. "
+        f"{found['bytes'] / 1e6:.1f} MB, guard.json sha256 {found['sha256']['guard.json'][:16]}. "
         f"Its {golden['rows']} golden pairs are within {golden['worst_error']:.4f} of their scores."
     )
 

@@ -35,7 +35,7 @@ HEAD: dict[str, Any] = {
         "status": "trial",
         "recipe": "int8",
         "bytes": 23_400_000,
-        "sha256": {"model.onnx": "ab" * 32},
+        "sha256": {"guard.json": "ab" * 32},
     },
 }
 
