@@ -23,6 +23,9 @@ Pair = tuple[str, str]
 class Backend(Protocol):
     """One runtime with one model loaded."""
 
+    def convert(self, settings: dict[str, Any]) -> list[str]:
+        """Write what `load` reads, where that takes a conversion; the files of the model."""
+
     def load(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Load with the settings of benchmarks._setup; returns what the runtime was set to."""
 
@@ -52,6 +55,10 @@ def probability(logits: FloatArray, temperature: float) -> list[float]:
 
 class HarmGuardBackend:
     """harmguard: the public API, and the session inside it."""
+
+    def convert(self, settings: dict[str, Any]) -> list[str]:
+        """A bundle is ready as it is."""
+        return [str(path) for path in Path(settings["bundle"]).glob("model.onnx*")]
 
     def load(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Open the bundle; it decides whether idle threads spin."""
@@ -97,6 +104,10 @@ class HuggingFaceBackend:
     tensors: str
     _tokenizer: Any
     _model: Any
+
+    def convert(self, settings: dict[str, Any]) -> list[str]:
+        """A checkpoint is ready as it is."""
+        return [str(path) for path in Path(settings["checkpoint"]).glob("*.safetensors")]
 
     def prepare(self, settings: dict[str, Any]) -> None:
         """Load the tokenizer."""
@@ -151,9 +162,10 @@ class TorchBackend(HuggingFaceBackend):
     """transformers + torch, fp32, attention as transformers chooses it."""
 
     tensors = "pt"
+    dtype = "float32"
 
     def load(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Load the checkpoint in fp32."""
+        """Load the checkpoint in the backend's precision."""
         import torch
         from transformers import AutoModelForSequenceClassification
 
@@ -162,7 +174,7 @@ class TorchBackend(HuggingFaceBackend):
         torch.set_num_threads(settings["threads"])
         self.prepare(settings)
         model = AutoModelForSequenceClassification.from_pretrained(
-            settings["checkpoint"], torch_dtype=torch.float32
+            settings["checkpoint"], torch_dtype=getattr(torch, self.dtype)
         )
         self._model = model.eval()
         seconds = time.perf_counter() - start
@@ -181,13 +193,29 @@ class TorchBackend(HuggingFaceBackend):
 
     def _logits(self, inputs: Any) -> Any:
         with self._torch.inference_mode():
-            return self._model(**inputs).logits.numpy()
+            return self._model(**inputs).logits.float().numpy()
+
+
+class TorchBf16Backend(TorchBackend):
+    """The same with weights and arithmetic in bfloat16."""
+
+    dtype = "bfloat16"
 
 
 class OptimumBackend(HuggingFaceBackend):
     """optimum's export with onnxruntime's dynamic int8, the models that _optimum_export wrote."""
 
     tensors = "np"
+    file = "model_quantized.onnx"
+
+    def convert(self, settings: dict[str, Any]) -> list[str]:
+        """Export, and quantise, into the cache."""
+        from benchmarks._optimum_export import export
+
+        out = Path(settings["optimum"])
+        if not (out / self.file).exists():
+            export(settings["checkpoint"], out)
+        return [str(path) for path in out.glob(f"{self.file}*")]
 
     def load(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Load the quantised model with the threads and the spinning that harmguard has."""
@@ -200,12 +228,12 @@ class OptimumBackend(HuggingFaceBackend):
         options.intra_op_num_threads = settings["threads"]
         options.add_session_config_entry("session.intra_op.allow_spinning", settings["spinning"])
         self._model = ORTModelForSequenceClassification.from_pretrained(
-            settings["optimum"], file_name="model_quantized.onnx", session_options=options
+            settings["optimum"], file_name=self.file, session_options=options
         )
         self._session = self._model.model
         self._names = [value.name for value in self._session.get_inputs()]
         seconds = time.perf_counter() - start
-        size = (Path(settings["optimum"]) / "model_quantized.onnx").stat().st_size
+        size = (Path(settings["optimum"]) / self.file).stat().st_size
         found = versions("optimum", "optimum-onnx", "onnxruntime", "transformers")
         return {"load_s": seconds, "versions": found, "model_bytes": size}
 
@@ -217,6 +245,12 @@ class OptimumBackend(HuggingFaceBackend):
     def run(self, feed: Any) -> FloatArray:
         """One call of the session."""
         return np.asarray(self._session.run(None, feed)[0])
+
+
+class OptimumFp32Backend(OptimumBackend):
+    """optimum's export as it comes."""
+
+    file = "model.onnx"
 
 
 def _spinning(options: Any) -> str:
@@ -235,5 +269,7 @@ def versions(*packages: str) -> dict[str, str]:
 BACKENDS: dict[str, type[HarmGuardBackend | TorchBackend | OptimumBackend]] = {
     "harmguard": HarmGuardBackend,
     "torch": TorchBackend,
+    "torch_bf16": TorchBf16Backend,
     "optimum": OptimumBackend,
+    "optimum_fp32": OptimumFp32Backend,
 }

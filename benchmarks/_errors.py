@@ -13,6 +13,10 @@ class OutputsDifferError(BenchError):
     """The runtimes do not compute the same thing, so their times must not be compared."""
 
 
+class EnvironmentMissingError(BenchError):
+    """The environment of a peer cannot be made."""
+
+
 class BenchmarkDataError(BenchError):
     """The data folder or an input file cannot be used."""
 

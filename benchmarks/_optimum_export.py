@@ -11,12 +11,11 @@ import sys
 from pathlib import Path
 
 
-def main() -> int:
+def export(checkpoint: str, out: Path) -> None:
     """Write OUT/model.onnx (fp32) and OUT/model_quantized.onnx (int8, per-tensor weights)."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from optimum.exporters.onnx import main_export
 
-    checkpoint, out = sys.argv[1], Path(sys.argv[2])
     main_export(
         checkpoint,
         output=out,
@@ -25,6 +24,11 @@ def main() -> int:
         local_files_only=True,
     )
     quantize_dynamic(out / "model.onnx", out / "model_quantized.onnx", weight_type=QuantType.QInt8)
+
+
+def main() -> int:
+    """Export what the arguments name."""
+    export(sys.argv[1], Path(sys.argv[2]))
     return 0
 
 

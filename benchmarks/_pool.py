@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from benchmarks._errors import WorkerError
 from benchmarks._results import ROOT
+from harmguard.bench.memory import Memory, of_process
 
 SETTLE_S = 0.03
 """Pause between two runtimes: idle threads of a pool spin for a while before they sleep."""
@@ -52,6 +54,10 @@ class Worker:
         self._requests.close()
         self._process.wait()
         self._replies.close()
+
+    def memory(self) -> Memory:
+        """Memory of the process now; unknown where the system has no procfs."""
+        return of_process(Path(f"/proc/{self._process.pid}"))
 
     def call(self, name: str, **arguments: Any) -> Any:
         """Ask and wait for the answer. WorkerError if the runtime fails or its process dies."""

@@ -46,11 +46,16 @@ def begin(name: str, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "benchmark": name,
         "quick": options.quick,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": now(),
         "threads": options.threads,
         "machine": describe(),
         "bundle": artefact(open_bundle(options.bundle)),
     }
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def finish(result: Mapping[str, Any], options: argparse.Namespace) -> Path:

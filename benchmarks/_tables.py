@@ -23,14 +23,18 @@ SUMMARY_LENGTHS = (32, 128, 512)
 
 
 def machine(result: Mapping[str, Any]) -> str:
-    """One paragraph: CPU, cores, memory, system, versions, artefact."""
-    bundle = result["bundle"]
-    return (
-        f"{show.machine(result['machine'])} {result['threads']} threads. "
-        f"Bundle {bundle['name']} {bundle['version']} ({bundle['recipe']}, {bundle['status']}), "
-        f"guard.json sha256 `{bundle['sha256']['guard.json'][:16]}`. "
-        f"Started {result['started']}" + (", a quick run." if result["quick"] else ".")
-    )
+    """One paragraph: CPU, cores, memory, system, versions, and the artefact where it is one."""
+    parts = [show.machine(result["machine"])]
+    if "threads" in result:
+        parts.append(f"{result['threads']} threads.")
+    bundle = result.get("bundle")
+    if bundle is not None:
+        parts.append(
+            f"Bundle {bundle['name']} {bundle['version']} ({bundle['recipe']}, "
+            f"{bundle['status']}), guard.json sha256 `{bundle['sha256']['guard.json'][:16]}`."
+        )
+    parts.append(f"Started {result['started']}" + (", a quick run." if result["quick"] else "."))
+    return " ".join(parts)
 
 
 def speed(result: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from benchmarks._backends import BACKENDS, Backend, probability
+from benchmarks._peer_backends import PEER_BACKENDS
 
 
 class Server:
@@ -32,6 +33,10 @@ class Server:
         """Load the model; the reply says what the runtime was set to."""
         self._temperature = settings["temperature"]
         return self._backend.load(settings)
+
+    def convert(self, **settings: Any) -> list[str]:
+        """Write what the runtime loads; the files whose size counts."""
+        return self._backend.convert(settings)
 
     def pairs(self, pairs: list[list[str]]) -> int:
         """Keep the pairs that the later calls are about."""
@@ -86,7 +91,7 @@ class Server:
         return lambda index: probability(run(feeds[index]), self._temperature)[0]
 
 
-CALLS = ("load", "pairs", "encoded", "scores", "time", "bulk", "one_by_one")
+CALLS = ("load", "convert", "pairs", "encoded", "scores", "time", "bulk", "one_by_one")
 
 
 def serve(server: Server, requests: TextIO, replies: TextIO) -> None:
@@ -110,7 +115,7 @@ def main() -> int:
     # Libraries print to stdout; the replies go through a copy that only this file knows.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(Server(BACKENDS[sys.argv[1]]()), sys.stdin, replies)
+    serve(Server({**BACKENDS, **PEER_BACKENDS}[sys.argv[1]]()), sys.stdin, replies)
     return 0
 
 

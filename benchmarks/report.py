@@ -3,7 +3,8 @@
     python -m benchmarks.report
 
 A table stands between ``<!-- benchmarks:NAME -->`` and ``<!-- /benchmarks:NAME -->``; NAME is
-speed, bulk, startup, longtext, or summary. Rendering again from the same files changes nothing.
+the name of a benchmark's file in results/, or summary. The pictures of peers and scaling are drawn
+beside their results. Rendering again from the same files changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _tables
+from benchmarks import _peers_table, _pictures, _quality_table, _scaling_table, _tables
 from benchmarks._errors import PageError
 from benchmarks._results import RESULTS, ROOT, guarded, say, write_text
 
@@ -25,6 +26,15 @@ RENDERERS = {
     "bulk": _tables.bulk,
     "startup": _tables.startup,
     "longtext": _tables.longtext,
+    "peers-mini": _peers_table.peers,
+    "peers-435m": _peers_table.peers,
+    "scaling": _scaling_table.scaling,
+    "quality": _quality_table.quality,
+}
+DRAWERS = {
+    "peers-mini": _pictures.peers,
+    "peers-435m": _pictures.peers,
+    "scaling": _pictures.scaling,
 }
 OPENING = re.compile(r"<!-- benchmarks:(\S+) -->")
 
@@ -42,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"{page.relative_to(ROOT)}: {'unchanged' if filled == text else 'rendered'}")
         if filled != text:
             write_text(page, filled)
+    for name, drawer in DRAWERS.items():
+        raw = RESULTS / f"{name}.json"
+        if raw.exists():
+            drawer(json.loads(raw.read_text(encoding="utf-8")), RESULTS / f"{name}.svg")
     return 0
 
 
@@ -53,12 +67,16 @@ def render(folder: Path) -> dict[str, str]:
         if (folder / f"{name}.json").exists()
     }
     blocks = {
-        name: f"{make(results[name])}\n\nMachine: {_tables.machine(results[name])}"
+        name: f"{_picture(name)}{make(results[name])}\n\nMachine: {_tables.machine(results[name])}"
         if name in results
         else _tables.NOT_MEASURED
         for name, make in RENDERERS.items()
     }
     return blocks | {"summary": _tables.summary(results)}
+
+
+def _picture(name: str) -> str:
+    return f"![{name}](results/{name}.svg)\n\n" if name in DRAWERS else ""
 
 
 def fill(text: str, blocks: Mapping[str, str], page: str) -> str:

@@ -22,6 +22,7 @@ FIVE = "# transformers5: "  # in constraints.txt: the pin that stands in for one
 # name -> extras, pinned?, transformers 5?
 ENVIRONMENTS = {
     "base": ("", False, False),
+    "bench": ("[bench,export]", True, False),
     "test": ("[train,export,coreml,bench,scale,dev]", True, False),
     "test5": ("[train,dev]", True, True),
 }

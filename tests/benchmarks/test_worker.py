@@ -20,6 +20,9 @@ from benchmarks._worker import Server, serve
 class Lengths:
     """A runtime whose logit is the number of letters."""
 
+    def convert(self, settings: dict[str, Any]) -> list[str]:
+        return [settings["file"]]
+
     def load(self, settings: dict[str, Any]) -> dict[str, Any]:
         return {"threads": settings["threads"]}
 

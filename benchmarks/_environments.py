@@ -1,0 +1,80 @@
+"""The virtual environment of each peer, made once in the cache; a failure is a reason, no end."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks._errors import EnvironmentMissingError
+from benchmarks._results import ROOT, say, write_text
+
+_TORCH = "torch==2.13.0"
+_TRANSFORMERS = "transformers==4.57.6"
+
+REQUIREMENTS: dict[str, list[str]] = {
+    "harmguard": [str(ROOT)],
+    "torch": [_TORCH, _TRANSFORMERS],
+    "optimum": [_TORCH, _TRANSFORMERS, "optimum-onnx==0.1.0", "onnxruntime==1.32.0"],
+    "openvino": [_TORCH, _TRANSFORMERS, "openvino==2026.4.1", "nncf==3.4.0"],
+    "executorch": [_TORCH, _TRANSFORMERS, "executorch==1.5.1"],
+    "litert": [_TRANSFORMERS, "litert-torch==0.10.0", "ai-edge-litert==2.3.0"],
+    "llama": ["llama-cpp-python==0.3.36", "gguf==0.19.0"],
+}
+"""What a user installs for a peer, its converter included, in the versions that were measured."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment that is ready: its interpreter, its packages' size, and what it cost."""
+
+    python: str
+    installed_mb: float
+    made_s: float | None
+    """Seconds of its making; None where it was made before."""
+
+
+def make(name: str, folder: Path) -> Environment:
+    """The environment of `name` under `folder`, made unless it is there.
+
+    Raises EnvironmentMissingError with pip's last word if a package cannot be installed.
+    """
+    home = folder / name
+    python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    stamp, wanted = home / "made-from.txt", "\n".join(REQUIREMENTS[name]) + "\n"
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return Environment(str(python), installed_mb(home), None)
+    say(f"making the environment {name} (once) ...")
+    before = time.monotonic()
+    shutil.rmtree(home, ignore_errors=True)
+    venv.create(home, with_pip=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--no-input"]
+    # torch first, so that nothing else chooses its build.
+    for part in (REQUIREMENTS[name][:1], REQUIREMENTS[name]):
+        done = subprocess.run([*pip, *part], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise EnvironmentMissingError(reason(name, done.stderr))
+    write_text(stamp, wanted)
+    return Environment(str(python), installed_mb(home), round(time.monotonic() - before, 1))
+
+
+def reason(name: str, stderr: str) -> str:
+    """Why pip failed: its last line that says ERROR, or its last line."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return f"{name}: pip could not install it: {([*lines, *errors] or ['no message'])[-1]}"
+
+
+def installed_mb(home: Path) -> float:
+    """Size of the packages in an environment, pip not counted, in MB of 10^6 bytes."""
+    total = 0
+    for site in home.glob("**/site-packages"):
+        for path in site.rglob("*"):
+            own = path.relative_to(site).parts[0]
+            if not own.startswith("pip") and path.is_file() and not path.is_symlink():
+                total += path.stat().st_size
+    return round(total / 1e6, 1)

@@ -1,0 +1,149 @@
+"""Latency and memory against tokens and batch, and how far from what the machine can do.
+
+    python -m benchmarks.scaling harmguard/models/mini guards/mini-fp32
+    python -m benchmarks.scaling harmguard/models/mini --quick
+
+The floor is computed: the multiply-adds of the graph at the measured peak of the best kernel.
+Needs the package onnx (extra `bench`) for the peak. One bundle a recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import _peak, _results, _scaling_table
+from harmguard._session import Session, release_memory
+from harmguard.bench import stats
+from harmguard.bench.machine import artefact, describe
+from harmguard.bench.memory import Peak
+from harmguard.bundle import Bundle, open_bundle
+
+TOKENS = (8, 16, 32, 64, 128, 256, 512, 1024)
+BATCHES = (1, 4, 16, 64)
+PROFILED = (32, 128, 512)
+LARGE_BYTES = 200_000_000
+MOST, MOST_LARGE = 32_768, 4096
+"""Tokens of a batch at most, and of a guard above LARGE_BYTES."""
+CALLS, QUICK_CALLS = 9, 2
+CELL_S = 3.0
+SEED = 23
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write the raw JSON, print the table."""
+    options = _parser().parse_args(arguments)
+    calls = QUICK_CALLS if options.quick else CALLS
+    result: dict[str, Any] = {
+        "benchmark": "scaling",
+        "quick": options.quick,
+        "started": _results.now(),
+        "threads": options.threads,
+        "machine": describe(),
+        "peak_gops": {k: round(_peak.peak_gops(k, options.threads), 1) for k in ("fp32", "int8")},
+        "guards": [],
+    }
+    for folder in options.bundles:
+        bundle = open_bundle(folder)
+        _results.say(f"{bundle.manifest.name}, {bundle.manifest.precision.recipe} ...")
+        result["guards"].append(_guard(bundle, options, calls))
+    _results.finish(result, options)
+    print(_scaling_table.scaling(result))
+    return 0
+
+
+def _guard(bundle: Bundle, options: argparse.Namespace, calls: int) -> dict[str, Any]:
+    """Cells of the grid, their fit, and the profile at some lengths."""
+    size = sum(entry.size for name, entry in bundle.manifest.files.items() if "onnx" in name)
+    limit = bundle.manifest.input.max_tokens
+    grid = shapes(limit, MOST_LARGE if size > LARGE_BYTES else MOST, quick=options.quick)
+    session = Session(bundle, options.threads)
+    random = np.random.default_rng(SEED)
+    cells = []
+    for batch, tokens in grid:
+        inputs = feed(bundle, random, batch, tokens)
+        cells.append({"batch": batch, "tokens": tokens, **_cell(session, inputs, calls)})
+        release_memory()
+    profiles = {}
+    for tokens in [n for n in PROFILED if n <= limit and (n < 512 or not options.quick)]:
+        ids, mask, types = feed(bundle, random, 1, tokens)
+        named = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        wanted = {name: named[name] for name in bundle.manifest.input.names}
+        model = bundle.path("model.onnx")
+        profiles[str(tokens)] = _peak.profile(model, wanted, options.threads, calls)
+    return {
+        "bundle": artefact(bundle),
+        "model_bytes": size,
+        "cells": cells,
+        "fit": fit(cells),
+        "profile": profiles,
+    }
+
+
+def shapes(limit: int, most: int, *, quick: bool) -> list[tuple[int, int]]:
+    """Batch and tokens of each cell: tokens up to the model's limit, `most` in a batch."""
+    return [
+        (batch, tokens)
+        for batch in (BATCHES[:2] if quick else BATCHES)
+        for tokens in (TOKENS[:5] if quick else TOKENS)
+        if tokens <= limit and batch * tokens <= most
+    ]
+
+
+def feed(bundle: Bundle, random: np.random.Generator, batch: int, tokens: int) -> tuple[Any, ...]:
+    """Random ids of the vocabulary, a full mask, and types of zeros, int64 [batch, tokens]."""
+    pad = bundle.manifest.input.pad_id
+    ids = random.integers(pad + 1, pad + 25, (batch, tokens)).astype(np.int64)
+    return ids, np.ones_like(ids), np.zeros_like(ids)
+
+
+def _cell(session: Session, inputs: tuple[Any, ...], calls: int) -> dict[str, Any]:
+    with Peak() as peak:
+        session.run(*inputs)
+    seconds: list[float] = []
+    while len(seconds) < calls and (len(seconds) < 2 or sum(seconds) < CELL_S):
+        before = time.perf_counter()
+        session.run(*inputs)
+        seconds.append(time.perf_counter() - before)
+    found = stats.summary([1000 * s for s in seconds])
+    return {
+        "ms": round(found.median, 4),
+        "n": found.n,
+        "spread": round(found.spread, 4),
+        "peak_anonymous_mb": None if peak.mb is None else round(peak.mb, 1),
+    }
+
+
+def fit(cells: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """ms = call + token x (batch x tokens) + square x (batch x tokens^2), least relative error.
+
+    The three parts are what a call costs whatever its size, the products with weights, and the
+    attention. `worst` is the largest relative error of the fit.
+    """
+    n = np.array([cell["tokens"] for cell in cells], np.float64)
+    rows = np.array([cell["batch"] for cell in cells], np.float64) * n
+    ms = np.array([cell["ms"] for cell in cells], np.float64)
+    terms = np.stack([np.ones_like(n), rows, rows * n], axis=1) / ms[:, None]
+    solved = np.linalg.lstsq(terms, np.ones_like(ms), rcond=None)[0]
+    return {
+        **dict(zip(("call_ms", "token_ms", "square_ms"), map(float, solved), strict=True)),
+        "worst": float(np.abs(terms @ solved - 1).max()),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    made.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="one a recipe")
+    made.add_argument("--out", type=Path, help="raw JSON (default: results/scaling.json)")
+    made.add_argument("--quick", action="store_true", help="few samples, to see that it runs")
+    made.add_argument("--threads", type=int, default=2, help="threads of the model (default: 2)")
+    return made
+
+
+if __name__ == "__main__":
+    raise SystemExit(_results.guarded(main))
