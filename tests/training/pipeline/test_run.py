@@ -1,0 +1,122 @@
+"""The smoke recipe from start to finish, and the same with every stage killed once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harmguard.errors import StageError
+from harmguard.training.pipeline.recipe import read_recipe
+from harmguard.training.pipeline.run import run, spread, table
+from harmguard.training.pipeline.smoke import make_models
+
+FINAL = [
+    *(f"{stage}/{name}.jsonl" for stage in ("generate", "respond", "label")
+      for name in ("rows", "rejects")),
+    *(f"{stage}/manifest.json" for stage in ("generate", "respond", "label")),
+    "distill-0/eval.json", "distill-1/eval.json", "report.json",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(smoke_models: Path) -> Path:
+    """The folder of an uninterrupted run."""
+    run("smoke", smoke_models)
+    return smoke_models
+
+
+def test_the_smoke_recipe_works(whole: Path) -> None:
+    report = json.loads((whole / "report.json").read_text())
+    made = report["summaries"]["generate"]
+    assert made["harmful"]["kept"] >= 48
+    assert made["harmful"]["removed"]  # the filters had something to do
+    assert made["acceptance"]["with_prefix"] > 0.7
+    assert made["acceptance"]["without_prefix"] == 0.0
+    assert report["summaries"]["label"]["agreement_with_hard_labels"] > 0.95
+    assert report["spread"]["auprc"]["mean"] > 0.9
+    assert [student["seed"] for student in report["students"]] == [0, 1]
+    rows = (whole / "label" / "rows.jsonl").read_text().splitlines()
+    assert len(rows) == report["summaries"]["label"]["labelled"] > 100
+    assert "auprc" in table(report)
+
+
+def command(out: Path) -> list[str]:
+    return [sys.executable, "-m", "harmguard", "train", "run", "smoke", "--out", str(out)]
+
+
+def kill_in(out: Path, stage: str, folder: Path) -> None:
+    """Start the recipe and kill it once `stage` has begun to write."""
+    process = subprocess.Popen(
+        command(out), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+    def begun() -> bool:
+        if stage.startswith("distill"):
+            return (out / stage / "checkpoints").is_dir()  # made just before the first step
+        journal = out / stage / "journal.jsonl"
+        return journal.is_file() and journal.stat().st_size > 0
+
+    while not begun() and process.poll() is None:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, f"{stage} was over before the kill"
+
+
+def test_every_stage_killed_once_gives_the_same_files(whole: Path, tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "killed", tmp_path / "cwd"
+    elsewhere.mkdir()
+    # The models are made in the same way for both, which the test below shows.
+    shutil.copytree(whole / "models", out / "models")
+    for stage in ("generate", "respond", "label", "distill-0"):
+        kill_in(out, stage, elsewhere)
+        assert not (out / stage / "manifest.json").exists()
+        assert not (out / stage / "student").exists()
+    done = subprocess.run(command(out), cwd=elsewhere, capture_output=True, text=True, check=True)
+    assert "auprc" in done.stdout
+    for name in FINAL:
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_models_that_a_kill_left_half_made_are_made_again(
+    smoke_models: Path, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(smoke_models / "models", models)
+    shutil.rmtree(models / "student")
+    (models / "student.99.part").mkdir()
+    make_models(read_recipe("smoke", tmp_path), models)
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        again, first = (f / "student" / name for f in (models, smoke_models / "models"))
+        assert again.read_bytes() == first.read_bytes()
+
+
+def test_an_edited_report_is_noticed(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "edited"
+    shutil.copytree(whole, out)
+    (out / "distill-0" / "run.json").unlink()
+    (out / "distill-0" / "eval.json").write_text("{}")
+    with pytest.raises(StageError, match=r"distill-0/eval.json is no report"):
+        run("smoke", out)
+
+
+def test_the_spread_over_seeds() -> None:
+    students: list[dict[str, Any]] = [
+        {"seed": seed, "mean": {"f1": value, "auprc": value / 2}} for seed, value in
+        enumerate((0.5, 0.7, 0.6))
+    ]  # fmt: skip
+    found = spread(students)
+    assert found["f1"]["mean"] == pytest.approx(0.6)
+    assert found["f1"]["deviation"] == pytest.approx(statistics.stdev((0.5, 0.7, 0.6)))
+    assert spread([students[0]])["auprc"] == {"mean": 0.25, "deviation": 0.0}
+    assert "f1: 0.6000 +- 0.1000 over 3 seeds" in table({"students": students, "spread": found})
