@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from benchmarks import _results
-from benchmarks._machine import describe
+from harmguard.bench.machine import describe
 from harmguard.training.distill import has_bf16
 from harmguard.training.loss import distillation_loss
 from harmguard.training.pipeline.engines.local import LocalModel
