@@ -52,6 +52,9 @@ def first_use(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         + "how do i bake bread,,0\nyou are a silly fool,,1\n" * 30
         + "how do i bake bread,with milk,0\nhow do i bake bread,you rude silly fool,1\n" * 30
     )
+    Path("sets").mkdir()
+    records = '{"prompt": "how do i bake bread", "S": 0}\n{"prompt": "you silly fool", "S": 1}\n'
+    Path("sets/samples-1680.jsonl").write_text(records * 30)
     golden = Path(__file__).parents[1] / "golden" / "format-1"
     shutil.copytree(golden, "guards/uncalibrated")
     return tmp_path

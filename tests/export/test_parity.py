@@ -71,7 +71,7 @@ def test_average_precision_is_scikit_learns() -> None:
 
 
 def test_unknown_recipe() -> None:
-    with pytest.raises(RecipeError, match="expected one of fp32, int8"):
+    with pytest.raises(RecipeError, match="expected one of fp32, int4, int8, or a file"):
         load_recipe("int3")
 
 
