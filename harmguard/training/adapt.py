@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import statistics
-import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from harmguard.errors import CheckpointError, ConfigError
 from harmguard.training.checkpoint import read_metadata
-from harmguard.training.config import Config, Data, Loss, Optim, Student, _build, _check
+from harmguard.training.config import Config, Data, Loss, Optim, Student, build, check, read_toml
 from harmguard.training.data import Row, read_rows
 from harmguard.training.distill import distill
 from harmguard.training.pipeline.inputs import as_item, unique
@@ -39,24 +38,19 @@ class Adapt:
 
 def read_adapt(path: Path) -> Adapt:
     """Read and check the settings. Raises ConfigError for whatever cannot be used."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"no config file {path.name}; expected a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} is not TOML: {error}") from None
+    raw = read_toml(path)
     base = path.resolve().parent
     for key in ("new", "replay", "old_eval", "new_eval"):
         if isinstance(raw.get(key), list):
             raw[key] = [str(base / name) for name in raw[key]]
     if isinstance(raw.get("student"), str):
         raw["student"] = str(base / raw["student"])
-    found: Adapt = _build(Adapt, raw, path.name)
+    found: Adapt = build(Adapt, raw, path.name)
     if found.replay_rows < 0 or not found.new or not found.old_eval or not found.new_eval:
         raise ConfigError(
             f"{path.name}: expected replay_rows from 0, and files in new, old_eval and new_eval"
         )
-    _check(Config(Student(found.student), Data(found.new), found.loss, found.optim), path.name)
+    check(Config(Student(found.student), Data(found.new), found.loss, found.optim), path.name)
     return found
 
 

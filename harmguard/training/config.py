@@ -79,14 +79,8 @@ def read_config(path: Path) -> Config:
 
     Raises ConfigError for a missing file, TOML errors, unknown or mistyped keys.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"no config file {path.name}; expected a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} is not TOML: {error}") from None
-    config: Config = _build(Config, raw, path.name)
-    _check(config, path.name)
+    config: Config = build(Config, read_toml(path), path.name)
+    check(config, path.name)
     base = path.resolve().parent
     train = [str(base / name) for name in config.data.train]
     local = base / config.student.path
@@ -101,7 +95,21 @@ def read_config(path: Path) -> Config:
     )
 
 
-def _build(cls: Any, raw: dict[str, Any], where: str) -> Any:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file's values. Raises ConfigError for a missing file and for TOML errors."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no config file {path.name}; expected a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path.name} is not TOML: {error}") from None
+
+
+def build(cls: Any, raw: dict[str, Any], where: str) -> Any:
+    """The dataclass `cls` from a table, sections included.
+
+    Raises ConfigError for unknown, missing and mistyped keys; `where` begins the message.
+    """
     hints = get_type_hints(cls)
     unknown = sorted(set(raw) - set(hints))
     if unknown:
@@ -112,7 +120,7 @@ def _build(cls: Any, raw: dict[str, Any], where: str) -> Any:
         if hasattr(hint, "__dataclass_fields__"):
             if not isinstance(value, dict):
                 raise ConfigError(f"{place}: found a {type(value).__name__}; expected a section")
-            values[key] = _build(hint, value, place)
+            values[key] = build(hint, value, place)
         elif not _fits(value, hint):
             raise ConfigError(f"{place}: found a {type(value).__name__}; expected {hint}")
         else:
@@ -135,7 +143,8 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, origin)
 
 
-def _check(config: Config, where: str) -> None:
+def check(config: Config, where: str) -> None:
+    """Raise ConfigError for a number out of its range."""
     loss, optim = config.loss, config.optim
     for bad, message in (
         (not 0.0 <= loss.lambda_hard <= 1.0, "loss.lambda_hard must be in [0, 1]"),

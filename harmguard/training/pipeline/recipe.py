@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from harmguard.errors import ConfigError
-from harmguard.training.config import Config, Data, Loss, Optim, Student, _build, _check
+from harmguard.training.config import Config, Data, Loss, Optim, Student, build, check, read_toml
 
 MODES = ("comply", "refuse", "none")
 ENGINES = ("transformers", "openai", "ray")
@@ -166,13 +165,10 @@ def read_recipe(recipe: str, out: Path | None = None) -> Recipe:
         raise ConfigError(
             f"no recipe {Path(recipe).name!a}; expected a TOML file or one of {recipe_names()}"
         )
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} is not TOML: {error}") from None
+    raw = read_toml(path)
     if "out" in raw:
         raise ConfigError(f"{path.name}: out is no setting; expected it on the command line")
-    found: Recipe = _build(Recipe, _resolved(raw, path.resolve().parent, out), path.name)
+    found: Recipe = build(Recipe, _resolved(raw, path.resolve().parent, out), path.name)
     _check_recipe(found, path.name)
     return replace(found, out=str(out.resolve()) if out else "")
 
@@ -233,4 +229,4 @@ def _check_recipe(recipe: Recipe, where: str) -> None:
                 f"{where}: sampling needs max_new_tokens from 1, temperature from 0, and top_p "
                 "in (0, 1]"
             )
-    _check(recipe.distill.config(Path("rows.jsonl"), recipe.distill.seeds[0]), where)
+    check(recipe.distill.config(Path("rows.jsonl"), recipe.distill.seeds[0]), where)
