@@ -38,6 +38,11 @@ def pairs_like_val(texts: TextMaker, count: int, room: int) -> list[Pair]:
     return [(texts.text(prompt), texts.text(response)) for prompt, response in fitted]
 
 
+def data_given() -> bool:
+    """Whether HARMGUARD_DATA names a folder."""
+    return bool(os.environ.get("HARMGUARD_DATA"))
+
+
 def val_rows() -> list[Row]:
     """All rows of val.jsonl.gz. BenchmarkDataError without the folder or the file."""
     folder = os.environ.get("HARMGUARD_DATA")

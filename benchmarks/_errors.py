@@ -13,6 +13,10 @@ class OutputsDifferError(BenchError):
     """The runtimes do not compute the same thing, so their times must not be compared."""
 
 
+class ScoresDifferError(BenchError):
+    """Another processor gives a bundle other scores or other verdicts."""
+
+
 class EnvironmentMissingError(BenchError):
     """The environment of a peer cannot be made."""
 

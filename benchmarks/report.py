@@ -16,7 +16,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _peers_table, _pictures, _quality_table, _scaling_table, _tables
+from benchmarks import (
+    _peers_table,
+    _pictures,
+    _portability_table,
+    _quality_table,
+    _scaling_table,
+    _tables,
+)
 from benchmarks._errors import PageError
 from benchmarks._results import RESULTS, ROOT, guarded, say, write_text
 
@@ -30,6 +37,8 @@ RENDERERS = {
     "peers-435m": _peers_table.peers,
     "scaling": _scaling_table.scaling,
     "quality": _quality_table.quality,
+    "portability": _portability_table.portability,
+    "portability-deberta": _portability_table.portability,
 }
 DRAWERS = {
     "peers-mini": _pictures.peers,

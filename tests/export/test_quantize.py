@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from harmguard_export.graph import IR_VERSION, MICROSOFT, OPSET
@@ -14,7 +17,9 @@ from harmguard_export.quantize import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+
+from harmguard.bundle import EMBEDDED
 
 
 def weights(seed: int, rows: int, columns: int, outliers: float) -> np.ndarray:
@@ -36,6 +41,23 @@ def test_no_two_neighbours_can_saturate_sixteen_bits(seed: int, rows: int, top: 
     assert 255 * PAIR_LIMIT < 2**15
     assert np.all(np.abs(q) <= 127)
     assert np.all(scale > 0)
+
+
+def test_the_mini_guard_cannot_saturate_sixteen_bits() -> None:
+    graph = onnx.load(EMBEDDED / "model.onnx").graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    found = 0
+    for node in graph.node:
+        if node.op_type not in ("MatMulIntegerToFloat", "QAttention"):
+            assert not re.search("Integer|QLinear", node.op_type)
+            continue
+        name = next(i for i in node.input if i in tensors and len(tensors[i].dims) == 2)
+        q = numpy_helper.to_array(tensors[name]).astype(int)
+        for sign in (1, -1):
+            side = np.maximum(sign * q, 0)
+            assert (side[0::2] + side[1::2]).max() <= PAIR_LIMIT, name
+        found += 1
+    assert found >= 20
 
 
 def test_inputs_make_their_products_more_exact() -> None:
