@@ -56,7 +56,10 @@ class Cpu:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, write the raw JSON, print the table; ScoresDifferError if a limit is missed."""
+    """Measure, write the raw JSON, print the table; ScoresDifferError if a limit is missed.
+
+    A processor whose command fails is left out of the result: then WorkerError, at the end.
+    """
     about = "Scores and decisions of a bundle on emulated processors, against this one."
     parser = _results.parser("portability", about, checkpoint=False)
     parser.add_argument(
@@ -86,13 +89,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for (origin, pair), score in zip(pairs, expected, strict=True)
     ]
     result["cpus"] = {}
+    failed: list[WorkerError] = []
     for one in [Cpu(NATIVE, ("python",)), *options.cpu]:
-        reply = native if one.name == NATIVE else ask(one, request)
+        try:
+            reply = native if one.name == NATIVE else ask(one, request)
+        except WorkerError as error:
+            # The others' minutes are not thrown away.
+            failed.append(error)
+            continue
         for run in reply["runs"].values():
             run.update(compared(bundle, result["pairs"], run["scores"]))
         result["cpus"][one.name] = {"command": shown(one.command), **reply}
     missed = missed_limits(result["cpus"])
-    result["passed"] = not missed
+    result["passed"] = not missed and not failed
     _results.finish(result, options)
     print(_portability_table.portability(result))
     if missed:
@@ -100,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{'; '.join(missed)}; expected at most {LIMIT:g}, and no flip of a pair further than "
             "that from a threshold; likely weights that saturate, or kernels of another arithmetic"
         )
+    if failed:
+        raise WorkerError("; ".join(map(str, failed)))
     return 0
 
 

@@ -82,6 +82,18 @@ def test_an_emulator_that_does_not_work(command: tuple[str, ...], message: str) 
         portability.ask(portability.Cpu("arm", command), {"pairs": []})
 
 
+def test_a_processor_that_fails_leaves_the_others_results(
+    needle_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "portability.json"
+    arguments = [str(needle_bundle), "--quick", "--out", str(out), "--cpu", "arm=no-such-emulator"]
+    with pytest.raises(WorkerError, match=r"^arm: no-such-emulator did not run"):
+        portability.main([*arguments, "--cpu", SAME])
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert list(result["cpus"]) == ["native", "same"]
+    assert not result["passed"]
+
+
 def test_flips_count_at_every_operating_point(needle_bundle: Path) -> None:
     points = open_bundle(needle_bundle).manifest.thresholds
     assert {name: point.value for name, point in points["prompt"].items()} == {
