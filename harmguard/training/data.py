@@ -1,4 +1,4 @@
-"""Labelled rows on disk -> `Row`: JSON Lines (plain or gzip) and CSV, one reader for all.
+"""Labelled rows on disk -> `Row`: JSON Lines (plain or gzip), CSV, Parquet; one reader for all.
 
 A row needs `prompt`; everything else is optional: `response`, `label` (1 harmful, 0 not),
 `soft` (a teacher's P(harmful)), `source`, `tier` (A, B or C: label quality), `licence`,
@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harmguard.errors import DataError
+from harmguard.errors import DataError, MissingExtraError
 
 Kind = Literal["prompt", "exchange"]
+KINDS = ".jsonl, .jsonl.gz, .csv or .parquet"
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,14 @@ class Row:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """All rows of a `.jsonl`, `.jsonl.gz` or `.csv` file, in order.
+    """All rows of a `.jsonl`, `.jsonl.gz`, `.csv` or `.parquet` file, in order.
 
     An empty `response` in a row whose `task` is "prompt" or absent means a prompt alone.
-    Raises DataError with the line number for anything that cannot be read as a row.
+    Raises DataError with the line number (Parquet: the row's) for anything that cannot be read
+    as a row, MissingExtraError for Parquet without pyarrow.
     """
     if not path.is_file():
-        raise DataError(f"no data file named {path.name}; expected .jsonl, .jsonl.gz or .csv")
+        raise DataError(f"no data file named {path.name}; expected {KINDS}")
     rows = [_row(value, number, path.name) for number, value in _values(path)]
     if not rows:
         raise DataError(f"{path.name} holds no rows; expected at least one")
@@ -83,8 +85,11 @@ def _values(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             for record in reader:
                 yield reader.line_num, {k: v for k, v in record.items() if v is not None}
         return
+    if name.endswith(".parquet"):
+        yield from enumerate(read_parquet(path), 1)
+        return
     if not name.endswith((".jsonl", ".jsonl.gz")):
-        raise DataError(f"{name}: unknown kind of file; expected .jsonl, .jsonl.gz or .csv")
+        raise DataError(f"{name}: unknown kind of file; expected {KINDS}")
     try:
         with gzip.open(path, "rt") if name.endswith(".gz") else path.open() as file:
             for number, line in enumerate(file, 1):
@@ -94,6 +99,30 @@ def _values(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(
             f"{name}: unreadable ({type(error).__name__}); likely truncated or not UTF-8"
         ) from None
+
+
+def parquet(name: str) -> tuple[Any, Any]:
+    """The modules pyarrow and pyarrow.parquet. Raises MissingExtraError naming file `name`."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingExtraError(
+            f"{name} needs pyarrow, not installed here; type: pip install 'harmguard[train,scale]'"
+        ) from None
+    return pyarrow, pyarrow.parquet
+
+
+def read_parquet(path: Path) -> list[dict[str, Any]]:
+    """The records of a Parquet file. Raises DataError when it is none."""
+    arrow, files = parquet(path.name)
+    try:
+        found: list[dict[str, Any]] = files.read_table(path).to_pylist()
+    except (arrow.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path.name}: unreadable ({type(error).__name__}); likely truncated or no Parquet file"
+        ) from None
+    return found
 
 
 def _json_object(line: str, number: int, name: str) -> dict[str, Any]:

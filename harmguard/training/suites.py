@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harmguard.errors import DataError, MissingExtraError
-from harmguard.training.data import Row
+from harmguard.errors import DataError
+from harmguard.training.data import Row, read_parquet
 
 Record = Mapping[str, Any]
 
@@ -134,23 +134,12 @@ def _json(path: Path) -> Iterator[Record]:
     yield from value
 
 
-def _parquet(path: Path) -> Iterator[Record]:
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingExtraError(
-            f"{path.name} needs pyarrow, not installed here; "
-            "type: pip install 'harmguard[train,scale]'"
-        ) from None
-    yield from pyarrow.parquet.read_table(path).to_pylist()
-
-
-_READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
+_READERS: dict[str, Callable[[Path], Iterable[Record]]] = {
     "csv": _csv,
     "jsonl": _lines,
     "jsonl.gz": _lines,
     "json": _json,
-    "parquet": _parquet,
+    "parquet": read_parquet,
 }
 
 

@@ -109,3 +109,19 @@ def test_any_text_survives_the_round_trip(
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"abc")
     assert sha256_of(tmp_path / "f").startswith("ba7816bf8f01cfea")
+
+
+def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    files = pytest.importorskip("pyarrow.parquet")
+    values = [
+        {"prompt": "a", "soft": 0.25, "id": "x", "response": None},
+        {"prompt": "b", "soft": None, "id": "y", "response": "c"},
+    ]
+    path = tmp_path / "r.parquet"
+    files.write_table(pyarrow.Table.from_pylist(values), path)
+    assert read_rows(path) == read_rows(_write(tmp_path / "r.jsonl", *values))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="likely truncated or no Parquet file"):
+        read_rows(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harmguard.errors import DataError
-from harmguard.training.data import Row, sha256_of
+from harmguard.training.data import KINDS, Row, sha256_of
 from harmguard.training.pipeline.stage import Item
 
 
@@ -29,7 +29,7 @@ def described(paths: Sequence[str]) -> list[dict[str, Any]]:
     found = []
     for path in map(Path, paths):
         if not path.is_file():
-            raise DataError(f"no data file named {path.name}; expected .jsonl, .jsonl.gz or .csv")
+            raise DataError(f"no data file named {path.name}; expected {KINDS}")
         found.append({"name": path.name, "sha256": sha256_of(path)})
     return found
 

@@ -13,6 +13,7 @@ from harmguard.training.config import Config, Data, Loss, Optim, Student, build,
 
 MODES = ("comply", "refuse", "none")
 ENGINES = ("transformers", "openai", "ray")
+ROWS = ("jsonl", "parquet")
 TEACHERS = ("causal", "classifier", "bundle")
 OUT = "{out}"  # in a path: the folder of `harmguard train run`
 
@@ -136,14 +137,21 @@ class Recipe:
     seed: int = 0  # of exemplars, sampling and shares
     tiny_models: bool = False  # make tiny models in {out}/models first
     engine: Engine = field(default_factory=Engine)
+    rows: str = "jsonl"  # what the stages write, one of ROWS
     out: str = ""  # what {out} stood for; read_recipe sets it
+
+    @property
+    def rows_file(self) -> str:
+        """The name of the file of rows in a stage's folder."""
+        return f"rows.{self.rows}"
 
     def section(self, stage: str) -> dict[str, Any]:
         """What decides a stage's rows, as plain JSON values: its settings and the seed."""
         settings = json.dumps(asdict(getattr(self, stage)))
         if self.out:  # so that a run means the same in another folder
             settings = settings.replace(json.dumps(self.out)[1:-1], OUT)
-        return {"recipe": self.name, "seed": self.seed, stage: json.loads(settings)}
+        about = {"recipe": self.name, "seed": self.seed, "rows": self.rows}
+        return {**about, stage: json.loads(settings)}
 
 
 def recipe_names() -> list[str]:
@@ -197,6 +205,7 @@ def _check_recipe(recipe: Recipe, where: str) -> None:
     urls = [made.model.url, recipe.respond.comply.model.url, recipe.respond.refuse.model.url]
     urls += [recipe.label.model.url] if causal else []
     for bad, message in (
+        (recipe.rows not in ROWS, f"rows must be one of {ROWS}"),
         (engine.kind not in ENGINES, f"engine.kind must be one of {ENGINES}"),
         (min(engine.block_rows, engine.workers) < 1, "engine.block_rows and engine.workers must "
          "be at least 1"),

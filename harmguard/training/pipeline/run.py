@@ -34,9 +34,9 @@ def run(recipe: str, out: Path) -> dict[str, Any]:
         make_models(chosen, out / "models")
     made = generate(chosen, out / "generate")
     _say_stage("generate", made)
-    answered = respond(chosen, out / "generate" / "rows.jsonl", out / "respond")
+    answered = respond(chosen, out / "generate" / chosen.rows_file, out / "respond")
     _say_stage("respond", answered)
-    data = [*map(Path, chosen.labelled), out / "respond" / "rows.jsonl"]
+    data = [*map(Path, chosen.labelled), out / "respond" / chosen.rows_file]
     labelled = label(chosen, data, out / "label")
     _say_stage("label", labelled)
     students = [_student(chosen, out, seed) for seed in chosen.distill.seeds]
@@ -82,7 +82,7 @@ def table(report: dict[str, Any]) -> str:
 
 def _student(recipe: Recipe, out: Path, seed: int) -> dict[str, Any]:
     folder = out / f"distill-{seed}"
-    rows = out / "label" / "rows.jsonl"
+    rows = out / "label" / recipe.rows_file
     _say(f"distill, seed {seed}")
     student = distill(recipe.distill.config(rows, seed), folder)
     report = folder / "eval.json"

@@ -4,7 +4,7 @@
 
     run.json        what the stage was asked for; another request in the same folder is refused
     journal.jsonl   one line per finished row, in the order of finishing; survives a kill
-    rows.jsonl      the stage's rows, in the order of its input
+    rows.jsonl      the stage's rows, in the order of its input; or rows.parquet
     rejects.jsonl   id and reason of what did not become a row
     manifest.json   settings, models, inputs, outputs with hashes, summary; written last
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
 import os
 import sys
@@ -25,7 +26,7 @@ from typing import Any, Protocol, Self
 from tqdm import tqdm
 
 from harmguard.errors import DataError, ServerError, StageError
-from harmguard.training.data import sha256_of
+from harmguard.training.data import parquet, sha256_of
 
 Item = dict[str, Any]  # has "id"
 FAILED = "failed"  # in a result: why the row must be asked for again; such a row is not kept
@@ -109,6 +110,8 @@ class Stage:
 
     def __init__(self, out: Path, request: dict[str, Any]) -> None:
         self.out, self.request = out, request
+        if request.get("rows") == "parquet":
+            parquet(out.name)  # missing: said now, not after the work
         try:
             out.mkdir(parents=True, exist_ok=True)
             self._claim(out / "run.json")
@@ -189,15 +192,19 @@ class Stage:
         return [done[item["id"]] for item in items]
 
     def finish(
-        self, rows: Sequence[Item], rejects: Sequence[Item], summary: dict[str, Any], **more: Any
+        self, rows: Sequence[Item], rejects: Sequence[Item], summary: dict[str, Any]
     ) -> dict[str, Any]:
-        """Write the final files, the manifest last; returns the manifest."""
+        """Write the final files, the manifest last; returns the manifest.
+
+        The rows go to Parquet when the request's `rows` says so.
+        """
+        name = f"rows.{self.request.get('rows', 'jsonl')}"
         try:
             outputs = {}
-            for name, values in (("rows.jsonl", rows), ("rejects.jsonl", rejects)):
-                _write(self.out / name, "".join(map(_line, values)))
-                outputs[name] = {"rows": len(values), "sha256": sha256_of(self.out / name)}
-            manifest = {**self.request, **more, "outputs": outputs, "summary": summary}
+            for file, values in ((name, rows), ("rejects.jsonl", rejects)):
+                _write(self.out / file, _encoded(file, values))
+                outputs[file] = {"rows": len(values), "sha256": sha256_of(self.out / file)}
+            manifest = {**self.request, "outputs": outputs, "summary": summary}
             _write(self.out / "manifest.json", _pretty(manifest))
         except OSError as error:
             raise _unwritable(self.out.name, error) from None
@@ -237,11 +244,23 @@ def _pretty(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _write(path: Path, text: str) -> None:
+def _encoded(name: str, values: Sequence[Item]) -> str | bytes:
+    if not name.endswith(".parquet"):
+        return "".join(map(_line, values))
+    arrow, files = parquet(name)
+    text = ("id", "prompt", "response", "source", "tier", "licence", "task")
+    types = [(key, arrow.string()) for key in text]
+    types += [("label", arrow.int8()), ("soft", arrow.float64()), ("weight", arrow.float64())]
+    buffer = io.BytesIO()
+    files.write_table(arrow.Table.from_pylist(list(values), arrow.schema(types)), buffer)
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: str | bytes) -> None:
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with aside.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)

@@ -10,13 +10,18 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harmguard.errors import StageError
-from harmguard.training.pipeline.recipe import read_recipe
+from harmguard.training.data import read_rows
+from harmguard.training.pipeline.generate import generate
+from harmguard.training.pipeline.label import label
+from harmguard.training.pipeline.recipe import ROWS, Recipe, read_recipe
+from harmguard.training.pipeline.respond import respond
 from harmguard.training.pipeline.run import run, spread, table
 from harmguard.training.pipeline.smoke import make_models
 
@@ -48,6 +53,20 @@ def test_the_smoke_recipe_works(whole: Path) -> None:
     rows = (whole / "label" / "rows.jsonl").read_text().splitlines()
     assert len(rows) == report["summaries"]["label"]["labelled"] > 100
     assert "auprc" in table(report)
+
+
+def test_the_same_rows_in_parquet(smaller: Recipe, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    for kind in ROWS:
+        recipe, out = replace(smaller, rows=kind), tmp_path / kind
+        generate(recipe, out / "generate")
+        respond(recipe, out / "generate" / recipe.rows_file, out / "respond")
+        found = label(recipe, [out / "respond" / recipe.rows_file], out / "label")
+        assert set(found["outputs"]) == {f"rows.{kind}", "rejects.jsonl"}
+    one, two = (read_rows(tmp_path / kind / "label" / f"rows.{kind}") for kind in ROWS)
+    assert one == two
+    with pytest.raises(StageError, match="a run with another rows"):
+        generate(replace(smaller, rows="jsonl"), tmp_path / "parquet" / "generate")
 
 
 def command(out: Path) -> list[str]:

@@ -22,8 +22,6 @@ except ImportError:
         "type: pip install 'harmguard[train,scale]'"
     ) from None
 
-IN_FLIGHT = 2  # blocks given to an actor at a time
-
 
 class _Actor:
     """Opens the work once, where it was placed, and applies it to one block at a time."""
