@@ -61,11 +61,13 @@ class HarmGuardBackend:
         return [str(path) for path in Path(settings["bundle"]).glob("model.onnx*")]
 
     def load(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Open the bundle; it decides whether idle threads spin."""
+        """Open the bundle, prepared where a cache is set; it decides whether idle threads spin."""
         import harmguard
 
         start = time.perf_counter()
-        self._guard = harmguard.HarmGuard(settings["bundle"], threads=settings["threads"])
+        self._guard = harmguard.HarmGuard(
+            settings["bundle"], threads=settings["threads"], cache=settings.get("cache")
+        )
         seconds = time.perf_counter() - start
         session = self._guard._session
         assert session is not None

@@ -19,6 +19,7 @@ def export(checkpoint: str, out: Path) -> None:
     main_export(
         checkpoint,
         output=out,
+        opset=18,
         task="text-classification",
         do_validation=False,
         local_files_only=True,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -50,13 +53,15 @@ def export(
     recipe: str = "int8",
     pairs: Path | None = None,
     gate: bool = True,
+    revision: str | None = None,
 ) -> Path:
-    """Export a Hugging Face folder to the new bundle folder `out`, and return it.
+    """Export a Hugging Face folder, or a model of the hub, to the new bundle folder `out`.
 
     BERT gets a graph of its own; other families go through optimum. The package's own pairs
     calibrate int8 and become the golden pairs; `pairs`, JSON Lines, replaces them in the parity
     gate. With `gate` False the parity is measured but nothing fails, and the manifest says that
-    no gate was passed. Progress and the report go to stderr; nothing is downloaded.
+    no gate was passed. Progress and the report go to stderr. Only a `checkpoint` that is no
+    folder here is downloaded, at `revision`; the manifest then names it and its commit.
 
     Raises ParityError, CheckpointError, UnsupportedModelError, RecipeError, DataError or
     OutputExistsError; no bundle is left behind then.
@@ -68,10 +73,33 @@ def export(
         )
     own = read_pairs(None)
     texts = read_pairs(pairs) if pairs else own
-    loaded = load_checkpoint(Path(checkpoint))
+    loaded = load_checkpoint(Path(checkpoint), revision)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.export-", dir=out.parent) as aside:
+    _sweep(out)
+    prefix = f".{out.name}.export-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=out.parent) as aside:
         return Exporter(loaded, chosen, Path(aside)).run(own, texts, gate, out)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what killed exports to `out` have left: their folders name their process."""
+    name = re.compile(re.escape(f".{out.name}.export-") + r"(\d+)-\w+")
+    for folder in out.parent.iterdir():
+        found = name.fullmatch(folder.name)
+        if found and not _runs(int(found[1])):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":
+        return True  # Windows has no harmless signal; a folder left is better than one taken away
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def manifest_fields(
     point = {"default": {"value": THRESHOLD, "set": None, "rule": "uncalibrated"}}
     return {
         "format_version": 1,
-        "name": _name(str(said.get("name") or checkpoint.folder.resolve().name)),
+        "name": _name(str(said.get("name") or checkpoint.name)),
         "version": str(said.get("version") or "0"),
         "status": str(said.get("status") or "trial"),
         "licence": str(said.get("licence") or UNKNOWN),
@@ -62,6 +62,7 @@ def manifest_fields(
         },
         "requires": {"opset": OPSET, "onnxruntime": _ONNXRUNTIME},
         "metrics": {},
+        **({"x_checkpoint": checkpoint.source} if checkpoint.source else {}),
         **({"x_golden_left_out": list(left_out)} if left_out else {}),
     }
 

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from harmguard._encode import Encoded, PairEncoder, Template, Window
 from harmguard.errors import CheckpointError, TokenizerError, UnsupportedModelError
+from harmguard_export.hub import fetch
 
 METADATA_FILE = "harmguard_training.json"
 Pair = tuple[str, str | None]
@@ -43,6 +44,13 @@ class Checkpoint:
     encoder: PairEncoder
     template: Template
     metadata: dict[str, Any]
+    source: str | None = None
+    """ "id@commit" of a model from the hub."""
+
+    @property
+    def name(self) -> str:
+        """What to call it where it does not say."""
+        return self.folder.resolve().name if self.source is None else self.source.split("@")[0]
 
     @property
     def pad_id(self) -> int:
@@ -83,12 +91,13 @@ class Checkpoint:
         return out
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read a folder; nothing is downloaded.
+def load_checkpoint(checkpoint: Path, revision: str | None = None) -> Checkpoint:
+    """Read a folder, or the model of the hub that has this id (`hub.fetch`).
 
     Raises CheckpointError for a folder that is no whole checkpoint and UnsupportedModelError for
     a model that no bundle can hold.
     """
+    folder, source = fetch(checkpoint, revision)
     _check_files(folder)
     config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
     _check_config(config)
@@ -120,7 +129,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             f"the tokenizer has ids up to {largest}; expected less than the {rows} embedding "
             "rows; likely another model's tokenizer, or embeddings that were not resized"
         )
-    return Checkpoint(folder, config, model.eval(), tokenizer, encoder, template, metadata)
+    return Checkpoint(folder, config, model.eval(), tokenizer, encoder, template, metadata, source)
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -143,7 +152,7 @@ def _check_files(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise CheckpointError(
             f"{str(folder)!r} has no config.json; expected a folder as transformers saves it; "
-            "likely a wrong path (a checkpoint is never looked up by name or downloaded)"
+            "likely a wrong path"
         )
     if any((folder / name).is_file() for name in _WEIGHTS):
         return

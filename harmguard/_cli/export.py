@@ -9,13 +9,15 @@ from typing import Any
 from harmguard.cli import COMMANDS, EXIT_CODES
 
 _EPILOG = """\
-CHECKPOINT is a folder as transformers saves it: config.json, model.safetensors, tokenizer.json.
+CHECKPOINT is a folder as transformers saves it: config.json, model.safetensors, tokenizer.json;
+or, where there is no such folder, the id of a model on the hub, owner/name, which is downloaded.
 What it does not say (licence, training data, thresholds) is written as unknown. The export
 fails if the bundle's scores are not near enough to the checkpoint's.
 
 examples:
   harmguard export checkpoint bundle --recipe fp32
   harmguard export checkpoint bundle-int8
+  harmguard export owner/name bundle-int8 --revision main
 
 """
 
@@ -36,6 +38,9 @@ def add(subparsers: Any) -> None:
         help="fp32, int8 (default), int4 (DeBERTa), or a recipe file, FILE.json",
     )
     parser.add_argument(
+        "--revision", help="branch, tag or commit of a model on the hub (default: main)"
+    )
+    parser.add_argument(
         "--pairs",
         metavar="FILE",
         type=Path,
@@ -54,6 +59,13 @@ def run(args: argparse.Namespace) -> int:
     """Export and print the folder that was written."""
     from harmguard_export import export
 
-    gate = args.gate == "on"
-    print(export(args.checkpoint, args.out, recipe=args.recipe, pairs=args.pairs, gate=gate))
+    out = export(
+        args.checkpoint,
+        args.out,
+        recipe=args.recipe,
+        pairs=args.pairs,
+        gate=args.gate == "on",
+        revision=args.revision,
+    )
+    print(out)
     return 0

@@ -65,11 +65,11 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 class CheckpointScorer:
     """Scores pairs with a checkpoint in torch fp32, windows and maximum as at run time.
 
-    `threads`: torch's, left as they are when None. Raises CheckpointError for a folder
-    without a model or with other than 2 labels.
+    `device`: torch's name of it; `max_batch_tokens`: rows times padded length of a forward pass.
+    Raises CheckpointError for a folder without a model or with other than 2 labels.
     """
 
-    def __init__(self, folder: Path, *, max_batch_tokens: int = 4096) -> None:
+    def __init__(self, folder: Path, *, max_batch_tokens: int = 4096, device: str = "cpu") -> None:
         if not (folder / "config.json").is_file():
             raise CheckpointError(
                 f"{folder.name} has no config.json; expected a Hugging Face model folder"
@@ -78,7 +78,8 @@ class CheckpointScorer:
         if config.num_labels != 2:
             raise CheckpointError(f"{config.num_labels} labels; expected 2 (benign, harmful)")
         model = AutoModelForSequenceClassification.from_pretrained(str(folder), dtype=torch.float32)
-        self.model = model.eval()
+        self.model = model.eval().to(device)
+        self._device = device
         limit = AutoTokenizer.from_pretrained(str(folder)).model_max_length
         used = read_metadata(folder).get("max_tokens", max_positions(config, limit))
         self.encoder = load_encoder(folder, int(used))
@@ -91,8 +92,9 @@ class CheckpointScorer:
         out = np.zeros((len(windows), 2), np.float32)
         for members in batches([len(w.ids) for w in windows], self._max_batch_tokens):
             inputs = collate([windows[i] for i in members], self._pad, types=self._types)
+            inputs = {name: tensor.to(self._device) for name, tensor in inputs.items()}
             with torch.inference_mode():
-                out[members] = self.model(**inputs).logits.float().numpy()
+                out[members] = self.model(**inputs).logits.float().cpu().numpy()
         return out
 
     def encode(self, pairs: Sequence[tuple[str, str | None]]) -> list[Encoded]:
@@ -101,7 +103,10 @@ class CheckpointScorer:
 
     def score_many(self, pairs: Sequence[tuple[str, str | None]]) -> npt.NDArray[np.float32]:
         """P(harmful) [pairs]: the maximum over a pair's windows of softmax(logits)[1]."""
-        encoded = self.encode(pairs)
+        return self.scores(self.encode(pairs))
+
+    def scores(self, encoded: Sequence[Encoded]) -> npt.NDArray[np.float32]:
+        """As `score_many`, for pairs that `encode` was given."""
         logits = self.window_logits([w for e in encoded for w in e.windows])
         scores = 1.0 / (1.0 + np.exp(logits[:, 0].astype(np.float64) - logits[:, 1]))
         ends = np.cumsum([len(e.windows) for e in encoded])

@@ -266,6 +266,7 @@ def has_bf16() -> bool:
 
 def _arguments(config: Config, states: Path, steps: int) -> TrainingArguments:
     optim = config.optim
+    bf16 = has_bf16()
     devices = max(int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.device_count(), 1)
     accumulation, rest = divmod(optim.batch_rows, optim.device_rows * devices)
     if rest or not accumulation:
@@ -284,9 +285,9 @@ def _arguments(config: Config, states: Path, steps: int) -> TrainingArguments:
         weight_decay=optim.weight_decay,
         max_grad_norm=optim.clip_norm,
         seed=optim.seed,
-        # Without it several processes on CPUs train apart, each on its own.
-        use_cpu="WORLD_SIZE" in os.environ and not torch.cuda.is_available(),
-        bf16=has_bf16(),
+        # Without it several processes on CPUs train apart, and bfloat16 on a CPU is refused.
+        use_cpu=not torch.cuda.is_available() and (bf16 or "WORLD_SIZE" in os.environ),
+        bf16=bf16,
         save_strategy="no",
         save_total_limit=2,
         logging_steps=20,

@@ -57,13 +57,12 @@ def score_checkpoint(scorer: CheckpointScorer, rows: Sequence[Row]) -> list[Scor
     out: list[Score] = []
     with _bar(rows) as bar:
         for start in range(0, len(rows), _BLOCK):
-            pairs = [row.pair for row in rows[start : start + _BLOCK]]
-            encoded = scorer.encode(pairs)
+            encoded = scorer.encode([row.pair for row in rows[start : start + _BLOCK]])
             out += [
                 Score(float(score), one.tokens, len(one.windows))
-                for score, one in zip(scorer.score_many(pairs), encoded, strict=True)
+                for score, one in zip(scorer.scores(encoded), encoded, strict=True)
             ]
-            bar.update(len(pairs))
+            bar.update(len(encoded))
     return out
 
 

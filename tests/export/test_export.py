@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -288,3 +289,19 @@ def test_a_missing_extra_is_named(missing: str) -> None:
     assert "MissingExtraError" in done.stderr
     assert f"needs {missing}, not installed here" in done.stderr
     assert "pip install 'harmguard[export]'" in done.stderr
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    stale = tmp_path / f".guard.export-{ended.pid}-abc123"
+    living = tmp_path / f".guard.export-{os.getpid()}-abc123"
+    other = tmp_path / f".other.export-{ended.pid}-abc123"
+    for folder in (stale, living, other):
+        (folder / "draft").mkdir(parents=True)
+    export(tiny_checkpoint, tmp_path / "guard", recipe="fp32")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [living.name, other.name, "guard"]
+    )

@@ -1,0 +1,56 @@
+"""The 435M student's shape with random weights, outlier channels and a tokenizer of real size.
+
+    python -m benchmarks._large_checkpoint OUT [DATA]
+
+Latency, memory and file size do not depend on the weights; the outliers are those of
+`benchmarks.small_deberta`, so that the export keeps the same kinds of channels apart.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks import _results, _unigram_tokenizer
+from benchmarks._outliers import scale_layer_norms
+from benchmarks._random_checkpoint import deberta_config
+
+MAX_TOKENS, SEED = 1024, 9
+
+
+def write(out: Path, data: Path | None) -> None:
+    """Write config, weights and tokenizer to the new folder `out`, aside and then renamed."""
+    import torch
+    from transformers import DebertaV2ForSequenceClassification, PreTrainedTokenizerFast
+
+    aside = out.with_name(f"{out.name}.part")
+    aside.mkdir(parents=True)
+    _unigram_tokenizer.write(aside / "tokenizer.json", data)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(aside / "tokenizer.json"),
+        model_max_length=MAX_TOKENS,
+        model_input_names=["input_ids", "attention_mask"],
+        **{f"{name[1:-1].lower()}_token": name for name in _unigram_tokenizer.SPECIALS},
+    )
+    tokenizer.save_pretrained(str(aside))
+    torch.manual_seed(SEED)
+    config = deberta_config()
+    config.max_position_embeddings = MAX_TOKENS
+    model: Any = DebertaV2ForSequenceClassification(config)
+    scale_layer_norms(model)
+    with torch.no_grad():
+        model.classifier.weight.normal_(0, 1)  # so that scores spread and an error shows
+    model.save_pretrained(aside)
+    aside.rename(out)
+
+
+def main() -> int:
+    """Write what the arguments name."""
+    out, *data = (Path(argument) for argument in sys.argv[1:])
+    write(out, data[0] if data else None)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_results.guarded(main))

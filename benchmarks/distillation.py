@@ -1,0 +1,225 @@
+"""Does distillation work? Students from soft labels, from hard ones, and with unlabelled pairs.
+
+    python -m benchmarks.distillation DATA WORK --backbone FOLDER [--jobs N]
+
+DATA is the folder that docs/data.md describes, WORK a folder of any disk that keeps every run
+(given again, the command goes on where it was stopped), FOLDER all-MiniLM-L6-v2. The teacher is
+the mean of three minis of different seeds, trained by the recipe of `harmguard.training.mini`.
+Every student sees the same 12,000 rows, 3,000 of each kind and label, once, at 128 tokens.
+docs/experiments.md says what came out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from benchmarks import _results
+from harmguard.bench.machine import describe
+from harmguard.training import mini
+from harmguard.training.data import Row, read_rows, sha256_of
+from harmguard.training.ensemble import RowScorer
+from harmguard.training.evaluate import evaluate, scored
+
+OUT = _results.RESULTS / "distillation.json"
+ROWS_PER_CELL, MAX_TOKENS, SEED = 3000, 128, 17
+TEACHER_SEEDS = (0, 1, 2)
+KEPT_LAYERS = (1, 3, 5)  # of the six, for the student of three
+STUDENTS = {"mini": (0,), "3 layers": (0, 1, 2)}  # -> seeds
+LABELS = {
+    "hard": ["hard.jsonl"],
+    "soft": ["soft.jsonl"],
+    "soft, and unlabelled pairs": ["soft.jsonl", "unlabelled.jsonl"],
+}
+CONFIG = """\
+[student]
+path = {student}
+max_tokens = {tokens}
+dropout = 0.1
+[data]
+train = {train}
+balance = false
+[optim]
+lr = 2e-4
+epochs = 1
+batch_rows = 64
+device_rows = 64
+warmup_steps = 20
+weight_decay = 0.01
+seed = {seed}
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train teachers and students, score val, write the JSON and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.distillation", description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--backbone", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
+    parser.add_argument("--out", type=Path, default=OUT, help="raw JSON")
+    options = parser.parse_args(arguments)
+    data, work, jobs = options.data, options.work, options.jobs
+    if not (work / "data").is_dir():
+        mini.write(data, work / "data", options.backbone)
+    teachers = _teachers(work, jobs)
+    _label(data, work, teachers)
+    _three_layers(work)
+    runs = _students(work, jobs)
+    val = read_rows(data / "val.jsonl.gz")
+    scorer = RowScorer(val)
+    found = {
+        "machine": describe(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "val_sha256": sha256_of(data / "val.jsonl.gz"),
+        "settings": {"rows": 4 * ROWS_PER_CELL, "tokens": MAX_TOKENS, "config": CONFIG},
+        "teachers": [_quality(val, scorer.scores([teacher])) for teacher in teachers],
+        "ensemble": _quality(val, scorer.scores(teachers)),
+        "students": [{**about, **_quality(val, scorer.scores([folder]))} for about, folder in runs],
+    }
+    _results.write_json(options.out, found)
+    print(table(found))
+    return 0
+
+
+def table(found: dict[str, Any]) -> str:
+    """The result as a Markdown table: AUPRC on val, mean over seeds and their spread."""
+    lines = ["| student | labels | seeds | macro | prompts | pairs |", "|---|---|---|---|---|---|"]
+    for name, figures in (("teacher, one", found["teachers"]), ("teacher", [found["ensemble"]])):
+        lines.append(_line(name, "", figures))
+    for student in STUDENTS:
+        for labels in LABELS:
+            chosen = [r for r in found["students"]
+                      if (r["student"], r["labels"]) == (student, labels)]  # fmt: skip
+            lines.append(_line(student, labels, chosen))
+    return "\n".join(lines)
+
+
+def _line(name: str, labels: str, figures: Sequence[dict[str, Any]]) -> str:
+    cells = []
+    for key in ("macro", "prompt", "exchange"):
+        values = [figure[key] for figure in figures]
+        spread = f" ± {stdev(values):.4f}" if len(values) > 1 else ""
+        cells.append(f"{mean(values):.4f}{spread}")
+    return f"| {name} | {labels} | {len(figures)} | {' | '.join(cells)} |"
+
+
+def _teachers(work: Path, jobs: int) -> list[Path]:
+    config = (work / "data" / "distill.toml").read_text(encoding="utf-8")
+    runs = {}
+    for seed in TEACHER_SEEDS:
+        path = work / "data" / f"teacher-{seed}.toml"
+        path.write_text(config.replace("seed = 0", f"seed = {seed}"), encoding="utf-8")
+        runs[path] = work / f"teacher-{seed}"
+    return _distil(runs, jobs)
+
+
+def _students(work: Path, jobs: int) -> list[tuple[dict[str, Any], Path]]:
+    """Each run's description and the folder of its student."""
+    abouts, runs = [], {}
+    for student, seeds in STUDENTS.items():
+        start = work / ("data/student" if student == "mini" else "three")
+        for labels, files in LABELS.items():
+            for seed in seeds:
+                name = f"{student}-{labels}-{seed}".replace(", and ", "+").replace(" ", "-")
+                config = work / f"{name}.toml"
+                config.write_text(
+                    CONFIG.format(
+                        student=json.dumps(str(start.resolve())),
+                        tokens=MAX_TOKENS,
+                        train=json.dumps(files),
+                        seed=seed,
+                    ),
+                    encoding="utf-8",
+                )
+                abouts.append({"student": student, "labels": labels, "seed": seed})
+                runs[config] = work / name
+    return list(zip(abouts, _distil(runs, jobs), strict=True))
+
+
+def _distil(runs: dict[Path, Path], jobs: int) -> list[Path]:
+    """Run `harmguard train distill` for each config -> folder; the students' folders."""
+
+    def one(item: tuple[Path, Path]) -> Path:
+        config, out = item
+        if (out / "student").is_dir():
+            return out / "student"
+        command = [sys.executable, "-m", "harmguard", "train", "distill", str(config)]
+        with out.with_suffix(".log").open("w") as log:
+            subprocess.run([*command, "--out", str(out)], check=True, stdout=log, stderr=log)
+        return out / "student"
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(one, runs.items()))
+
+
+def _label(data: Path, work: Path, teachers: Sequence[Path]) -> None:
+    """Write hard.jsonl, soft.jsonl and unlabelled.jsonl: the same rows with and without soft."""
+    rows = _draw(read_rows(work / "data" / "train.jsonl"))
+    bare = read_rows(data / "unlabelled.jsonl.gz")
+    if not (work / "hard.jsonl").is_file():
+        _write(work / "hard.jsonl", rows)
+    for name, part in (("soft", rows), ("unlabelled", bare)):
+        path = work / f"{name}.jsonl"
+        if not path.is_file():
+            soft = RowScorer(part).scores(teachers)
+            _write(path, [replace(r, soft=float(s)) for r, s in zip(part, soft, strict=True)])
+
+
+def _draw(rows: Sequence[Row]) -> list[Row]:
+    rng = random.Random(SEED)
+    drawn: list[Row] = []
+    for kind in ("prompt", "exchange"):
+        for label in (0, 1):
+            drawn += rng.sample(
+                [r for r in rows if r.kind == kind and r.label == label], ROWS_PER_CELL
+            )
+    return drawn
+
+
+def _write(path: Path, rows: Sequence[Row]) -> None:
+    aside = path.with_name(f"{path.name}.part")
+    lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+    aside.write_text("".join(lines), encoding="utf-8")
+    aside.replace(path)
+
+
+def _three_layers(work: Path) -> None:
+    """The start of the student of three layers: every second layer of mini's start."""
+    start, out = work / "data" / "student", work / "three"
+    if out.is_dir():
+        return
+    torch.manual_seed(SEED)
+    model = AutoModelForSequenceClassification.from_pretrained(start, num_labels=2)
+    layers = model.bert.encoder.layer
+    model.bert.encoder.layer = torch.nn.ModuleList(layers[i] for i in KEPT_LAYERS)
+    model.config.num_hidden_layers = len(KEPT_LAYERS)
+    aside = work / "three.part"
+    model.save_pretrained(aside)
+    AutoTokenizer.from_pretrained(start).save_pretrained(aside)
+    aside.replace(out)
+
+
+def _quality(val: Sequence[Row], scores: Any) -> dict[str, Any]:
+    """AUPRC on val: macro over sources, pooled over prompts and over pairs."""
+    rows = scored(val, [float(score) for score in scores])
+    report = evaluate(rows, {"prompt": 0.5, "exchange": 0.5}, resamples=10)
+    pooled = {kind: report["pooled"][kind]["auprc"]["value"] for kind in ("prompt", "exchange")}
+    sources = {s["source"]: s["auprc"]["value"] for s in report["sources"] if s["in_macro"]}
+    return {"macro": report["macro"]["all"]["auprc"]["value"], **pooled, "sources": sources}
+
+
+if __name__ == "__main__":
+    raise SystemExit(_results.guarded(main))

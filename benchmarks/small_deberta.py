@@ -1,0 +1,285 @@
+"""A small DeBERTa-v3 that is a real classifier, and the same with outliers in its activations.
+
+    python -m benchmarks.small_deberta start MINI DATA OUT
+    harmguard train distill OUT/distill.toml --out RUN          # (a): RUN/student
+    python -m benchmarks.small_deberta inject RUN/student OUT2 --rows OUT/train.jsonl
+    harmguard train distill OUT2/distill.toml --out RUN2        # (b): RUN2/student
+
+The real student has 435M parameters and a licence of its own; these two show what quantisation
+does to its kind. MINI is a trained mini guard's checkpoint (scripts/train_mini): its layers are the
+start of DeBERTa's, which adds a relative-position table and a tokenizer of its own, a Unigram.
+
+Activation outliers of trained transformers sit in a few channels of the residual stream at almost
+every layer (Dettmers et al. 2022, arXiv:2208.07339; Kovaleva et al. 2021, arXiv:2105.06990).
+DeBERTa is post-LN: a LayerNorm's output also feeds the residual, so scaling its channels changes
+the function, and a short training brings it back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers.models import Unigram
+from tokenizers.trainers import UnigramTrainer
+from transformers import (
+    AutoTokenizer,
+    BertForSequenceClassification,
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+from benchmarks import _results
+from benchmarks._outliers import CHANNELS, scale_layer_norms
+from harmguard._encode import PairEncoder
+from harmguard.training.checkpoint import collate, load_encoder
+from harmguard.training.data import read_rows
+
+VOCABULARY, MAX_TOKENS, ROWS, SEED = 8192, 128, 16_000, 5
+SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
+FIELDS = {
+    "vocab_size": VOCABULARY, "type_vocab_size": 0, "relative_attention": True,
+    "position_buckets": 256, "pos_att_type": ["p2c", "c2p"], "share_att_key": True,
+    "norm_rel_ebd": "layer_norm", "position_biased_input": False, "num_labels": 2,
+}  # fmt: skip
+SAME = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+        "max_position_embeddings")  # fmt: skip
+TABLE_SCALE = 0.1  # of the relative-position table at the start: a small disturbance
+CONFIG = """\
+[student]
+path = "student"
+max_tokens = {tokens}
+dropout = 0.1
+[data]
+train = ["train.jsonl"]
+balance = false
+[optim]
+lr = {lr}
+epochs = 1
+batch_rows = 32
+device_rows = 32
+warmup_steps = 30
+weight_decay = 0.01
+seed = {seed}
+[card]
+name = "{name}"
+version = "0.1.0"
+status = "trial"
+licence = "for measurements only"
+"""
+
+
+def start(mini: Path, data: Path, out: Path) -> None:
+    """Write OUT: rows, a tokenizer of theirs, a DeBERTa that begins as `mini`, and the config."""
+    rows = [
+        row for name in ("train", "benign_prompts") for row in read_rows(data / f"{name}.jsonl.gz")
+    ]
+    texts = [text for row in rows for text in row.pair if text]
+    rows = random.Random(SEED).sample(rows, ROWS)
+    out.mkdir(parents=True)
+    lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+    (out / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+    tokenizer = _tokenizer(texts)
+    _converted(mini, tokenizer).save_pretrained(out / "student")
+    tokenizer.save_pretrained(str(out / "student"))
+    config = CONFIG.format(tokens=MAX_TOKENS, lr=1e-4, seed=SEED, name="deberta-small")
+    (out / "distill.toml").write_text(config, encoding="utf-8")
+
+
+def _converted(mini: Path, tokenizer: PreTrainedTokenizerFast) -> Any:
+    """A DeBERTa whose layers are those of `mini`, a BERT; its head and table are new."""
+    source: Any = BertForSequenceClassification.from_pretrained(mini)
+    torch.manual_seed(SEED)
+    fields = {name: getattr(source.config, name) for name in SAME}
+    hidden = source.config.hidden_size
+    model: Any = DebertaV2ForSequenceClassification(
+        DebertaV2Config(**fields, **FIELDS, pooler_hidden_size=hidden)
+    )
+    old, new = source.bert, model.deberta
+    with torch.no_grad():
+        words = _piece_embeddings(mini, old.embeddings.word_embeddings.weight, tokenizer)
+        # What every position and the first segment have in common is part of a word here.
+        words += old.embeddings.position_embeddings.weight.mean(0)
+        words += old.embeddings.token_type_embeddings.weight[0]
+        new.embeddings.word_embeddings.weight.copy_(words)
+        new.embeddings.LayerNorm.load_state_dict(old.embeddings.LayerNorm.state_dict())
+        for one, other in zip(old.encoder.layer, new.encoder.layer, strict=True):
+            for name in ("query", "key", "value"):
+                target = getattr(other.attention.self, f"{name}_proj")
+                target.load_state_dict(getattr(one.attention.self, name).state_dict())
+            # Three terms share DeBERTa's scores: it divides by sqrt(3 d), BERT by sqrt(d).
+            other.attention.self.query_proj.weight *= 3**0.5
+            other.attention.self.query_proj.bias *= 3**0.5
+            for path in ("attention.output.dense", "attention.output.LayerNorm",
+                         "intermediate.dense", "output.dense", "output.LayerNorm"):  # fmt: skip
+                state = one.get_submodule(path).state_dict()
+                other.get_submodule(path).load_state_dict(state)
+        new.encoder.LayerNorm.weight.fill_(TABLE_SCALE)
+    return model
+
+
+def _piece_embeddings(mini: Path, table: Any, tokenizer: PreTrainedTokenizerFast) -> Any:
+    """Rows for the new pieces [pieces, hidden]: the mean of the old pieces that spell each."""
+    old = AutoTokenizer.from_pretrained(mini)
+    rows = []
+    for id_ in range(VOCABULARY):
+        piece = str(tokenizer.convert_ids_to_tokens(id_))
+        if piece in SPECIALS:
+            ids = [old.convert_tokens_to_ids(piece)]
+        else:
+            inner = not piece.startswith("\u2581")
+            known = old.convert_tokens_to_ids(f"##{piece.lower()}") if inner else None
+            usable = known is not None and known != old.unk_token_id
+            ids = [known] if usable else old.encode(piece.strip("\u2581"), add_special_tokens=False)
+        rows.append(table[ids or [old.unk_token_id]].mean(0))
+    return torch.stack(rows)
+
+
+def _tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A Unigram tokenizer with DeBERTa-v3's steps and template."""
+    made = Tokenizer(Unigram())
+    made.normalizer = normalizers.Sequence(
+        [normalizers.Strip(), normalizers.Nmt(), normalizers.NFKC(),
+         normalizers.Replace(Regex(" {2,}"), " ")]
+    )  # fmt: skip
+    made.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+    trainer = UnigramTrainer(
+        vocab_size=VOCABULARY, special_tokens=list(SPECIALS), unk_token="[UNK]", show_progress=False
+    )
+    texts = [text[:500] for text in random.Random(SEED).sample(texts, min(len(texts), 20_000))]
+    counts = Counter(made.normalizer.normalize_str("".join(texts)))
+    rare = str.maketrans(dict.fromkeys(c for c, n in counts.items() if n < 30))
+    made.train_from_iterator((text.translate(rare) for text in texts), trainer)
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    names = {f"{name[1:-1].lower()}_token": name for name in SPECIALS}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        model_max_length=512,
+        model_input_names=["input_ids", "attention_mask"],
+        **names,
+    )
+
+
+def inject(checkpoint: Path, out: Path, rows: Path) -> dict[str, Any]:
+    """Write OUT/student, the checkpoint with outlier channels, and the config that mends it.
+
+    Both LayerNorms of every layer but the last output are scaled
+    (`_outliers`); the other channels are then brought back to the size that they had, measured on
+    64 rows. Returns the largest activations before and after.
+    """
+    model: Any = DebertaV2ForSequenceClassification.from_pretrained(checkpoint).eval()
+    encoder = load_encoder(checkpoint, MAX_TOKENS)
+    batch = _batch(encoder, rows, model.config.pad_token_id)
+    before = activations(model, batch)
+    scale_layer_norms(model)
+    with torch.no_grad():
+        for name, norm in _norms(model):
+            found = activations(model, batch, only=name)[name]
+            plain = np.setdiff1d(np.arange(len(found["rms"])), list(CHANNELS))
+            ratio = before[name]["rms"][plain] / np.maximum(found["rms"][plain], 1e-6)
+            gain = torch.tensor(ratio, dtype=torch.float32)
+            norm.weight[plain] *= gain
+            norm.bias[plain] *= gain
+    student = out / "student"
+    student.mkdir(parents=True)
+    model.save_pretrained(student)
+    AutoTokenizer.from_pretrained(checkpoint).save_pretrained(str(student))
+    (out / "train.jsonl").write_bytes(rows.read_bytes())
+    config = CONFIG.format(tokens=MAX_TOKENS, lr=1e-4, seed=SEED + 1, name="deberta-small-outliers")
+    (out / "distill.toml").write_text(config, encoding="utf-8")
+    return {"before": _largest(before), "after": _largest(activations(model, batch))}
+
+
+def _norms(model: Any) -> list[tuple[str, Any]]:
+    """Each LayerNorm of the layers, in the order of computation."""
+    found = []
+    for index, layer in enumerate(model.deberta.encoder.layer):
+        found.append((f"{index}.attention", layer.attention.output.LayerNorm))
+        found.append((f"{index}.output", layer.output.LayerNorm))
+    return found
+
+
+def _batch(encoder: PairEncoder, rows: Path, pad: int) -> dict[str, torch.Tensor]:
+    pairs = [row.pair for row in read_rows(rows)[:: max(len(read_rows(rows)) // 64, 1)][:64]]
+    windows = [encoder.encode(*pair).windows[0] for pair in pairs]
+    return collate(windows, pad, types=False)
+
+
+def activations(
+    model: Any, batch: dict[str, torch.Tensor], only: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """Per LayerNorm: root mean square per channel, and the maxima per channel and per token."""
+    found: dict[str, dict[str, Any]] = {}
+    mask = batch["attention_mask"].bool()
+
+    def hook(name: str) -> Any:
+        def keep(_: Any, __: Any, output: torch.Tensor) -> None:
+            real = output.detach()[mask].float()
+            found[name] = {
+                "rms": real.square().mean(0).sqrt().numpy(),
+                "channel_max": real.abs().amax(0).numpy(),
+                "token_max": real.abs().amax(1).numpy(),
+            }
+
+        return keep
+
+    handles = [
+        norm.register_forward_hook(hook(name))
+        for name, norm in _norms(model)
+        if only in (None, name)
+    ]
+    with torch.inference_mode():
+        model(**batch)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def _largest(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Per LayerNorm: the largest channel maximum, the median one, the largest token maximum."""
+    return {
+        name: {
+            "largest_channel": float(values["channel_max"].max()),
+            "median_channel": float(np.median(values["channel_max"])),
+            "median_token": float(np.median(values["token_max"])),
+            "largest_token": float(values["token_max"].max()),
+        }
+        for name, values in found.items()
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.small_deberta", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    first = commands.add_parser("start")
+    for name in ("mini", "data", "out"):
+        first.add_argument(name, type=Path)
+    second = commands.add_parser("inject")
+    second.add_argument("checkpoint", type=Path)
+    second.add_argument("out", type=Path)
+    second.add_argument("--rows", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    if given.command == "start":
+        start(given.mini, given.data, given.out)
+    else:
+        print(json.dumps(inject(given.checkpoint, given.out, given.rows), indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_results.guarded(main))

@@ -1,0 +1,96 @@
+"""Soft labels from several checkpoints: the mean of their P(harmful), one number per row.
+
+    python -m harmguard.training.ensemble OUT.jsonl ROWS.jsonl... --teachers A B C
+
+The mean of models that differ in their seed alone scores better than each of them, and a student
+of it costs one model (Hinton et al. 2015, arXiv:1503.02531, section 5).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from harmguard._encode import Encoded
+from harmguard.errors import ConfigError, HarmGuardError, OutputExistsError
+from harmguard.training.checkpoint import CheckpointScorer
+from harmguard.training.data import Row, read_rows, sha256_of
+
+
+class RowScorer:
+    """Rows that several checkpoints score: those that share a tokenizer encode them once."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+        self._encoded: dict[tuple[str, int], list[Encoded]] = {}
+
+    def scores(self, teachers: Sequence[Path]) -> npt.NDArray[np.float32]:
+        """P(harmful) [rows] in [0, 1]: the mean over the checkpoints, on a GPU where there is one.
+
+        Raises ConfigError without a teacher, CheckpointError for a folder that holds none.
+        """
+        if not teachers:
+            raise ConfigError("no teachers; expected at least one checkpoint folder")
+        gpu = torch.cuda.is_available()
+        total = np.zeros(len(self._rows), np.float32)
+        for folder in teachers:
+            scorer = CheckpointScorer(
+                folder, max_batch_tokens=65_536 if gpu else 4096, device="cuda" if gpu else "cpu"
+            )
+            total += scorer.scores(self._encode(folder, scorer))
+        return (total / len(teachers)).astype(np.float32)
+
+    def _encode(self, folder: Path, scorer: CheckpointScorer) -> list[Encoded]:
+        file = folder / "tokenizer.json"
+        name = sha256_of(file) if file.is_file() else str(folder.resolve())
+        key = (name, scorer.encoder.max_tokens)
+        if key not in self._encoded:
+            self._encoded[key] = scorer.encode([row.pair for row in self._rows])
+        return self._encoded[key]
+
+
+def label(teachers: Sequence[Path], sources: Sequence[Path], out: Path) -> int:
+    """Write the rows of `sources` with `soft`, the ensemble's score; returns their number.
+
+    A row keeps its hard label. Raises OutputExistsError when `out` exists, DataError for files
+    that hold no rows, and as `RowScorer.scores`.
+    """
+    if out.exists():
+        raise OutputExistsError(f"{out.name} exists; expected a new file")
+    rows = [row for path in sources for row in read_rows(path)]
+    soft = RowScorer(rows).scores(teachers)
+    aside = out.with_name(f"{out.name}.{os.getpid()}.part")
+    with aside.open("w", encoding="utf-8") as file:
+        for row, score in zip(rows, soft, strict=True):
+            line = {**asdict(row), "soft": round(float(score), 6)}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    aside.replace(out)
+    return len(rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m harmguard.training.ensemble")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("rows", type=Path, nargs="+")
+    parser.add_argument("--teachers", type=Path, nargs="+", required=True)
+    args = parser.parse_args(argv)
+    try:
+        sys.stderr.write(f"{label(args.teachers, args.rows, args.out)} rows\n")
+    except HarmGuardError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

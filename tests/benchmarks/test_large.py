@@ -1,0 +1,101 @@
+"""The parts of the 435M benchmarks that need no 435M model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
+
+from benchmarks import _unigram_tokenizer, distillation, large, small_deberta
+from benchmarks._outliers import CHANNELS, scale_layer_norms
+from harmguard.training.checkpoint import collate, load_encoder
+from harmguard.training.data import read_rows
+from tests.training import tiny
+
+FIELDS: dict[str, Any] = {
+    "vocab_size": 60, "hidden_size": 384, "num_hidden_layers": 2, "num_attention_heads": 6,
+    "intermediate_size": 64, "max_position_embeddings": 64, "type_vocab_size": 0,
+    "relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"],
+    "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False,
+    "num_labels": 2,
+}  # fmt: skip
+
+
+def checkpoint(folder: Path) -> Path:
+    torch.manual_seed(2)
+    fast = tiny.tokenizer()
+    fields = {**FIELDS, "vocab_size": len(fast)}
+    DebertaV2ForSequenceClassification(DebertaV2Config(**fields)).save_pretrained(folder)
+    fast.save_pretrained(str(folder))
+    return folder
+
+
+def rows(path: Path) -> Path:
+    lines = [
+        {"id": str(i), "prompt": " ".join((tiny.SAFE, tiny.HARM)[i % 2]), "label": i % 2}
+        for i in range(8)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_injected_channels_are_the_largest_and_the_others_keep_their_size(tmp_path: Path) -> None:
+    plain = checkpoint(tmp_path / "plain")
+    data = rows(tmp_path / "train.jsonl")
+    found = small_deberta.inject(plain, tmp_path / "out", data)
+    before, after = found["before"]["0.output"], found["after"]["0.output"]
+    assert before["largest_channel"] < 10
+    assert after["largest_channel"] > 100 * before["median_channel"]
+    assert 0.3 < after["median_channel"] / before["median_channel"] < 3
+    model = DebertaV2ForSequenceClassification.from_pretrained(tmp_path / "out" / "student").eval()
+    encoder = load_encoder(plain, 64)
+    windows = [encoder.encode(*row.pair).windows[0] for row in read_rows(data)]
+    seen = small_deberta.activations(model, collate(windows, 0, types=False))["0.output"]
+    assert set(np.argsort(seen["channel_max"])[-len(CHANNELS) :]) == set(CHANNELS)
+
+
+def test_readers_do_not_see_the_scaled_channels() -> None:
+    torch.manual_seed(2)
+    model: Any = DebertaV2ForSequenceClassification(DebertaV2Config(**FIELDS)).eval()
+    layer, inner = model.deberta.encoder.layer[0], torch.randn(1, 5, 384)
+    x = layer.attention.output.LayerNorm(inner)
+    before = layer.intermediate.dense(x)
+    scale_layer_norms(model)
+    scaled = layer.attention.output.LayerNorm(inner)
+    torch.testing.assert_close(layer.intermediate.dense(scaled), before, rtol=1e-4, atol=1e-4)
+    assert float((scaled - x).detach().abs().max()) > 10
+
+
+def test_made_up_pieces_fill_the_vocabulary_after_the_trained_ones() -> None:
+    pieces = _unigram_tokenizer._filled([("\u2581bread", -3.0), ("s", -4.0)])
+    assert len(pieces) == len({piece for piece, _ in pieces}) == _unigram_tokenizer.PIECES
+    assert pieces[:5] == [(name, 0.0) for name in _unigram_tokenizer.SPECIALS]
+    assert min(score for _, score in pieces[:7]) == -4.0
+    assert max(score for _, score in pieces[7:]) < -4.0
+
+
+def test_a_table_of_students_gives_means_and_spreads() -> None:
+    figures = {"macro": 0.5, "prompt": 0.6, "exchange": 0.7}
+    better = {name: value + 0.1 for name, value in figures.items()}
+    students = [
+        {"student": name, "labels": labels, "seed": seed, **(better if seed else figures)}
+        for name, seeds in distillation.STUDENTS.items()
+        for labels in distillation.LABELS
+        for seed in seeds
+    ]
+    found = {"teachers": [figures, better], "ensemble": better, "students": students}
+    lines = distillation.table(found).splitlines()
+    assert lines[2].startswith("| teacher, one |  | 2 | 0.5500 ± 0.0707 |")
+    assert lines[4] == "| mini | hard | 1 | 0.5000 | 0.6000 | 0.7000 |"
+    assert len(lines) == 10
+
+
+def test_disk_counts_a_linked_file_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 8192)
+    before = large._disk(tmp_path)
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    assert large._disk(tmp_path) == before >= 8192

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from harmguard.errors import ConfigError, OutputExistsError
+from harmguard.training.checkpoint import CheckpointScorer
+from harmguard.training.data import Row, read_rows
+from harmguard.training.ensemble import RowScorer, label, main
+from tests.training import tiny
+
+ROWS = [
+    Row("1", "how do i bake bread", None, 0),
+    Row("2", "you are a rude fool", "please nobody likes", None),
+    Row("3", "bread " * 200, None, 1),
+]
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("teachers")
+    found = [tiny.student(folder / name, "bert") for name in ("a", "b")]
+    weights = load_file(found[1] / "model.safetensors")
+    weights["classifier.weight"] = torch.flip(weights["classifier.weight"], [0]) * 2
+    save_file(weights, found[1] / "model.safetensors", metadata={"format": "pt"})
+    return found
+
+
+def test_scores_are_the_mean_of_the_teachers(teachers: list[Path]) -> None:
+    each = [CheckpointScorer(t).score_many([row.pair for row in ROWS]) for t in teachers]
+    scorer = RowScorer(ROWS)
+    np.testing.assert_allclose(scorer.scores(teachers), np.mean(each, axis=0), atol=1e-6)
+    # The second time nothing is encoded again, and nothing changes.
+    np.testing.assert_allclose(scorer.scores(teachers[1:]), each[1], atol=1e-6)
+    assert float(np.abs(each[0] - each[1]).max()) > 0.01
+
+
+def test_rows_keep_all_they_had_and_get_soft(teachers: list[Path], tmp_path: Path) -> None:
+    source, out = tmp_path / "rows.jsonl", tmp_path / "soft.jsonl"
+    source.write_text("".join(json.dumps(asdict(row)) + "\n" for row in ROWS))
+    teacher_names = [str(teacher) for teacher in teachers]
+    assert main([str(out), str(source), "--teachers", *teacher_names]) == 0
+    rows = read_rows(out)
+    soft = np.array([row.soft for row in rows], np.float32)
+    np.testing.assert_allclose(soft, RowScorer(ROWS).scores(teachers), atol=1e-6)
+    assert [(r.id, r.pair, r.label) for r in rows] == [(r.id, r.pair, r.label) for r in ROWS]
+    assert [path.name for path in tmp_path.glob("*.part")] == []
+
+
+def test_no_teacher_and_an_output_that_exists(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no teachers; expected at least one"):
+        RowScorer(ROWS).scores([])
+    out = tmp_path / "soft.jsonl"
+    out.touch()
+    with pytest.raises(OutputExistsError, match=r"soft\.jsonl exists"):
+        label([tmp_path], [tmp_path], out)
+    assert main([str(out), str(out), "--teachers", str(tmp_path)]) == 2
