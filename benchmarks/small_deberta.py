@@ -201,7 +201,7 @@ def inject(checkpoint: Path, out: Path, rows: Path) -> dict[str, Any]:
     (out / "train.jsonl").write_bytes(rows.read_bytes())
     config = CONFIG.format(tokens=MAX_TOKENS, lr=1e-4, seed=SEED + 1, name="deberta-small-outliers")
     (out / "distill.toml").write_text(config, encoding="utf-8")
-    return {"before": _largest(before), "after": _largest(activations(model, batch))}
+    return {"before": largest(before), "after": largest(activations(model, batch))}
 
 
 def _norms(model: Any) -> list[tuple[str, Any]]:
@@ -249,7 +249,7 @@ def activations(
     return found
 
 
-def _largest(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+def largest(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Per LayerNorm: the largest channel maximum, the median one, the largest token maximum."""
     return {
         name: {
