@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -11,21 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks._errors import EnvironmentMissingError
-from benchmarks._results import ROOT, say, write_text
+from benchmarks._results import ROOT, say, write_json, write_text
+from harmguard.bench.machine import load_average
 
 _TORCH = "torch==2.13.0"
 _TRANSFORMERS = "transformers==4.57.6"
 
 REQUIREMENTS: dict[str, list[str]] = {
-    "harmguard": [str(ROOT)],
+    "harmguard": [str(ROOT), "onnxruntime==1.32.0"],
     "torch": [_TORCH, _TRANSFORMERS],
     "optimum": [_TORCH, _TRANSFORMERS, "optimum-onnx==0.1.0", "onnxruntime==1.32.0"],
     "openvino": [_TORCH, _TRANSFORMERS, "openvino==2026.4.1", "nncf==3.4.0"],
     "executorch": [_TORCH, _TRANSFORMERS, "executorch==1.5.1"],
-    "litert": [_TRANSFORMERS, "litert-torch==0.10.0", "ai-edge-litert==2.3.0"],
+    "litert": [_TORCH, _TRANSFORMERS, "litert-torch==0.10.0", "ai-edge-litert==2.3.0"],
     "llama": ["llama-cpp-python==0.3.36", "gguf==0.19.0"],
 }
 """What a user installs for a peer, its converter included, in the versions that were measured."""
+
+_DROPPED = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_REQUIRE_VIRTUALENV")
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,8 @@ class Environment:
 
     python: str
     installed_mb: float
-    made_s: float | None
-    """Seconds of its making; None where it was made before."""
+    made: dict[str, float | None]
+    """Seconds that its making took, and the load average then."""
 
 
 def make(name: str, folder: Path) -> Environment:
@@ -45,21 +51,36 @@ def make(name: str, folder: Path) -> Environment:
     """
     home = folder / name
     python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    stamp, wanted = home / "made-from.txt", "\n".join(REQUIREMENTS[name]) + "\n"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
-        return Environment(str(python), installed_mb(home), None)
-    say(f"making the environment {name} (once) ...")
-    before = time.monotonic()
-    shutil.rmtree(home, ignore_errors=True)
-    venv.create(home, with_pip=True)
+    stamp, cost, wanted = home / "made-from.txt", home / "cost.json", made_from(name)
+    if not (stamp.exists() and stamp.read_text(encoding="utf-8") == wanted):
+        say(f"making the environment {name} (once) ...")
+        before = time.monotonic()
+        shutil.rmtree(home, ignore_errors=True)
+        venv.create(home, with_pip=True)
+        _install(name, python)
+        made = {"seconds": round(time.monotonic() - before, 1), "load_average": load_average()}
+        write_json(cost, {"made": made, "installed_mb": installed_mb(home)})
+        write_text(stamp, wanted)
+    found = json.loads(cost.read_text(encoding="utf-8"))
+    return Environment(str(python), found["installed_mb"], found["made"])
+
+
+def _install(name: str, python: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in _DROPPED}
     pip = [str(python), "-m", "pip", "install", "--quiet", "--no-input"]
-    # torch first, so that nothing else chooses its build.
+    # The first alone: torch, so that nothing else chooses its build.
     for part in (REQUIREMENTS[name][:1], REQUIREMENTS[name]):
-        done = subprocess.run([*pip, *part], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*pip, *part], env=environment, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise EnvironmentMissingError(reason(name, done.stderr))
-    write_text(stamp, wanted)
-    return Environment(str(python), installed_mb(home), round(time.monotonic() - before, 1))
+
+
+def made_from(name: str) -> str:
+    """What an environment is made of, the same in every clone: the clone's own code runs in it."""
+    parts = [part.replace(str(ROOT), "harmguard, this checkout") for part in REQUIREMENTS[name]]
+    return "\n".join([f"Python {platform.python_version()}", *parts]) + "\n"
 
 
 def reason(name: str, stderr: str) -> str:

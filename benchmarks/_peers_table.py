@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harmguard.bench.run import MIN_SAMPLES
 from harmguard.bench.show import number, table
 
 TITLES = {
@@ -21,43 +22,80 @@ TITLES = {
     "litert": "LiteRT fp32",
     "llama-guard": "Llama-Guard-3-1B shape, llama.cpp Q4_0",
 }
+WEIGHTS = {
+    "given": "weights of a trained checkpoint",
+    "rebuilt": "weights of the shipped int8 guard, dequantised, so that the score errors leave out "
+    "what rounding the weights cost when it was exported",
+    "random": "random weights",
+}
 
 
 def peers(result: Mapping[str, Any]) -> str:
-    """A row for each peer that ran, then the missing ones with their reasons."""
+    """A row for each peer that ran, then the missing ones with their reasons, then versions."""
     lengths = [str(n) for n in result["lengths"]]
     head = [
         "runtime",
         *(f"ms at {n} tokens" for n in lengths),
         *("load, s", "anonymous MB", "file MB", "installed MB", "score error"),
     ]
-    rows = [_row(name, row, lengths) for name, row in result["rows"].items()]
-    counts = sorted({c["n"] for row in result["rows"].values() for c in row["ms"].values()})
-    weights = "random weights" if result["random_weights"] else "trained weights"
+    rows = {name: result["rows"][name] for name in TITLES if name in result["rows"]}
+    cells = [cell for row in rows.values() for cell in row["ms"].values()]
     parts = [
-        table(head, rows),
-        f"Medians (p90), n = {', '.join(map(str, counts))}; {weights}. Load: from a running "
-        "interpreter to a loaded model, imports included. Memory after a score of 128 tokens. "
-        "Installed: all packages of the peer's environment, its converter included. Score error: "
-        "the largest distance from torch fp32.",
+        table(head, [_row(name, row, lengths) for name, row in rows.items()]),
+        f"Medians (p90, from n = {MIN_SAMPLES} on) and how many times {TITLES[result['anchor']]} "
+        f"takes, n = {_span([c['n'] for c in cells])} by row; {WEIGHTS[result['weights']]}. Load: "
+        "from a running interpreter to a loaded model, imports included, the best of "
+        f"{_span([row['load_s']['n'] for row in rows.values()])}. Memory: after a score of 128 "
+        "tokens. Installed: all packages of the peer's environment, its converter included. Score "
+        "error: the largest distance from torch fp32.",
+        f"Missing: {_missing(result['missing'])}",
+        f"Made once, not timed: {'; '.join(_cost(name, row) for name, row in rows.items())}.",
+        f"Versions: {'; '.join(_versions(name, row) for name, row in rows.items())}.",
     ]
-    if result["missing"]:
-        reasons = [f"- {TITLES[name]}: {reason}" for name, reason in result["missing"].items()]
-        parts.append("Missing:\n\n" + "\n".join(reasons))
-    else:
-        parts.append("Missing: none.")
-    return "\n\n".join(parts)
+    refused = {row["memory_error"] for row in rows.values() if "memory_error" in row}
+    return "\n\n".join([*parts, *sorted(refused)])
 
 
 def _row(name: str, row: Mapping[str, Any], lengths: list[str]) -> list[str]:
     errors = [found["max"] for found in row["score_error"].values()]
-    cells = [row["ms"].get(n) for n in lengths]
     return [
         TITLES[name],
-        *("-" if c is None else f"{c['median']:.1f} ({c['p90']:.1f})" for c in cells),
-        f"{row['load_s']:.2f}",
+        *(_latency(row["ms"].get(n), row["times_anchor"].get(n)) for n in lengths),
+        f"{row['load_s']['best']:.2f}",
         number(row["memory_mb"]["anonymous"], 0),
         f"{row['file_mb']:.0f}",
         f"{row['installed_mb']:.0f}",
         f"{max(errors):.4f}" if errors else "-",
     ]
+
+
+def _latency(cell: Mapping[str, Any] | None, times: Mapping[str, Any] | None) -> str:
+    if cell is None:
+        return "-"
+    tail = f" ({cell['p90']:.1f})" if cell["n"] >= MIN_SAMPLES else ""
+    return f"{cell['median']:.1f}{tail}" + (f", x{times['median']:.2f}" if times else "")
+
+
+def _missing(missing: Mapping[str, str]) -> str:
+    if not missing:
+        return "none."
+    # A reason may hold what Markdown reads as a tag.
+    reasons = [f"- {TITLES[name]}: `{reason}`" for name, reason in missing.items()]
+    return "\n\n" + "\n".join(reasons)
+
+
+def _cost(name: str, row: Mapping[str, Any]) -> str:
+    made = [f"{what} {row['one_time'][key]['seconds']:.0f} s" for key, what in _ONCE]
+    return f"{TITLES[name]} {', '.join(made)}"
+
+
+_ONCE = (("install", "installed in"), ("convert", "converted in"))
+
+
+def _versions(name: str, row: Mapping[str, Any]) -> str:
+    return f"{TITLES[name]} " + ", ".join(f"{k} {v}" for k, v in row["versions"].items())
+
+
+def _span(counts: list[int]) -> str:
+    low, high = min(counts, default=0), max(counts, default=0)
+    return str(low) if low == high else f"{low} to {high}"

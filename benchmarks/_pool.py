@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -51,7 +51,8 @@ class Worker:
         if kind is not None:
             self._process.kill()
         # The worker reads to the end of its pipe, so closing it is the order to stop.
-        self._requests.close()
+        with suppress(BrokenPipeError):  # it died with a request unread
+            self._requests.close()
         self._process.wait()
         self._replies.close()
 

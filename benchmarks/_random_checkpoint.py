@@ -27,18 +27,20 @@ def write(size: str, tokenizer_file: Path, out: Path) -> None:
 
     torch.manual_seed(9)
     model: Any
+    config: Any
     if size == "mini":
         shape = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12}
         config = BertConfig(**shape, intermediate_size=1536, num_labels=2)
         model = BertForSequenceClassification(config)
     else:
-        model = DebertaV2ForSequenceClassification(deberta_config())
+        config = deberta_config()
+        model = DebertaV2ForSequenceClassification(config)
     with torch.no_grad():
         model.classifier.weight.normal_(0, 1)
     model.save_pretrained(out)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(tokenizer_file),
-        model_max_length=512,
+        model_max_length=config.max_position_embeddings,
         model_input_names=["input_ids", "attention_mask"]
         + (["token_type_ids"] if size == "mini" else []),
         **{f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")},
@@ -47,7 +49,7 @@ def write(size: str, tokenizer_file: Path, out: Path) -> None:
 
 
 def deberta_config() -> Any:
-    """The shape of DeBERTa-v3-large."""
+    """The shape of DeBERTa-v3-large, with the student's length of 1024 tokens."""
     from transformers import DebertaV2Config
 
     return DebertaV2Config(
@@ -56,7 +58,7 @@ def deberta_config() -> Any:
         num_hidden_layers=24,
         num_attention_heads=16,
         intermediate_size=4096,
-        max_position_embeddings=512,
+        max_position_embeddings=1024,
         type_vocab_size=0,
         relative_attention=True,
         position_buckets=256,

@@ -33,6 +33,9 @@ def parser(name: str, about: str, *, checkpoint: bool) -> argparse.ArgumentParse
         made.add_argument(
             "checkpoint", type=Path, help="Hugging Face folder that the bundle was exported from"
         )
+        made.add_argument(
+            "--optimum", type=Path, help="optimum's export of it (default: made for this run)"
+        )
     made.add_argument(
         "--out", type=Path, help=f"raw JSON (default: benchmarks/results/{name}.json)"
     )
@@ -58,14 +61,30 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def finish(result: Mapping[str, Any], options: argparse.Namespace) -> Path:
-    """Write the raw JSON where the options say and return its path.
+def place(result: Mapping[str, Any], options: argparse.Namespace) -> Path:
+    """Where a result goes: as the options say, or NAME.json, NAME.quick.json for a quick run.
 
-    A quick run goes to NAME.quick.json, so that it never replaces a measured result.
+    So a quick run never replaces a measured result.
     """
     name = result["benchmark"] + (".quick.json" if options.quick else ".json")
-    path: Path = options.out or RESULTS / name
+    given: Path | None = options.out
+    return RESULTS / name if given is None else given
+
+
+def keep(result: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """Write what there is so far beside the result's place, for a run that does not end."""
+    write_json(_partial(place(result, options)), {**result, "partial": True})
+
+
+def _partial(path: Path) -> Path:
+    return path.with_suffix(".partial.json")
+
+
+def finish(result: Mapping[str, Any], options: argparse.Namespace) -> Path:
+    """Write the raw JSON to its place, which is returned, and remove what `keep` wrote."""
+    path = place(result, options)
     write_json(path, result)
+    _partial(path).unlink(missing_ok=True)
     say(f"wrote {path}")
     return path
 

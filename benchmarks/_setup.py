@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ labels or weights. Quality is judged by the export's parity gate, not here."""
 API_ERROR = 0.002
 """Between the public API, its bulk call and the bare session: the same model, so near equal."""
 
+_LEAST = 1e-9
+
 
 def settings(bundle: Path, checkpoint: Path, optimum: Path, threads: int) -> dict[str, Any]:
     """What every worker is loaded with."""
@@ -35,8 +39,14 @@ def settings(bundle: Path, checkpoint: Path, optimum: Path, threads: int) -> dic
     }
 
 
-def export_optimum(checkpoint: Path, out: Path, threads: int) -> None:
-    """Make optimum's int8 model of the checkpoint in `out`. WorkerError if it fails."""
+def optimum(checkpoint: Path, given: Path | None, stack: ExitStack, threads: int) -> Path:
+    """The folder of optimum's int8 model: `given`, or made for as long as `stack` is open.
+
+    Raises WorkerError if the export fails.
+    """
+    if given is not None:
+        return given.resolve()
+    out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "optimum"
     say("exporting the checkpoint with optimum ...")
     command = [sys.executable, "-m", "benchmarks._optimum_export", str(checkpoint.resolve())]
     done = subprocess.run(
@@ -49,6 +59,7 @@ def export_optimum(checkpoint: Path, out: Path, threads: int) -> None:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise WorkerError(f"optimum's export of {checkpoint.name} failed: {last}")
+    return out
 
 
 def load(workers: dict[str, Worker], made: dict[str, Any]) -> dict[str, Any]:
@@ -101,6 +112,14 @@ def distance(scores: Sequence[float], reference: Sequence[float]) -> dict[str, f
     """Mean and largest absolute difference of two lists of equal length."""
     errors = [abs(a - b) for a, b in zip(scores, reference, strict=True)]
     return {"mean": sum(errors) / len(errors), "max": max(errors)}
+
+
+def moved(scores: Sequence[float], own: float, wanted: float) -> list[float]:
+    """Scores made at the temperature `own`, as they would be at `wanted`."""
+    if own == wanted:
+        return list(scores)
+    inner = (min(max(p, _LEAST), 1 - _LEAST) for p in scores)
+    return [1 / (1 + ((1 - p) / p) ** (own / wanted)) for p in inner]
 
 
 def specials(worker: Worker) -> int:

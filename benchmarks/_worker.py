@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import sys
 import time
@@ -20,6 +21,8 @@ import numpy as np
 from benchmarks._backends import BACKENDS, Backend, probability
 from benchmarks._peer_backends import PEER_BACKENDS
 
+WARM_S = 1.0
+
 
 class Server:
     """Answers the calls of the protocol with one runtime."""
@@ -28,11 +31,14 @@ class Server:
         self._backend = backend
         self._pairs: list[tuple[str, str]] = []
         self._temperature = 1.0
+        self._last_s = 0.0
 
     def load(self, **settings: Any) -> dict[str, Any]:
-        """Load the model; the reply says what the runtime was set to."""
+        """Load the model; the reply says what the runtime was set to, and the seconds it took."""
         self._temperature = settings["temperature"]
-        return self._backend.load(settings)
+        start = time.perf_counter()
+        loaded = self._backend.load(settings)
+        return {**loaded, "call_s": time.perf_counter() - start}
 
     def convert(self, **settings: Any) -> list[str]:
         """Write what the runtime loads; the files whose size counts."""
@@ -41,6 +47,7 @@ class Server:
     def pairs(self, pairs: list[list[str]]) -> int:
         """Keep the pairs that the later calls are about."""
         self._pairs = [(prompt, response) for prompt, response in pairs]
+        self._last_s = 0.0
         return len(self._pairs)
 
     def encoded(self) -> list[list[list[int]]]:
@@ -52,16 +59,22 @@ class Server:
         call = self._call(mode)
         return [call(index) for index in range(len(self._pairs))]
 
-    def time(self, mode: str, calls: int) -> list[float]:
-        """Seconds of each of `calls` calls, over the pairs in turn, after one untimed call."""
+    def time(self, mode: str, calls: int, limit_s: float = math.inf) -> list[float]:
+        """Seconds of each of `calls` calls, over the pairs in turn, after one untimed call.
+
+        No call begins after `limit_s`, but the first. Where the last turn's calls took over
+        WARM_S, caches matter little, and the untimed one is left out.
+        """
         call = self._call(mode)
         gc.collect()
-        call(0)
-        seconds = []
-        for index in range(calls):
+        if self._last_s < WARM_S:
+            call(0)
+        seconds: list[float] = []
+        while len(seconds) < calls and (not seconds or sum(seconds) < limit_s):
             start = time.perf_counter()
-            call(index % len(self._pairs))
+            call(len(seconds) % len(self._pairs))
             seconds.append(time.perf_counter() - start)
+        self._last_s = seconds[-1]
         return seconds
 
     def bulk(self, batch: int, stride: int = 1) -> dict[str, Any]:

@@ -9,10 +9,9 @@ fastest for it on every sixteenth pair. Needs the extra `bench`.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from benchmarks import _results, _setup, _tables
@@ -34,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _results.parser("bulk", about, checkpoint=True).parse_args(arguments)
     result = _results.begin("bulk", options)
     names = ("harmguard", "optimum")
-    with tempfile.TemporaryDirectory() as folder, workers(names, options.threads) as started:
-        optimum = Path(folder) / "optimum"
-        _setup.export_optimum(options.checkpoint, optimum, options.threads)
+    with ExitStack() as stack:
+        optimum = _setup.optimum(options.checkpoint, options.optimum, stack, options.threads)
+        started = stack.enter_context(workers(names, options.threads))
         made = _setup.settings(options.bundle, options.checkpoint, optimum, options.threads)
         result["runtimes"] = _setup.load(started, made)
         result["spinning"] = made["spinning"]

@@ -2,56 +2,51 @@
 
     python -m benchmarks.peers mini
     python -m benchmarks.peers mini --checkpoint runs/mini --quick
-    python -m benchmarks.peers 435m
+    python -m benchmarks.peers 435m --cache FOLDER
+    python -m benchmarks.peers 435m --prepare        # environments and converted models only
 
-Each peer lives in an environment of its own, which the command makes once under .venvs/peers
-(as it does the converted models, in .venvs/peers/models): a peer that cannot be installed,
-converted or run is listed as missing, with the reason, and the rest goes on. Without a checkpoint
-the weights are random. Needs the extras `bench` and `export`.
+Each peer lives in an environment of its own, made once in the cache, as the converted models are:
+a peer that cannot be installed, converted or run is listed as missing, with the reason, and the
+rest goes on. Without a checkpoint, mini's is rebuilt from the shipped bundle, and 435m's weights
+are random. Needs the extras `bench` and `export`.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _environments, _peers_table, _results, _setup
+from benchmarks import _peers_table, _results, _setup
 from benchmarks._errors import WorkerError
-from benchmarks._pool import Worker, environment, turns
+from benchmarks._peer_models import CACHE, Models, Peer, Ready
+from benchmarks._pool import Worker, turns
 from benchmarks._random_checkpoint import SIZES
 from harmguard.bench import stats
 from harmguard.bench.machine import describe
+from harmguard.bench.memory import Memory
 from harmguard.bench.text import TextMaker
 from harmguard.bundle import EMBEDDED
-from harmguard.errors import BenchError
+from harmguard.errors import BenchError, MemoryUnreadableError
 
 LENGTHS, QUICK_LENGTHS = (32, 128, 512), (32, 128)
-ROUNDS, CALLS = 6, 5
+ROUNDS = {"mini": 6, "435m": 5}
+CALLS, CALLS_S = 5, 3.0
+"""Calls in a turn, as long as they take less than this many seconds together."""
 QUICK_ROUNDS, QUICK_CALLS = 2, 3
-TEXTS, SEED = 4, 19
-CACHE = _results.ROOT / ".venvs" / "peers"
-REFERENCE = "torch"
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A row: its runtime in `_worker`, its environment, and for harmguard its recipe."""
-
-    runtime: str
-    environment: str
-    recipe: str | None = None
-
+LOADS = {"mini": 3, "435m": 2}
+TEXTS = {"mini": 4, "435m": 2}
+AT_ONCE = {"mini": 12, "435m": 4}
+"""Runtimes in memory together, the anchor not counted: large ones do not all fit."""
+SEED = 19
+LOADED_TOKENS = 128
+ANCHOR, REFERENCE = "harmguard int8", "torch"
 
 PEERS = {
-    "harmguard int8": Peer("harmguard", "harmguard", "int8"),
+    ANCHOR: Peer("harmguard", "harmguard", "int8"),
     "harmguard int4": Peer("harmguard", "harmguard", "int4"),
     "harmguard fp32": Peer("harmguard", "harmguard", "fp32"),
     REFERENCE: Peer("torch", "torch"),
@@ -69,32 +64,26 @@ PEERS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write the raw JSON, print the table."""
     options = _parser().parse_args(arguments)
-    name = f"peers-{options.size}"
-    result: dict[str, Any] = {
-        "benchmark": name,
-        "quick": options.quick,
-        "started": _results.now(),
-        "threads": options.threads,
-        "machine": describe(),
-        "size": options.size,
-        "random_weights": options.checkpoint is None,
-    }
-    with ExitStack() as stack:
-        run = _Run(options, stack)
-        run.start()
-        lengths = QUICK_LENGTHS if options.quick else LENGTHS
-        for tokens in lengths:
-            run.measure(tokens)
-        result |= {"lengths": list(lengths), "rows": run.rows, "missing": run.missing}
-    _results.finish(result, options)
-    print(_peers_table.peers(result))
+    run = _Run(options)
+    run.prepare()
+    if options.prepare:
+        for name, reason in run.missing.items():
+            print(f"{name}: {reason}")
+        return 0
+    run.measure()
+    _results.finish(run.result, options)
+    print(_peers_table.peers(run.result))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
     made.add_argument("size", choices=SIZES, help="shape of the guard")
-    made.add_argument("--checkpoint", type=Path, help="Hugging Face folder (default: random)")
+    made.add_argument("--checkpoint", type=Path, help="Hugging Face folder (default: see above)")
+    made.add_argument("--cache", type=Path, default=CACHE, help="default: .venvs/peers")
+    made.add_argument("--prepare", action="store_true", help="make what is cached, measure nothing")
+    made.add_argument("--retry", action="store_true", help="try again what could not be made")
     made.add_argument("--out", type=Path, help="raw JSON (default: results/peers-SIZE.json)")
     made.add_argument("--quick", action="store_true", help="few samples, to see that it runs")
     made.add_argument("--threads", type=int, default=2, help="threads of each (default: 2)")
@@ -103,79 +92,142 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Run:
-    """The workers that still run, the rows so far, and why the others are missing."""
+    """The peers that can be loaded, the rows so far, and why the others are missing."""
 
-    def __init__(self, options: argparse.Namespace, stack: ExitStack) -> None:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options, size = options, options.size
+        self._models = Models(options.cache.resolve(), size, options.checkpoint, options.threads)
+        self._ready: dict[str, Ready] = {}
+        self._workers: dict[str, Worker] = {}
+        self._reference: dict[int, list[float]] = {}
+        self._anchor: dict[int, list[float]] = {}
+        lengths = QUICK_LENGTHS if options.quick else LENGTHS
+        texts = TextMaker(EMBEDDED / "tokenizer.json", SEED)
+        self._pairs = {n: [texts.pair(n - 3) for _ in range(TEXTS[size])] for n in lengths}
+        self._warm = [texts.pair(LOADED_TOKENS - 3)]
         self.rows: dict[str, dict[str, Any]] = {}
         self.missing: dict[str, str] = {}
-        self._options, self._stack = options, stack
-        self._models: Path = CACHE / "models" / options.size
-        self._workers: dict[str, Worker] = {}
-        self._texts = TextMaker(EMBEDDED / "tokenizer.json", SEED)
-        self._checkpoint: Path = self._given_or_random()
+        self.result: dict[str, Any] = {
+            "benchmark": f"peers-{size}",
+            "quick": options.quick,
+            "started": _results.now(),
+            "threads": options.threads,
+            "machine": describe(),
+            "size": size,
+            "weights": self._models.weights,
+            "anchor": ANCHOR,
+            "lengths": list(lengths),
+            "rows": self.rows,
+            "missing": self.missing,
+        }
 
-    def start(self) -> None:
-        """Install, convert and load each peer; what fails is missing, with the reason."""
+    def prepare(self) -> None:
+        """Install and convert; what fails is missing, with the reason."""
         for name in self._options.only:
             try:
-                self._start(name, PEERS[name])
+                peer = PEERS[name]
+                self._ready[name] = self._models.ready(name, peer, retry=self._options.retry)
             except BenchError as error:
                 self._miss(name, error)
 
-    def _start(self, name: str, peer: Peer) -> None:
-        made = _environments.make(peer.environment, CACHE)
-        cache = self._models / peer.environment
-        cache.mkdir(parents=True, exist_ok=True)
-        settings = {
-            **_setup.settings(self._bundle(peer.recipe), self._checkpoint, cache / "export", 2),
-            "threads": self._options.threads,
-            "spinning": "1",
-            "cache": str(cache),
-        }
-        before = time.monotonic()
-        _results.say(f"{name}: converting and loading ...")
-        with Worker(peer.runtime, self._options.threads, made.python) as worker:
-            files = self._converted(worker, settings, cache / f"{peer.runtime}.done")
-        converted = time.monotonic() - before
-        worker = self._stack.enter_context(Worker(peer.runtime, self._options.threads, made.python))
-        before = time.monotonic()
-        loaded = worker.call("load", **settings)
-        seconds = time.monotonic() - before
-        worker.call("pairs", pairs=[self._texts.pair(128 - 3)])
-        worker.call("scores", mode="text")
-        self._workers[name] = worker
-        self.rows[name] = {
-            "versions": loaded["versions"],
-            "load_s": round(seconds, 3),
-            "memory_mb": asdict(worker.memory()),
-            "file_mb": round(sum(Path(f).stat().st_size for f in files) / 1e6, 1),
-            "installed_mb": made.installed_mb,
-            "one_time_s": {"install": made.made_s, "convert": round(converted, 1)},
-            "ms": {},
-            "score_error": {},
-        }
+    def measure(self) -> None:
+        """Group by group: load, then errors and times at each length, interleaved."""
+        for group in self._groups():
+            with ExitStack() as stack:
+                self._workers = {}
+                for name in group:
+                    try:
+                        self._workers[name] = self._open(name, stack)
+                    except BenchError as error:
+                        self._miss(name, error)
+                for tokens in self._pairs:
+                    self._measure(tokens)
+                    _results.keep(self.result, self._options)
 
-    def measure(self, tokens: int) -> None:
+    def _groups(self) -> Iterator[list[str]]:
+        """The reference first, the anchor in each, as many as fit into memory."""
+        anchor = [ANCHOR] if ANCHOR in self._ready else []
+        others = [name for name in self._ready if name != ANCHOR]
+        others.sort(key=lambda name: name != REFERENCE)
+        step = AT_ONCE[self._options.size]
+        for start in range(0, max(1, len(others)), step):
+            yield anchor + others[start : start + step]
+
+    def _open(self, name: str, stack: ExitStack) -> Worker:
+        """A loaded worker, whose row is begun unless the peer has one."""
+        _results.say(f"loading {name} ...")
+        ready, runtime = self._ready[name], PEERS[name].runtime
+        loads = 1 if self._options.quick or name in self.rows else LOADS[self._options.size]
+        seconds = []
+        for _ in range(loads - 1):
+            with Worker(runtime, self._options.threads, ready.environment.python) as worker:
+                seconds.append(worker.call("load", **ready.settings)["call_s"])
+        made = Worker(runtime, self._options.threads, ready.environment.python)
+        worker = stack.enter_context(made)
+        loaded = worker.call("load", **ready.settings)
+        seconds.append(loaded["call_s"])
+        worker.call("pairs", pairs=self._warm)
+        worker.call("scores", mode="text")
+        if name not in self.rows:
+            self.rows[name] = {
+                "versions": loaded["versions"],
+                "load_s": {"best": round(min(seconds), 3), "n": loads},
+                **_memory(worker),
+                "file_mb": round(sum(file.stat().st_size for file in ready.files) / 1e6, 1),
+                "installed_mb": ready.environment.installed_mb,
+                "one_time": {"install": ready.environment.made, "convert": ready.converted},
+                "ms": {},
+                "times_anchor": {},
+                "score_error": {},
+            }
+        return worker
+
+    def _measure(self, tokens: int) -> None:
         """Errors, then times, of all that still run, at one length."""
-        _results.say(f"{tokens} tokens ...")
-        pairs = [self._texts.pair(tokens - 3) for _ in range(TEXTS)]
-        scores: dict[str, list[float] | None] = {}
-        for name in list(self._workers):
-            asked = self._ask(name, "pairs", pairs=pairs)
-            scores[name] = self._ask(name, "scores", mode="text") if asked else None
-        reference = scores.get(REFERENCE)
-        for name, found in scores.items():
-            if reference and found and name != "llama-guard":
-                self.rows[name]["score_error"][str(tokens)] = _setup.distance(found, reference)
-        rounds, calls = (QUICK_ROUNDS, QUICK_CALLS) if self._options.quick else (ROUNDS, CALLS)
-        taken: dict[str, list[float]] = {name: [] for name in self._workers}
-        for _, name in turns(list(self._workers), rounds):
+        _results.say(f"{tokens} tokens: {', '.join(self._workers)} ...")
+        for name in sorted(self._workers, key=lambda name: name != REFERENCE):
+            if self._ask(name, "pairs", pairs=self._pairs[tokens]) is not None:
+                self._errors(name, tokens)
+        names = list(self._workers)
+        rounds = QUICK_ROUNDS if self._options.quick else ROUNDS[self._options.size]
+        asked = {
+            "mode": "text",
+            "calls": QUICK_CALLS if self._options.quick else CALLS,
+            "limit_s": CALLS_S,
+        }
+        taken: dict[str, list[list[float]]] = {name: [] for name in names}
+        for _, name in turns(names, rounds) if names else ():
             if name in self._workers:
-                taken[name] += self._ask(name, "time", mode="text", calls=calls) or []
-        for name, seconds in taken.items():
-            if seconds:
-                cell = asdict(stats.summary([1000 * s for s in seconds]))
-                self.rows[name]["ms"][str(tokens)] = cell
+                found = self._ask(name, "time", **asked)
+                if found is not None:
+                    taken[name].append(found)
+        for name in self._workers:
+            self._keep(name, tokens, taken[name], taken.get(ANCHOR, []))
+
+    def _errors(self, name: str, tokens: int) -> None:
+        found = self._ask(name, "scores", mode="text")
+        if found is None or PEERS[name].runtime == "llama_guard":
+            return
+        if name == REFERENCE:
+            self._reference[tokens] = found
+        reference = self._reference.get(tokens)
+        if reference is None:
+            return
+        own = self._ready[name].settings["temperature"]
+        scores = _setup.moved(found, own, self._ready[REFERENCE].settings["temperature"])
+        self.rows[name]["score_error"][str(tokens)] = _setup.distance(scores, reference)
+
+    def _keep(
+        self, name: str, tokens: int, rounds: list[list[float]], anchor: list[list[float]]
+    ) -> None:
+        """A row's cell of one length; the anchor's is of all its groups."""
+        seconds = stats.flat(rounds)
+        if name == ANCHOR:
+            seconds = self._anchor[tokens] = self._anchor.get(tokens, []) + seconds
+        row, key = self.rows[name], str(tokens)
+        row["ms"][key] = asdict(stats.summary([1000 * s for s in seconds]))
+        if len(anchor) == len(rounds):
+            row["times_anchor"][key] = asdict(stats.ratio(rounds, anchor))
 
     def _ask(self, name: str, call: str, **arguments: Any) -> Any:
         """The answer of a worker; None if it failed, which ends it and is kept as the reason."""
@@ -190,53 +242,13 @@ class _Run:
         self.missing[name] = str(error)
         _results.say(f"{name} is missing: {error}")
 
-    def _converted(self, worker: Worker, settings: dict[str, Any], stamp: Path) -> list[str]:
-        """The files of the model, converted unless they are there."""
-        if stamp.exists():
-            files = stamp.read_text(encoding="utf-8").splitlines()
-            if all(Path(file).exists() for file in files):
-                return files
-        found: list[str] = worker.call("convert", **settings)
-        _results.write_text(stamp, "\n".join(found) + "\n")
-        return found
 
-    def _given_or_random(self) -> Path:
-        given: Path | None = self._options.checkpoint
-        if given is not None:
-            self._models = self._models.with_name(f"{self._options.size}-{given.resolve().name}")
-            return given
-        out = self._models / "checkpoint"
-        self._make(out, "_random_checkpoint", self._options.size, str(EMBEDDED / "tokenizer.json"))
-        return out
-
-    def _bundle(self, recipe: str | None) -> Path:
-        """The checkpoint's bundle in a recipe; the embedded one tells the others its limits."""
-        if recipe is None:
-            return EMBEDDED
-        out = self._models / f"bundle-{recipe}"
-        self._make(out, "_bundle_export", str(self._checkpoint.resolve()), recipe=recipe)
-        return out
-
-    def _make(self, out: Path, module: str, *before: str, recipe: str = "") -> None:
-        """Run a module that writes `out`, aside first; nothing if it is there."""
-        if out.exists():
-            return
-        aside = out.with_name(f".{out.name}.aside")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", f"benchmarks.{module}", *before, str(aside)]
-        done = subprocess.run(
-            [*command, *filter(None, [recipe])],
-            cwd=_results.ROOT,
-            env=environment(self._options.threads),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise WorkerError(f"{module.strip('_')} {' '.join(filter(None, [recipe]))}: {last}")
-        aside.rename(out)
+def _memory(worker: Worker) -> dict[str, Any]:
+    """Memory of the worker; where it may not be read it is unknown, and the reason is kept."""
+    try:
+        return {"memory_mb": asdict(worker.memory())}
+    except MemoryUnreadableError as error:
+        return {"memory_mb": asdict(Memory()), "memory_error": str(error)}
 
 
 if __name__ == "__main__":

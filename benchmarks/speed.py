@@ -8,10 +8,9 @@ Needs the extra `bench`. Each runtime is a process of its own; only one is awake
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from benchmarks import _results, _setup, _tables
@@ -35,18 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = "Latency of harmguard against torch fp32 and optimum int8, batch 1."
     options = _results.parser("speed", about, checkpoint=True).parse_args(arguments)
     result = _results.begin("speed", options)
-    with tempfile.TemporaryDirectory() as folder, workers(RUNTIMES, options.threads) as started:
-        optimum = Path(folder) / "optimum"
-        _setup.export_optimum(options.checkpoint, optimum, options.threads)
+    with ExitStack() as stack:
+        optimum = _setup.optimum(options.checkpoint, options.optimum, stack, options.threads)
+        started = stack.enter_context(workers(RUNTIMES, options.threads))
         made = _setup.settings(options.bundle, options.checkpoint, optimum, options.threads)
         result["runtimes"] = _setup.load(started, made)
         result["spinning"] = made["spinning"]
         texts = TextMaker(options.bundle / "tokenizer.json", SEED)
         lengths = [n for n in LENGTHS if n <= made["max_tokens"]]
-        result["lengths"] = [
-            _length(n, started, texts, result["bundle"]["recipe"], quick=options.quick)
-            for n in lengths
-        ]
+        recipe, result["lengths"] = result["bundle"]["recipe"], []
+        for tokens in lengths:
+            one = _length(tokens, started, texts, recipe, quick=options.quick)
+            result["lengths"].append(one)
+            _results.keep(result, options)
     _results.finish(result, options)
     print(_tables.speed(result))
     return 0

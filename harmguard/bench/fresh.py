@@ -31,7 +31,7 @@ def starts(bundle: Path, threads: int, pair: Pair, count: int) -> dict[str, Any]
     task = {"task": "start", "bundle": str(bundle), "threads": threads, "pairs": [pair]}
     taken = []
     for _ in range(1 + count):
-        before = time.monotonic()
+        before = time.perf_counter()
         found = _child(task)
         taken.append(
             {
@@ -58,17 +58,21 @@ def memory(
         "long_score": [long],
         "batch": [long] * batch,
     }
-    task = {"task": "memory", "bundle": str(bundle), "threads": threads}
     return {
-        state: _child(
-            {
-                **task,
-                "state": "score" if state in pairs else state,
-                "pairs": pairs.get(state, []),
-            }
-        )
-        for state in STATES
+        name: state(bundle, threads, "score" if name in pairs else name, pairs.get(name, []))
+        for name in STATES
     }
+
+
+def state(
+    bundle: Path, threads: int, name: str, pairs: Sequence[Pair] = ()
+) -> dict[str, float | None]:
+    """Memory in MB of a fresh process in the state "import", "load" or "score" (of `pairs`).
+
+    Keys and errors as in `memory`.
+    """
+    task = {"task": "memory", "bundle": str(bundle), "threads": threads, "state": name}
+    return _child({**task, "pairs": list(pairs)})
 
 
 def small_device(

@@ -11,9 +11,15 @@ from typing import Any
 
 
 def one_core() -> bool:
-    """Keep every thread of this process on one core; False where the system has no such call."""
+    """Keep every thread of this process on one core; False where the system has no such call.
+
+    False too where it refuses it, as a sandbox may.
+    """
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        try:
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        except OSError:
+            return False
         return True
     if sys.platform == "win32":
         kernel: Any = ctypes.CDLL("kernel32")

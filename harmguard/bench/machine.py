@@ -58,8 +58,16 @@ def describe() -> dict[str, Any]:
         "os": platform.platform(),
         "python": platform.python_version(),
         "packages": {"harmguard": __version__, **{name: version(name) for name in PACKAGES}},
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "load_average": load_average(),
     }
+
+
+def load_average() -> float | None:
+    """Of the last minute; None where the system has none or does not tell it."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
 
 
 def artefact(bundle: Bundle) -> dict[str, Any]:

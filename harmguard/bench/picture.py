@@ -105,12 +105,15 @@ def _latency(axes: Axes, part: Mapping[str, Any]) -> None:
 def _memory(axes: Axes, part: Mapping[str, Any]) -> None:
     kinds = (("anonymous", "anonymous", -0.2), ("peak_anonymous", "its peak", 0.2))
     for (kind, label, shift), (colour, _, _) in zip(kinds, _STYLES, strict=False):
-        values = [part[state][kind] or 0.0 for state in STATES]
+        values = [part[state][kind] for state in STATES]
         places = [i + shift for i in range(len(STATES))]
-        bars = axes.bar(places, values, 0.38, color=colour, label=label)
-        axes.bar_label(bars, fmt="%.0f", fontsize=7)
+        bars = axes.bar(places, [value or 0.0 for value in values], 0.38, color=colour, label=label)
+        # A bar of no height would say that there is none.
+        names = ["?" if value is None else f"{value:.0f}" for value in values]
+        axes.bar_label(bars, names, fontsize=7)
     axes.set_xticks(range(len(STATES)), _STATES)
-    axes.set(ylabel="MB", title="Memory after ...")
+    unknown = all(part[state]["anonymous"] is None for state in STATES)
+    axes.set(ylabel="MB", title="Memory: unknown" if unknown else "Memory after ...")
     axes.legend(frameon=False, loc="upper left")
 
 

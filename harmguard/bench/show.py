@@ -81,10 +81,11 @@ def latency(found: Mapping[str, Any]) -> str:
     """A row for each length, with each number of threads and on the small device."""
     small = found["small_device"]
     columns = {f"{t} thread{'s' * (t != '1')}": by for t, by in found["threads"].items()}
-    title = "one core" if small.get("cores") == 1 else "1 thread"
+    title = "one core" if small.get("cores") == 1 else "1 thread, any core"
     if small.get("limited"):
         title += f", {small['limit_mb']:.0f} MB"
-    columns[title] = small.get("tokens", {})
+    if "error" not in small:
+        columns[title] = small["tokens"]
     lengths = next(iter(found["threads"].values()))
     rows = [[n, *(_cell(by.get(n)) for by in columns.values())] for n in lengths]
     lines = [
@@ -93,14 +94,25 @@ def latency(found: Mapping[str, Any]) -> str:
     ]
     if "error" in small:
         lines.append(f"One core, limited memory: {small['error']}")
-    elif small["limited"]:
-        lines.append(
-            f"Last column: all on one core, private memory limited to {BUDGET:g} times the peak "
-            "of anonymous memory below."
-        )
     else:
-        lines.append("Last column: this system enforces no memory limit without privileges.")
+        lines.append(f"Last column: {_bounds(small)}.")
     return "\n\n".join(lines)
+
+
+def _bounds(small: Mapping[str, Any]) -> str:
+    """What the small device was held to, and what this system cannot hold a process to."""
+    cores = (
+        "all on one core"
+        if small["cores"] == 1
+        else "one thread, for this system keeps no process on one core without privileges"
+    )
+    if small["limited"]:
+        memory = f"private memory limited to {BUDGET:g} times the peak of anonymous memory below"
+    elif small["limit_mb"] is None:
+        memory = "memory not limited, for how much the guard takes is unknown"
+    else:
+        memory = "memory not limited, for this system enforces no limit without privileges"
+    return f"{cores}; {memory}"
 
 
 def throughput(found: Mapping[str, Any]) -> str:

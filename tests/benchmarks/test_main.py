@@ -1,29 +1,75 @@
-"""python -m benchmarks: what it runs."""
+"""python -m benchmarks: what it runs, what each part takes, and what stops it."""
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import commands
+from benchmarks import __main__ as whole
+from benchmarks.__main__ import LIMIT_S, PLANNED_S, QUICK_LIMIT_S, Part
+from benchmarks._peer_models import Models
 
 
-def modules(checkpoint: Path | None, *, quick: bool) -> list[str]:
-    return [command[0].removeprefix("benchmarks.") for command in commands(checkpoint, quick=quick)]
-
-
-def test_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints and bundles are names here: what makes them has tests of its own."""
     monkeypatch.delenv("HARMGUARD_DATA", raising=False)
-    assert modules(None, quick=False) == ["startup", "scaling", "peers", "peers", "report"]
-    assert modules(None, quick=True) == ["startup", "scaling", "peers"]
+    monkeypatch.setattr(Models, "checkpoint", lambda self: Path("made"))
+    monkeypatch.setattr(Models, "bundle", lambda self, recipe: Path(f"bundle-{recipe}"))
+
+
+def options(tmp_path: Path, *arguments: str) -> argparse.Namespace:
+    return whole._parser().parse_args(["--cache", str(tmp_path), *arguments])
+
+
+def names(parts: list[Part]) -> list[str]:
+    return [part.name for part in parts]
+
+
+def test_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = ["startup", "peers-mini", "peers-435m", "scaling", "speed", "bulk", "report"]
+    assert names(whole.parts(options(tmp_path))) == every
+    quick = whole.parts(options(tmp_path, "--quick"))
+    assert names(quick) == ["startup", "peers-mini", "scaling", "speed", "bulk"]
+    assert all("--quick" in part.command for part in quick)
     monkeypatch.setenv("HARMGUARD_DATA", "data")
-    found = modules(Path("run"), quick=False)
-    assert found == [
-        *("startup", "scaling", "speed", "bulk", "peers", "peers", "longtext", "report"),
-    ]
-    for name in found:
-        assert importlib.util.find_spec(f"benchmarks.{name}") is not None
-    for command in commands(Path("run"), quick=True):
-        assert command[-1] == "--quick"
+    found = whole.parts(options(tmp_path))
+    assert names(found) == [*every[:-1], "longtext", "report"]
+    for part in found:
+        assert importlib.util.find_spec(part.command[0]) is not None
+    for planned, limit in zip(zip(*PLANNED_S.values(), strict=True), (3600, 300), strict=True):
+        assert sum(planned) <= limit
+    assert (LIMIT_S, QUICK_LIMIT_S) == (3600, 300)
+
+
+def test_results_elsewhere_leave_the_pages(tmp_path: Path) -> None:
+    folder = tmp_path / "first"
+    found = whole.parts(options(tmp_path, "--results", str(folder)))
+    assert "report" not in names(found)
+    for part in found:
+        assert part.command[-2:] == ["--out", str(folder / f"{part.name}.json")]
+
+
+def test_a_failure_and_the_limit_are_named_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "a_part_that_fails.py"
+    broken.write_text("raise SystemExit(3)")
+    (tmp_path / "a_part_that_sleeps.py").write_text("import time\ntime.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(whole, "prepare", lambda options: None)
+    monkeypatch.setattr(whole, "QUICK_LIMIT_S", 1.5)
+    names = {"fails": "a_part_that_fails", "sleeps": "a_part_that_sleeps", "late": "json"}
+    made = [Part(name, [module], 1) for name, module in names.items()]
+    monkeypatch.setattr(whole, "parts", lambda options: made)
+    assert whole.main(["--quick", "--cache", str(tmp_path)]) == 3
+    err = capsys.readouterr().err
+    assert "exit status 3" in err
+    assert "stopped: the time was over" in err
+    assert "not begun: the time was over" in err
+    assert "failed: fails, sleeps, late" in err
+    assert sys.executable not in err

@@ -6,56 +6,145 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from benchmarks import _environments, _peers_table, peers
+from benchmarks import _environments, _peer_models, _peers_table, peers
 from benchmarks._environments import Environment
-from benchmarks._errors import EnvironmentMissingError
+from benchmarks._errors import EnvironmentMissingError, WorkerError
+from benchmarks._peer_models import Models, Ready
+from benchmarks._pool import Worker
+from harmguard.bench.memory import Memory
+from harmguard.errors import MemoryUnreadableError
+
+MADE: dict[str, float | None] = {"seconds": 3.0, "load_average": None}
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """This interpreter stands for the environments that it could be; the others fail."""
+    asked: list[str] = []
 
     def make(name: str, folder: Path) -> Environment:
+        asked.append(name)
         if name in ("harmguard", "torch"):
-            return Environment(sys.executable, 12.5, None)
+            return Environment(sys.executable, 12.5, MADE)
         if name == "openvino":  # there, and yet without its package
-            return Environment(sys.executable, 1.0, 3.0)
+            return Environment(sys.executable, 1.0, MADE)
         raise EnvironmentMissingError(f"{name}: pip could not install it: no such package")
 
     monkeypatch.setattr(_environments, "make", make)
-    monkeypatch.setattr(peers, "CACHE", tmp_path / "cache")
+    return asked
 
 
 def test_a_quick_run(
-    here: None,
+    tries: list[str],
     tiny_checkpoint: Path,
     small_bundle: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(peers, "EMBEDDED", small_bundle)
+    for module in (peers, _peer_models):
+        monkeypatch.setattr(module, "EMBEDDED", small_bundle)
     monkeypatch.setattr(peers, "QUICK_LENGTHS", (16, 32))
-    out = tmp_path / "peers.json"
+    monkeypatch.setattr(peers, "ANCHOR", "harmguard fp32")
+    out, cache = tmp_path / "peers.json", tmp_path / "cache"
     only = ["harmguard fp32", "torch", "openvino fp32", "litert"]
     arguments = ["mini", "--checkpoint", str(tiny_checkpoint), "--quick", "--out", str(out)]
-    assert peers.main([*arguments, "--only", *only]) == 0
+    arguments += ["--cache", str(cache), "--only", *only]
+    assert peers.main([*arguments, "--prepare"]) == 0
+    assert "litert: litert: pip could not install it: no such package" in capsys.readouterr().out
+    assert not out.exists()
+    before = len(tries)
+    assert peers.main(arguments) == 0
+    assert tries[before:] == ["harmguard", "torch"]  # what failed is not tried again
     found = json.loads(out.read_text(encoding="utf-8"))
     assert set(found["rows"]) == {"harmguard fp32", "torch"}
-    assert found["random_weights"] is False
+    assert found["weights"] == "given"
     assert found["missing"]["litert"] == "litert: pip could not install it: no such package"
     assert re.match(
         r"openvino_fp32: 'convert' failed: ModuleNotFo", found["missing"]["openvino fp32"]
     )
     for row in found["rows"].values():
-        assert set(row["ms"]) == {"16", "32"}
-        assert row["file_mb"] >= 0
+        assert set(row["ms"]) == set(row["times_anchor"]) == {"16", "32"}
+        assert row["one_time"]["install"] == MADE
     assert found["rows"]["torch"]["score_error"]["16"]["max"] == 0
+    assert found["rows"]["harmguard fp32"]["times_anchor"]["16"]["median"] == 1
+    assert not list(tmp_path.glob("*.partial.json"))
     text = capsys.readouterr().out
-    assert "- LiteRT fp32: litert: pip could not install it: no such package" in text
+    assert "- LiteRT fp32: `litert: pip could not install it: no such package`" in text
+
+
+def test_a_failure_is_kept_until_it_is_tried_again(
+    tries: list[str], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    models, peer = Models(tmp_path, "mini", tiny_checkpoint, 1), peers.PEERS["litert"]
+    for retry in (False, False, True):
+        with pytest.raises((EnvironmentMissingError, WorkerError), match="no such package"):
+            models.ready("litert", peer, retry=retry)
+    assert tries == ["litert", "litert"]
+
+
+def test_a_worker_that_dies_leaves_the_others_and_what_it_measured(
+    tries: list[str],
+    tiny_checkpoint: Path,
+    small_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (peers, _peer_models):
+        monkeypatch.setattr(module, "EMBEDDED", small_bundle)
+    monkeypatch.setattr(peers, "QUICK_LENGTHS", (16, 32))
+    measure = peers._Run._measure
+    kept: list[set[str]] = []
+
+    def kill_before_the_second(self: peers._Run, tokens: int) -> None:
+        if tokens == 32:
+            kept.extend(
+                set(json.loads(path.read_text())["rows"])
+                for path in tmp_path.glob("peers.partial.json")
+            )
+            self._workers["harmguard fp32"]._process.kill()
+        measure(self, tokens)
+
+    monkeypatch.setattr(peers._Run, "_measure", kill_before_the_second)
+    out = tmp_path / "peers.json"
+    arguments = ["mini", "--checkpoint", str(tiny_checkpoint), "--quick", "--out", str(out)]
+    arguments += ["--cache", str(tmp_path / "cache"), "--only", "torch", "harmguard fp32"]
+    assert peers.main(arguments) == 0
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert kept == [{"torch", "harmguard fp32"}]
+    assert set(found["rows"]["torch"]["ms"]) == {"16", "32"}
+    assert set(found["rows"]["harmguard fp32"]["ms"]) == {"16"}
+    (reason,) = found["missing"].values()
+    assert "harmguard: its process ended during 'pairs' with exit status -9" in reason
+
+
+def test_memory_that_may_not_be_read_is_unknown_with_its_reason() -> None:
+    class Refused:
+        def memory(self) -> Memory:
+            raise MemoryUnreadableError("no permission to read /proc/7/status")
+
+    found = peers._memory(cast(Worker, Refused()))
+    assert found["memory_mb"]["anonymous"] is None
+    assert found["memory_error"] == "no permission to read /proc/7/status"
+
+
+def test_large_guards_run_in_groups_with_the_anchor_in_each(tmp_path: Path) -> None:
+    options = peers._parser().parse_args(["435m", "--cache", str(tmp_path)])
+    run = peers._Run(options)
+    run._ready = dict.fromkeys(peers.PEERS, cast(Ready, None))
+    groups = list(run._groups())
+    assert [group[0] for group in groups] == ["harmguard int8"] * 3
+    assert groups[0][1] == "torch"
+    others = [name for group in groups for name in group[1:]]
+    assert sorted([*others, "harmguard int8"]) == sorted(peers.PEERS)
+
+
+def test_an_environment_s_stamp_names_no_place() -> None:
+    assert "harmguard, this checkout\n" in _environments.made_from("harmguard")
 
 
 def test_pip_s_reason_is_its_error() -> None:

@@ -23,7 +23,10 @@ def peers() -> dict[str, Any]:
             del ms["512"]
         rows[name] = {
             "ms": ms,
-            "load_s": 0.5,
+            "times_anchor": {n: {"median": float(factor)} for n in ms},
+            "load_s": {"best": 0.5, "n": 3},
+            "versions": {"package": "1.0"},
+            "one_time": {key: {"seconds": 60.0} for key in ("install", "convert")},
             "memory_mb": {"anonymous": None if name == "torch" else 50.0},
             "file_mb": 26.0,
             "installed_mb": 120.0,
@@ -31,7 +34,8 @@ def peers() -> dict[str, Any]:
         }
     del rows["executorch"]
     missing = {"executorch": "executorch: pip could not install it: none"}
-    head = {"size": "mini", "lengths": [32, 128, 512], "random_weights": True}
+    head = {"size": "mini", "lengths": [32, 128, 512], "weights": "random"}
+    head["anchor"] = "harmguard int8"
     return {**head, "rows": rows, "missing": missing}
 
 
@@ -69,7 +73,7 @@ def test_pictures_are_the_same_for_the_same_results(name: str, tmp_path: Path) -
 
 def test_the_table_of_peers_names_what_is_missing() -> None:
     text = _peers_table.peers(peers())
-    assert "- ExecuTorch + XNNPACK fp32: executorch: pip could not install it: none" in text
+    assert "- ExecuTorch + XNNPACK fp32: `executorch: pip could not install it: none`" in text
     assert "unknown" in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1

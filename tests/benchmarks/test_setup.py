@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from benchmarks import _setup
@@ -25,6 +27,13 @@ def test_two_ways_to_run_one_model_must_agree() -> None:
     assert _setup.check_same("bare", [0.5], [0.501])["max"] == pytest.approx(0.001)
     with pytest.raises(OutputsDifferError, match=r"bare: scores differ by up to 0\.0100"):
         _setup.check_same("bare", [0.5], [0.51])
+
+
+def test_scores_are_moved_between_temperatures() -> None:
+    assert _setup.moved([0.2, 1.0], 1.5, 1.5) == [0.2, 1.0]
+    margin = math.log(0.3 / 0.7) * 1.1
+    assert _setup.moved([0.3], 1.1, 2.0) == [pytest.approx(1 / (1 + math.exp(-margin / 2)))]
+    assert _setup.moved([0.0, 1.0], 1.1, 1.0) == pytest.approx([0, 1], abs=1e-8)
 
 
 def test_different_ids_stop_the_benchmark() -> None:

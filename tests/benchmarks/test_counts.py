@@ -1,0 +1,81 @@
+"""benchmarks.counts: the shipped guard is within its bounds, each count that is off is named."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import counts
+from benchmarks._errors import BenchmarkDataError
+from harmguard import BundleNotFoundError
+from harmguard.bundle import EMBEDDED
+
+pytest.importorskip("onnx")
+
+
+@pytest.fixture(scope="module")
+def most() -> dict[str, Any]:
+    return counts.bounds(counts.BOUNDS)
+
+
+def test_the_mini_guard_is_within_its_bounds(
+    most: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A regression shows in counts, which noise does not move; seconds would."""
+    assert counts.main([]) == 0, capsys.readouterr().out
+    # The bounds are what was exported, and a margin for other systems: not room for a regression.
+    found = counts.count(EMBEDDED)
+    assert found["operators"] == most["operators"]
+    assert found["graph_bytes"] > 0.98 * most["graph_bytes"]
+    if sys.platform == "linux":
+        assert found["load_anonymous_mb"] > 0.7 * most["load_anonymous_mb"]
+
+
+def test_every_count_that_is_off_is_named(most: dict[str, Any]) -> None:
+    operators = {**most["operators"], "MatMul": most["operators"]["MatMul"] + 1, "Loop": 1}
+    wrong = {
+        "nodes": most["nodes"] + 2,
+        "operators": operators,
+        "graph_bytes": most["graph_bytes"] + 1,
+        "load_anonymous_mb": most["load_anonymous_mb"] + 0.1,
+    }
+    assert counts.off(wrong, most) == [
+        "nodes: 135; expected at most 133",
+        "graph_bytes: 26000001; expected at most 26000000",
+        "load_anonymous_mb: 50.1; expected at most 50",
+        "operators of type MatMul: 11; expected at most 10",
+        "operators of type Loop: 1; expected at most 0",
+    ]
+    assert counts.off({**most, "load_anonymous_mb": None}, most) == []
+
+
+def test_a_bundle_with_one_operator_too_many_fails(
+    small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = counts.count(small_bundle)
+    path = tmp_path / "bounds.json"
+    path.write_text(json.dumps(found | {"load_anonymous_mb": 1000}))
+    assert counts.main([str(small_bundle), "--bounds", str(path)]) == 0
+    assert "all counts are within their bounds" in capsys.readouterr().out
+    fewer = found["operators"] | {"MatMul": found["operators"]["MatMul"] - 1}
+    small = {"operators": fewer, "graph_bytes": found["graph_bytes"] - 1, "load_anonymous_mb": 1}
+    path.write_text(json.dumps(found | small))
+    assert counts.main([str(small_bundle), "--bounds", str(path)]) == 1
+    out = capsys.readouterr().out
+    assert f"operators of type MatMul: {found['operators']['MatMul']}; expected at most" in out
+    assert f"graph_bytes: {found['graph_bytes']}; expected at most" in out
+    assert ("3 counts off" if sys.platform == "linux" else "2 counts off") in out
+
+
+def test_errors(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFoundError, match="no folder at"):
+        counts.main([str(tmp_path / "nowhere")])
+    with pytest.raises(BenchmarkDataError, match=r"unreadable \(FileNotFoundError\); expected bou"):
+        counts.bounds(tmp_path / "none.json")
+    (tmp_path / "half.json").write_text('{"nodes": 1}')
+    with pytest.raises(BenchmarkDataError, match="has no operators, graph_bytes, load_anonymous_m"):
+        counts.bounds(tmp_path / "half.json")
