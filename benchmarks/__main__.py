@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._peer_models import CACHE, Models
+from benchmarks._peer_models import CACHE, CACHE_HELP, Models
 from benchmarks._results import RESULTS, ROOT, say
 from harmguard.bench.show import table
 from harmguard.bundle import EMBEDDED
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     made.formatter_class = argparse.RawDescriptionHelpFormatter
     made.add_argument("--quick", action="store_true", help="few samples, to see that it runs")
     made.add_argument("--checkpoint", type=Path, help="Hugging Face folder of the mini guard")
-    made.add_argument("--cache", type=Path, default=CACHE, help="default: .venvs/peers")
+    made.add_argument("--cache", type=Path, default=CACHE, help=CACHE_HELP)
     made.add_argument("--retry", action="store_true", help="try again what could not be made")
     made.add_argument("--results", type=Path, help="another folder for the raw results")
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from benchmarks._pool import Worker, environment
 from harmguard.bench.machine import load_average
 from harmguard.bundle import EMBEDDED
 
-CACHE = _results.ROOT / ".venvs" / "peers"
+CACHE = Path(os.environ.get("HARMGUARD_PEERS_CACHE") or _results.ROOT / ".venvs" / "peers")
+CACHE_HELP = "default: $HARMGUARD_PEERS_CACHE, or .venvs/peers"
 EXPORTER = _results.ROOT / "export" / "harmguard_export"
 
 
@@ -57,7 +59,8 @@ class Models:
 
     def checkpoint(self) -> Path:
         """The folder that transformers loads."""
-        out = self._folder / "checkpoint"
+        # A bundle takes its name from the folder.
+        out = self._folder / f"{self._size}-{self.weights}"
         if self._given is not None:
             return self._given.resolve()
         if self.weights == "rebuilt":

@@ -32,13 +32,17 @@ def peers(result: Mapping[str, Any], path: Path) -> None:
         values = [0.0 if cell is None else cell["median"] for cell in cells]
         places = [i + 0.4 - height * (index + 0.5) for i in range(len(names))]
         bars = axes.barh(places, values, height, color=colour, label=f"{tokens} tokens")
-        labels = ["-" if cell is None else f"{cell['median']:.3g}" for cell in cells]
+        labels = ["-" if cell is None else _short(cell["median"]) for cell in cells]
         axes.bar_label(bars, labels, padding=3, fontsize=7)
     axes.set_yticks(range(len(names)), [TITLES[name] for name in names])
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.margins(x=0.1)
-    axes.set(xlabel="ms a pair, text to score (median)", title=f"Latency, size {result['size']}")
+    left, right = axes.get_xlim()
+    axes.set_xlim(left, 2 * right)  # room for the longest bar's label
+    axes.set(
+        xlabel="ms a pair, text to score (median, log scale)",
+        title=f"Latency, size {result['size']}",
+    )
     axes.grid(alpha=0.25, axis="x")
     axes.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=len(lengths), frameon=False)
@@ -72,7 +76,7 @@ def scaling(result: Mapping[str, Any], path: Path) -> None:
             (0.2, spent, "all kernels, measured", _COLOURS[0]),
         ):
             bars = right.bar([i + shift for i in places], values, 0.38, color=colour, label=label)
-            right.bar_label(bars, fmt="%.3g", fontsize=7)
+            right.bar_label(bars, [_short(value) for value in values], fontsize=7)
         right.set_xticks(places, lengths)
         right.set(xlabel="tokens", ylabel="ms", title="Distance from the limit, batch 1")
         right.set_ylim(0, 1.35 * max(*floors, *spent))
@@ -83,6 +87,11 @@ def scaling(result: Mapping[str, Any], path: Path) -> None:
         for axis in (left.xaxis, left.yaxis):
             axis.set_major_formatter(lambda value, _: f"{value:g}")
     _save(figure, path)
+
+
+def _short(value: float) -> str:
+    """Three digits that count, never as a power of ten."""
+    return f"{float(f'{value:.3g}'):g}"
 
 
 def _figure(size: tuple[float, float]) -> Any:

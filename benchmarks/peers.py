@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks import _peers_table, _results, _setup
 from benchmarks._errors import WorkerError
-from benchmarks._peer_models import CACHE, Models, Peer, Ready
+from benchmarks._peer_models import CACHE, CACHE_HELP, Models, Peer, Ready
 from benchmarks._pool import Worker, turns
 from benchmarks._random_checkpoint import SIZES
 from harmguard.bench import stats
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     made.formatter_class = argparse.RawDescriptionHelpFormatter
     made.add_argument("size", choices=SIZES, help="shape of the guard")
     made.add_argument("--checkpoint", type=Path, help="Hugging Face folder (default: see above)")
-    made.add_argument("--cache", type=Path, default=CACHE, help="default: .venvs/peers")
+    made.add_argument("--cache", type=Path, default=CACHE, help=CACHE_HELP)
     made.add_argument("--prepare", action="store_true", help="make what is cached, measure nothing")
     made.add_argument("--retry", action="store_true", help="try again what could not be made")
     made.add_argument("--out", type=Path, help="raw JSON (default: results/peers-SIZE.json)")
