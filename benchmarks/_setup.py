@@ -47,6 +47,12 @@ def optimum(checkpoint: Path, given: Path | None, stack: ExitStack, threads: int
     if given is not None:
         return given.resolve()
     out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "optimum"
+    export_optimum(checkpoint, out, threads)
+    return out
+
+
+def export_optimum(checkpoint: Path, out: Path, threads: int) -> None:
+    """Write optimum's int8 model of the checkpoint to `out`. WorkerError if that fails."""
     say("exporting the checkpoint with optimum ...")
     command = [sys.executable, "-m", "benchmarks._optimum_export", str(checkpoint.resolve())]
     done = subprocess.run(
@@ -59,7 +65,6 @@ def optimum(checkpoint: Path, given: Path | None, stack: ExitStack, threads: int
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise WorkerError(f"optimum's export of {checkpoint.name} failed: {last}")
-    return out
 
 
 def load(workers: dict[str, Worker], made: dict[str, Any]) -> dict[str, Any]:
