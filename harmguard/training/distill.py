@@ -244,7 +244,8 @@ def load_student(student: Student) -> tuple[torch.nn.Module, PairEncoder]:
             if hasattr(settings, name):
                 setattr(settings, name, student.dropout)
     if settings.model_type in ("deberta-v2", "deberta"):
-        settings.max_position_embeddings = limit  # no table: it sets the distance buckets
+        # No table: it sets how distances share buckets, and must not fall below what was learnt.
+        settings.max_position_embeddings = max(limit, settings.max_position_embeddings)
     elif limit > settings.max_position_embeddings:
         raise CheckpointError(
             f"student.max_tokens is {limit}, the model has {settings.max_position_embeddings} "

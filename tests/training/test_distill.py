@@ -21,7 +21,13 @@ from harmguard.errors import CheckpointError, ConfigError, DataError
 from harmguard.training.checkpoint import collate, load_encoder
 from harmguard.training.config import Config, Data, Optim, Student
 from harmguard.training.data import Row, read_rows
-from harmguard.training.distill import distill, encode_rows, has_bf16, row_weights
+from harmguard.training.distill import (
+    distill,
+    encode_rows,
+    has_bf16,
+    load_student,
+    row_weights,
+)
 from harmguard.training.loss import distillation_loss
 from harmguard.training.schedule import plan
 from tests.training import tiny
@@ -240,3 +246,14 @@ def test_benign_rows_show_any_window_and_harmful_ones_the_first(tmp_path: Path) 
     windows = [tuple(w.ids.tolist()) for w in encode_rows(rows, encoder, 0)]
     assert len(set(windows[:20])) > 1
     assert set(windows[20:]) == {tuple(encoder.encode(text).windows[0].ids.tolist())}
+
+
+@pytest.mark.parametrize(("tokens", "positions"), [(32, 64), (128, 128)])
+def test_a_deberta_keeps_the_distances_that_it_knows(
+    tmp_path: Path, tokens: int, positions: int
+) -> None:
+    folder = tiny.student(tmp_path / "deberta", "deberta")  # it has 64
+    model, encoder = load_student(Student(str(folder), max_tokens=tokens))
+    config: Any = model.config
+    assert config.max_position_embeddings == positions
+    assert encoder.max_tokens == tokens
