@@ -56,6 +56,9 @@ class Optim:
     weight_decay: float = 0.1  # not on biases and LayerNorm
     clip_norm: float = 1.0
     seed: int = 0
+    precision: str = (
+        "auto"  # "auto": bfloat16 where the processor has it; "fp32": the same anywhere
+    )
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ def check(config: Config, where: str) -> None:
     for bad, message in (
         (not 0.0 <= loss.lambda_hard <= 1.0, "loss.lambda_hard must be in [0, 1]"),
         (loss.temperature <= 0.0, "loss.temperature must be above 0"),
+        (optim.precision not in ("auto", "fp32"), 'optim.precision must be "auto" or "fp32"'),
         (optim.epochs < 1, "optim.epochs must be at least 1"),
         (optim.device_rows < 1, "optim.device_rows must be at least 1"),
         (optim.batch_rows % max(optim.device_rows, 1), "optim.batch_rows must be a multiple of "

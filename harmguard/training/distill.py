@@ -265,9 +265,13 @@ def has_bf16() -> bool:
     return bool(supported and supported())
 
 
+def _in_bf16(config: Config) -> bool:
+    return config.optim.precision == "auto" and has_bf16()
+
+
 def _arguments(config: Config, states: Path, steps: int) -> TrainingArguments:
     optim = config.optim
-    bf16 = has_bf16()
+    bf16 = _in_bf16(config)
     devices = max(int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.device_count(), 1)
     accumulation, rest = divmod(optim.batch_rows, optim.device_rows * devices)
     if rest or not accumulation:
@@ -303,6 +307,7 @@ def _run_record(config: Config, rows: Sequence[Row]) -> dict[str, Any]:
         "config": config.to_json(),
         "data_sha256": [sha256_of(Path(path)) for path in config.data.train],
         "rows": len(rows),
+        "bf16": _in_bf16(config),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }

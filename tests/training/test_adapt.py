@@ -32,6 +32,7 @@ epochs = 4
 batch_rows = 16
 device_rows = 16
 warmup_steps = 0
+precision = "fp32"
 """
 
 
@@ -58,7 +59,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, (name, count) in enumerate(sets):
         write(folder / f"{name}.jsonl", count, seed, attack="attack" in name)
     base = tiny.student(folder / "base", "bert")
-    optim = Optim(lr=1e-2, epochs=4, batch_rows=16, device_rows=16, warmup_steps=0)
+    sizes = {"epochs": 4, "batch_rows": 16, "device_rows": 16, "warmup_steps": 0}
+    optim = Optim(lr=1e-2, precision="fp32", **sizes)
     data = Data([str(folder / "old.jsonl")])
     config = Config(Student(str(base), max_tokens=64, dropout=0.0), data, optim=optim)
     distill(config, folder / "run")

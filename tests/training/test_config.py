@@ -43,6 +43,7 @@ def test_a_student_that_is_no_folder_here_is_a_hub_id(tmp_path: Path) -> None:
         (MINIMAL + "[optim]\nepochs = 1.5\n", "optim: epochs: found a float"),
         (MINIMAL + "[optim]\nepochs = true\n", "optim: epochs: found a bool"),
         (MINIMAL + "[optim]\nepochs = 0\n", "optim.epochs must be at least 1"),
+        (MINIMAL + "[optim]\nprecision = 'fp16'\n", "optim.precision must be"),
         (MINIMAL + "[optim]\nbatch_rows = 10\n", "batch_rows must be a multiple"),
         (MINIMAL + "[loss]\nlambda_hard = 2\n", r"loss.lambda_hard must be in \[0, 1\]"),
         (MINIMAL + "[loss]\ntemperature = 0\n", "loss.temperature must be above 0"),

@@ -24,7 +24,6 @@ from harmguard.training.data import Row, read_rows
 from harmguard.training.distill import (
     distill,
     encode_rows,
-    has_bf16,
     load_student,
     row_weights,
 )
@@ -49,7 +48,7 @@ def _config(folder: Path, family: str, *, rows: int = 64, **optim: float) -> Con
     return Config(
         Student(str(student), max_tokens=64, dropout=0.0),
         Data([str(path)]),
-        optim=Optim(**{**settings, **optim}),  # type: ignore[arg-type]
+        optim=Optim(precision="fp32", **{**settings, **optim}),  # type: ignore[arg-type]
     )
 
 
@@ -110,7 +109,6 @@ def _loss(
     return distillation_loss(logits, labels, soft, torch.tensor(weights)) / len(rows)
 
 
-@pytest.mark.skipif(has_bf16(), reason="bfloat16 steps are compared with float32 ones")
 def test_one_step_equals_a_plain_torch_loop(tmp_path: Path, family: str) -> None:
     config = _config(tmp_path, family, rows=32)
     student = distill(config, tmp_path / "run")
@@ -118,7 +116,6 @@ def test_one_step_equals_a_plain_torch_loop(tmp_path: Path, family: str) -> None
     assert _difference_of_step(_weights(student), expected, gradients) < 1e-6
 
 
-@pytest.mark.skipif(has_bf16(), reason="bfloat16 sums depend on the split")
 def test_8_rows_accumulated_4_times_equal_32_at_once(tmp_path: Path, family: str) -> None:
     config = _config(tmp_path, family, rows=32)
     whole = distill(config, tmp_path / "whole")
@@ -128,13 +125,13 @@ def test_8_rows_accumulated_4_times_equal_32_at_once(tmp_path: Path, family: str
     assert _difference_of_step(_weights(whole), _weights(parts), gradients) < 1e-6
 
 
-@pytest.mark.skipif(has_bf16(), reason="bfloat16 sums depend on the split")
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     config = _config(tmp_path, "bert", rows=32, device_rows=8)
     path = tmp_path / "distill.toml"
     path.write_text(
         f'[student]\npath = "{config.student.path}"\nmax_tokens = 64\ndropout = 0.0\n'
         '[data]\ntrain = ["rows32.jsonl"]\n[optim]\nlr = 1e-2\nepochs = 1\nbatch_rows = 32\n'
+        'precision = "fp32"\n'
         "device_rows = 8\nwarmup_steps = 0\n",
         encoding="utf-8",
     )
@@ -178,6 +175,7 @@ def killed(tmp_path: Path) -> tuple[Path, Path]:
     config.write_text(
         'save_minutes = 0.0\n[student]\npath = "student"\nmax_tokens = 64\ndropout = 0.2\n'
         '[data]\ntrain = ["rows.jsonl"]\n[optim]\nlr = 1e-3\nepochs = 20\nbatch_rows = 32\n'
+        'precision = "fp32"\n'
         "device_rows = 16\nwarmup_steps = 5\n",
         encoding="utf-8",
     )
