@@ -11,6 +11,7 @@ from .errors import (
     CheckpointError,
     ConfigError,
     DataError,
+    DeploymentTargetError,
     EmptyPromptError,
     EngineError,
     ExportError,
@@ -30,6 +31,7 @@ from .errors import (
     OutputExistsError,
     ParityError,
     PrepareError,
+    ProgramError,
     RecipeError,
     ServerError,
     StageError,
@@ -44,6 +46,7 @@ from .errors import (
     UnsupportedModelError,
     UnsupportedVersionError,
     UnverifiedBundleWarning,
+    WrongRuntimeError,
 )
 from .guard import HarmGuard
 from .verdict import Verdict
@@ -58,6 +61,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "DeploymentTargetError",
     "EmptyPromptError",
     "EngineError",
     "ExportError",
@@ -78,6 +82,7 @@ __all__ = [
     "OutputExistsError",
     "ParityError",
     "PrepareError",
+    "ProgramError",
     "RecipeError",
     "ServerError",
     "StageError",
@@ -93,5 +98,6 @@ __all__ = [
     "UnsupportedVersionError",
     "UnverifiedBundleWarning",
     "Verdict",
+    "WrongRuntimeError",
     "__version__",
 ]

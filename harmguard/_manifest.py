@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from harmguard import _json
+from harmguard._coreml_manifest import COREML_FILES, COREML_VERSION, CoremlRequires, Lengths
 from harmguard._encode import Template
 from harmguard._json import MANIFEST, Fields, wrong
 from harmguard.errors import ManifestError, UnsafePathError, UnsupportedVersionError
@@ -57,6 +58,8 @@ class InputSpec:
     names: tuple[str, ...]
     dtype: str
     output: str
+    lengths: Lengths | None = None
+    """None: any length (ONNX)."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,16 @@ class Manifest:
     output: OutputSpec
     thresholds: Mapping[str, Mapping[str, Threshold]]
     precision: Precision
-    requires: Requires
+    requires: Requires | CoremlRequires
     metrics: Mapping[str, Any]
     files: Mapping[str, FileEntry]
     extensions: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    @property
+    def runtime(self) -> str:
+        """What runs the model: "onnxruntime" or "coreml"."""
+        return "coreml" if isinstance(self.requires, CoremlRequires) else "onnxruntime"
 
     @staticmethod
     def from_bytes(data: bytes) -> Manifest:
@@ -126,11 +134,13 @@ class Manifest:
         """Validate a parsed `guard.json`; the field at fault is named in the error."""
         top = Fields(value, "")
         version = top.integer("format_version", 0)
-        if version != FORMAT_VERSION:
+        if version not in (FORMAT_VERSION, COREML_VERSION):
             raise UnsupportedVersionError(
-                f"{MANIFEST}: format_version is {version}; expected {FORMAT_VERSION}; "
+                f"{MANIFEST}: format_version is {version}; expected {FORMAT_VERSION} or "
+                f"{COREML_VERSION} (Core ML); "
                 "likely a bundle made for another release of harmguard"
             )
+        coreml = version == COREML_VERSION
         training = top.fields("training")
         manifest = Manifest(
             name=top.string("name", r"[a-z0-9][a-z0-9._-]{0,63}"),
@@ -140,15 +150,16 @@ class Manifest:
             base_model=top.string("base_model"),
             training_data=_training_data(training),
             training_recipe=training.string("recipe"),
-            input=_input(top.fields("input")),
+            input=_input(top.fields("input"), coreml),
             labels=_labels(top),
             output=_output(top.fields("output")),
             thresholds=_thresholds(top.fields("thresholds")),
             precision=_precision(top.fields("precision")),
-            requires=_requires(top.fields("requires")),
+            requires=_requires(top.fields("requires"), coreml),
             metrics=top.mapping("metrics"),
-            files=_files(top.fields("files")),
+            files=_files(top.fields("files"), coreml),
             extensions={key: top.take(key) for key in list(top.rest) if key.startswith("x_")},
+            format_version=version,
         )
         training.end()
         top.end()
@@ -177,6 +188,7 @@ class Manifest:
                 "names": list(self.input.names),
                 "dtype": self.input.dtype,
                 "output": self.input.output,
+                **({"lengths": self.input.lengths.to_json()} if self.input.lengths else {}),
             },
             "labels": list(self.labels),
             "output": asdict(self.output),
@@ -209,7 +221,7 @@ def _training_data(training: Fields) -> tuple[DataSource, ...] | None:
     return tuple(sources)
 
 
-def _input(fields: Fields) -> InputSpec:
+def _input(fields: Fields, coreml: bool) -> InputSpec:
     template = fields.fields("template")
     texts = {"prompt": ["prompt"], "exchange": ["prompt", "response"]}
     pieces = {kind: _template(template, kind, texts[kind]) for kind in KINDS}
@@ -225,10 +237,13 @@ def _input(fields: Fields) -> InputSpec:
         pad_id=fields.integer("pad_id", 0, 1 << 31),
         max_chars=fields.integer("max_chars", 1, 1 << 31),
         names=names,
-        dtype=fields.string("dtype", "int64"),
+        dtype=fields.string("dtype", "int32" if coreml else "int64"),
         output=fields.string("output", "logits"),
+        lengths=Lengths.take(fields.fields("lengths")) if coreml else None,
     )
     fields.end()
+    if spec.lengths and spec.lengths.values[-1] != spec.max_tokens:
+        raise wrong("input.max_tokens", spec.max_tokens, "the last of input.lengths.values")
     return spec
 
 
@@ -296,7 +311,9 @@ def _precision(fields: Fields) -> Precision:
     return precision
 
 
-def _requires(fields: Fields) -> Requires:
+def _requires(fields: Fields, coreml: bool) -> Requires | CoremlRequires:
+    if coreml:
+        return CoremlRequires.take(fields)
     requires = Requires(
         opset=fields.integer("opset", 1, 1000),
         onnxruntime=fields.string("onnxruntime", r"[0-9]{1,4}(\.[0-9]{1,4}){1,2}"),
@@ -306,8 +323,11 @@ def _requires(fields: Fields) -> Requires:
 
 
 def check_file_name(name: str) -> None:
-    """Refuse a name that is not one plain component: nothing may point out of the folder."""
-    if not _FILE_NAME.fullmatch(name):
+    """Refuse a name that is not one plain component: nothing may point out of the folder.
+
+    The files of a Core ML package, which is a folder, are the exception, each by its whole name.
+    """
+    if name not in COREML_FILES and not _FILE_NAME.fullmatch(name):
         shown = ascii(name) if len(name) <= 80 else f"a name of {len(name)} characters"
         raise UnsafePathError(
             f"file name {shown}; expected one plain name (A-Z a-z 0-9 . _ -, no folder, at most "
@@ -315,14 +335,17 @@ def check_file_name(name: str) -> None:
         )
 
 
-def _files(fields: Fields) -> dict[str, FileEntry]:
+def _files(fields: Fields, coreml: bool) -> dict[str, FileEntry]:
     names = list(fields.rest)
     for name in names:
         check_file_name(name)
     # Some file systems ignore case: two such names would be one file there.
     if len({name.casefold() for name in [*names, MANIFEST]}) != len(names) + 1:
         raise wrong("files", names, f"names that differ in more than case, and not {MANIFEST}")
-    if missing := [name for name in REQUIRED_FILES if name not in names]:
+    required = (*COREML_FILES, *REQUIRED_FILES[1:]) if coreml else REQUIRED_FILES
+    if not coreml and (strange := [name for name in names if name in COREML_FILES]):
+        raise wrong("files", strange, "them in bundles for Core ML only")
+    if missing := [name for name in required if name not in names]:
         raise wrong("files", names, f"entries for {', '.join(missing)}")
     entries = {}
     for name in names:

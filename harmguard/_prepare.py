@@ -30,7 +30,7 @@ from harmguard._encode import PairEncoder
 from harmguard._manifest import MAX_MANIFEST_BYTES, FileEntry
 from harmguard._share import LINK_PREFIX, is_shared, share_weights
 from harmguard._unigram import FILES, MappedUnigram
-from harmguard.bundle import Bundle, check_file, load_tokenizer, sync_folder
+from harmguard.bundle import Bundle, check_file, load_tokenizer, require_onnx, sync_folder
 from harmguard.errors import BundleError, PrepareError
 
 FORMAT = 3
@@ -101,8 +101,10 @@ def prepare(bundle: Bundle, cache: Path) -> PreparedCopy:
     Several processes may do this at once: one writes, the others wait for it. A killed one
     leaves a folder that nobody reads and the next one removes.
 
-    Raises PrepareError with the reason if there is no copy and none can be made.
+    Raises PrepareError with the reason if there is no copy and none can be made, and
+    WrongRuntimeError for a bundle that is not for onnxruntime.
     """
+    require_onnx(bundle)
     try:
         return find(bundle, cache)
     except PrepareError as error:

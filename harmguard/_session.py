@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harmguard._encode import IntArray
+from harmguard._manifest import Requires
 from harmguard.bundle import Bundle, check_graph, check_runtime
 from harmguard.errors import BundleFileError
 
@@ -97,12 +98,14 @@ def _options(threads: int) -> Any:
 
 
 def _load(path: Path, options: Any, bundle: Bundle) -> Any:
+    requires = bundle.manifest.requires
+    assert isinstance(requires, Requires)
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base of their own
         raise BundleFileError(
             f"model.onnx cannot be loaded ({type(error).__name__}: {error}); expected a graph "
-            f"for onnxruntime {bundle.manifest.requires.onnxruntime} or newer; likely an "
+            f"for onnxruntime {requires.onnxruntime} or newer; likely an "
             "operator that the installed release lacks, or a damaged export"
         ) from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class VerifyReport:
     """The largest difference between a score and its reference, in [0, 1]."""
     tolerance: float
     """The largest tolerance among the golden pairs."""
+    unchecked: str | None
+    """Why the scores were not computed here (a Core ML bundle without the extra); else None."""
     recorded: bool | None
     """Whether the hashes of large files were recorded; None if there are none."""
 
@@ -56,18 +58,40 @@ def verify(folder: Path | str) -> VerifyReport:
     a score further from the reference than the pair's tolerance.
     """
     bundle, recorded = open_and_record(Path(folder))
-    with HarmGuard(bundle.folder) as guard:
-        rows, worst, tolerance = replay_golden(bundle, guard)
+    unchecked = None
+    if bundle.manifest.runtime == "coreml":
+        scorer, unchecked = _coreml_scorer(bundle)
+        rows, worst, tolerance = replay_golden(bundle, scorer)
+    else:
+        with HarmGuard(bundle.folder) as guard:
+            rows, worst, tolerance = replay_golden(bundle, guard)
     files = bundle.manifest.files.values()
     total = sum(entry.size for entry in files)
-    return VerifyReport(len(files), total, rows, worst, tolerance, recorded)
+    return VerifyReport(len(files), total, rows, worst, tolerance, unchecked, recorded)
 
 
-def replay_golden(bundle: Bundle, guard: HarmGuard) -> tuple[int, float, float]:
+class Scorer(Protocol):
+    """What gives a pair its score."""
+
+    def score(self, prompt: str, response: str | None = None) -> float:
+        """P(harmful)."""
+
+
+def _coreml_scorer(bundle: Bundle) -> tuple[Scorer | None, str | None]:
+    """What evaluates the package on this machine, or None and why there is nothing."""
+    try:
+        from harmguard_export.coreml.check import PackageScorer
+    except ImportError as error:
+        return None, str(error)
+    return PackageScorer(bundle), None
+
+
+def replay_golden(bundle: Bundle, guard: Scorer | None) -> tuple[int, float, float]:
     """Score the golden pairs with a guard of the bundle: rows, largest error, largest tolerance.
 
-    Raises BundleFileError for a file that cannot be read, GoldenMismatchError for a pair with
-    other token ids or a score further from the reference than its tolerance.
+    None compares the token ids alone. Raises BundleFileError for a file that cannot be read,
+    GoldenMismatchError for a pair with other token ids or a score further from the reference
+    than its tolerance.
     """
     spec = bundle.manifest.input
     encoder = PairEncoder(load_tokenizer(bundle), spec.template, spec.max_tokens)
@@ -76,6 +100,8 @@ def replay_golden(bundle: Bundle, guard: HarmGuard) -> tuple[int, float, float]:
         found = [window.ids.tolist() for window in encoder.encode(row.prompt, row.response).windows]
         if found != row.ids:
             _mismatch(rows, *_first_difference(found, row.ids), "another tokenizers release")
+        if guard is None:
+            continue
         score = guard.score(row.prompt, row.response)
         if not abs(score - row.score) <= row.tolerance:
             _mismatch(

@@ -21,11 +21,13 @@ from typing import Any, BinaryIO, Protocol
 from tokenizers import Tokenizer
 
 from harmguard import _json, _onnxfile
+from harmguard._coreml_manifest import COREML_FILES
 from harmguard._json import MANIFEST
 from harmguard._manifest import (
     MAX_MANIFEST_BYTES,
     FileEntry,
     Manifest,
+    Requires,
     check_file_name,
 )
 from harmguard.errors import (
@@ -36,6 +38,7 @@ from harmguard.errors import (
     TokenizerError,
     UnsafePathError,
     UnsupportedVersionError,
+    WrongRuntimeError,
 )
 
 EMBEDDED = Path(__file__).parent / "models" / "mini"
@@ -106,7 +109,7 @@ def _open(folder: Path, record: Mapping[str, Any]) -> tuple[Bundle, dict[str, An
         )
     if not os.path.lexists(folder / MANIFEST):
         raise BundleNotFoundError(
-            f"{str(folder)!r} holds no {MANIFEST}; expected it beside model.onnx; likely an "
+            f"{str(folder)!r} holds no {MANIFEST}; expected it beside the model; likely an "
             "unfinished copy, or a checkpoint: `harmguard export` makes a bundle of one"
         )
     with _open_regular(folder, MANIFEST) as file:
@@ -116,7 +119,8 @@ def _open(folder: Path, record: Mapping[str, Any]) -> tuple[Bundle, dict[str, An
         for name, entry in manifest.files.items()
     }
     sizes = {name: entry.size for name, entry in manifest.files.items()}
-    _onnxfile.check_external_data(folder / "model.onnx", sizes)
+    if manifest.runtime == "onnxruntime":
+        _onnxfile.check_external_data(folder / "model.onnx", sizes)
     large = {n: r for n, r in checked.items() if r["size"] >= HASHED_AT_LOAD_BYTES}
     return Bundle(folder, manifest), large
 
@@ -127,6 +131,17 @@ def load_tokenizer(bundle: Bundle) -> Tokenizer:
     Raises TokenizerError.
     """
     return _tokenizer(bundle.path("tokenizer.json").read_bytes(), bundle.manifest)
+
+
+def require_onnx(bundle: Bundle) -> None:
+    """Raise WrongRuntimeError for a bundle that onnxruntime does not run."""
+    runtime = bundle.manifest.runtime
+    if runtime != "onnxruntime":
+        raise WrongRuntimeError(
+            f"{bundle.folder.name!a} is a bundle for {runtime}; expected one for onnxruntime; "
+            "likely made with --target coreml, for apps on iPhone and Mac: export the checkpoint "
+            "again without it"
+        )
 
 
 def check_graph(
@@ -164,6 +179,7 @@ def check_runtime(installed: str, manifest: Manifest) -> None:
         major, minor, *_ = [*version.split("."), "0"]
         return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
 
+    assert isinstance(manifest.requires, Requires)
     if key(installed) < key(manifest.requires.onnxruntime):
         raise UnsupportedVersionError(
             f"onnxruntime {installed} is installed; expected {manifest.requires.onnxruntime} or "
@@ -191,6 +207,9 @@ def write_bundle(out: Path, manifest: Mapping[str, Any], files: Mapping[str, Pat
     try:
         for name in files:
             check_file_name(name)
+        for name in COREML_FILES:
+            if name in files:
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
         entries = {name: _write_file(aside / name, source) for name, source in files.items()}
         full = Manifest.from_json(
             {**manifest, "files": {name: asdict(entry) for name, entry in entries.items()}}
@@ -198,7 +217,8 @@ def write_bundle(out: Path, manifest: Mapping[str, Any], files: Mapping[str, Pat
         text = json.dumps(full.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         _write_file(aside / MANIFEST, (text + "\n").encode())
         load_tokenizer(open_bundle(aside))
-        sync_folder(aside)
+        for inner in {(aside / name).parent for name in files}:
+            sync_folder(inner)
         if os.path.lexists(out):
             raise OutputExistsError(f"{str(out)!r} appeared meanwhile; nothing is overwritten")
         aside.rename(out)
@@ -239,6 +259,12 @@ def sync_folder(folder: Path) -> None:
 def _open_regular(folder: Path, name: str) -> BinaryIO:
     """Open a file of the bundle for reading; it must be a regular file of the folder itself."""
     path = folder / name
+    # A package's folders are part of the bundle too.
+    for inner in list(path.relative_to(folder).parents)[:-1]:
+        if (folder / inner).is_symlink():
+            raise UnsafePathError(
+                f"{inner.as_posix()} is a symbolic link; expected a folder; likely a hostile bundle"
+            )
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

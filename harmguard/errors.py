@@ -10,6 +10,7 @@
     │   ├── BundleFileError          a file is missing, truncated, altered, or a git-lfs pointer
     │   ├── UnsafePathError          a path leaves the folder
     │   ├── GraphMismatchError       the ONNX graph disagrees with the manifest
+    │   ├── WrongRuntimeError        the bundle is for another runtime
     │   ├── TokenizerError           the tokenizer cuts, pads, or has ids that the model lacks
     │   └── GoldenMismatchError      the golden pairs do not give their recorded scores
     ├── InputError (ValueError)      what a caller passed in
@@ -36,7 +37,9 @@
     ├── ExportError
     │   ├── UnsupportedModelError
     │   ├── ParityError
-    │   └── RecipeError
+    │   ├── RecipeError
+    │   ├── DeploymentTargetError    the system that a Core ML program is for cannot run it
+    │   └── ProgramError             a Core ML program cannot be written or checked
     └── BenchError                   a measurement cannot be made
         ├── MemoryUnreadableError    the system refuses to tell a process its memory
         └── TooFewSamplesError       too few timings for a median and its tail
@@ -82,6 +85,10 @@ class UnsafePathError(BundleError):
 
 class GraphMismatchError(BundleError):
     """The ONNX graph has other inputs or outputs than the manifest says."""
+
+
+class WrongRuntimeError(BundleError):
+    """The bundle is for a runtime that this library does not drive."""
 
 
 class TokenizerError(BundleError):
@@ -190,6 +197,14 @@ class ParityError(ExportError):
 
 class RecipeError(ExportError):
     """The recipe is unknown or does not apply to this model."""
+
+
+class DeploymentTargetError(ExportError):
+    """The deployment target of a Core ML program is unknown, or cannot do what is asked."""
+
+
+class ProgramError(ExportError):
+    """A Core ML program cannot be written, or the check on this machine cannot evaluate it."""
 
 
 class BenchError(HarmGuardError):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from harmguard._cores import default_threads
 from harmguard._encode import Encoded, PairEncoder, Window, batches, padded_length
 from harmguard._prepare import PreparedCopy, prepare
-from harmguard.bundle import Bundle, load_tokenizer, open_bundle
+from harmguard.bundle import Bundle, load_tokenizer, open_bundle, require_onnx
 from harmguard.errors import (
     EmptyPromptError,
     ForkedGuardError,
@@ -108,6 +108,7 @@ class HarmGuard:
         _check_options(threads, long_text)
         folder = Path(__file__).parent / "models" / "mini" if bundle is None else Path(bundle)
         opened = open_bundle(folder)
+        require_onnx(opened)
         self._thresholds = _thresholds(opened, threshold)
         self._spec = opened.manifest.input
         self._temperature = opened.manifest.output.temperature

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +17,7 @@ from harmguard._session import Session
 from harmguard.bundle import Bundle, open_bundle, write_bundle
 from harmguard.errors import OutputExistsError, RecipeError
 from harmguard_export import bert, card, deberta, parity
+from harmguard_export.aside import folder_aside
 from harmguard_export.calibration import Activations, calibrate
 from harmguard_export.checkpoint import Checkpoint, Logits, Pair, Progress, load_checkpoint
 from harmguard_export.deberta_config import read_config
@@ -74,32 +71,8 @@ def export(
     own = read_pairs(None)
     texts = read_pairs(pairs) if pairs else own
     loaded = load_checkpoint(Path(checkpoint), revision)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(out)
-    prefix = f".{out.name}.export-{os.getpid()}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=out.parent) as aside:
-        return Exporter(loaded, chosen, Path(aside)).run(own, texts, gate, out)
-
-
-def _sweep(out: Path) -> None:
-    """Remove what killed exports to `out` have left: their folders name their process."""
-    name = re.compile(re.escape(f".{out.name}.export-") + r"(\d+)-\w+")
-    for folder in out.parent.iterdir():
-        found = name.fullmatch(folder.name)
-        if found and not _runs(int(found[1])):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    if os.name != "posix":
-        return True  # Windows has no harmless signal; a folder left is better than one taken away
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    with folder_aside(out) as aside:
+        return Exporter(loaded, chosen, aside).run(own, texts, gate, out)
 
 
 @dataclass(frozen=True)

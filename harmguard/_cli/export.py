@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harmguard.cli import COMMANDS, EXIT_CODES
+from harmguard.errors import InputError
 
 _EPILOG = """\
 CHECKPOINT is a folder as transformers saves it: config.json, model.safetensors, tokenizer.json;
@@ -17,7 +18,10 @@ fails if the bundle's scores are not near enough to the checkpoint's.
 examples:
   harmguard export checkpoint bundle --recipe fp32
   harmguard export checkpoint bundle-int8
-  harmguard export owner/name bundle-int8 --revision main
+
+For apps on iPhone and Mac (docs/coreml.md): --target coreml writes model.mlpackage in place of
+model.onnx. Its recipes are fp16, int8 (default), int4 and palette4; --deployment iOS18 takes the
+--lengths 32,64,128,256,512 unless told otherwise, iOS17 takes every length and has no int4.
 
 """
 
@@ -35,7 +39,25 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--recipe",
         default="int8",
-        help="fp32, int8 (default), int4 (DeBERTa), or a recipe file, FILE.json",
+        help="fp32, int8 (default), int4 (DeBERTa), or a recipe file, FILE.json; for Core ML "
+        "fp16, int8, int4 or palette4",
+    )
+    parser.add_argument(
+        "--target",
+        choices=("onnx", "coreml"),
+        default="onnx",
+        help="what runs the bundle (default: onnx, which HarmGuard loads)",
+    )
+    parser.add_argument(
+        "--deployment",
+        metavar="OS",
+        help="with --target coreml: the oldest system, iOS18 (default) or iOS17",
+    )
+    parser.add_argument(
+        "--lengths",
+        metavar="N,N,...",
+        type=_lengths,
+        help="with --target coreml and iOS18: the lengths of inputs in tokens",
     )
     parser.add_argument(
         "--revision", help="branch, tag or commit of a model on the hub (default: main)"
@@ -57,6 +79,25 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export and print the folder that was written."""
+    gate = args.gate == "on"
+    if args.target == "coreml":
+        from harmguard_export.coreml import export_coreml
+
+        out = export_coreml(
+            args.checkpoint,
+            args.out,
+            recipe=args.recipe,
+            pairs=args.pairs,
+            gate=gate,
+            target=args.deployment or "iOS18",
+            lengths=args.lengths,
+            revision=args.revision,
+        )
+        print(out)
+        return 0
+    for option in ("deployment", "lengths"):
+        if getattr(args, option) is not None:
+            raise InputError(f"--{option} without --target coreml; expected both or neither")
     from harmguard_export import export
 
     out = export(
@@ -64,8 +105,15 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         recipe=args.recipe,
         pairs=args.pairs,
-        gate=args.gate == "on",
+        gate=gate,
         revision=args.revision,
     )
     print(out)
     return 0
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!a}; expected numbers of tokens, as 32,64,128")
+    return tuple(map(int, parts))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harmguard._coreml_manifest import CoremlRequires
 from harmguard._manifest import KINDS, Manifest
 from harmguard.cli import COMMANDS, EXIT_CODES
 from harmguard.errors import PrepareError
@@ -79,6 +80,13 @@ def notes(manifest: Manifest) -> Iterator[str]:
         yield "parity not measured: its scores may differ from its checkpoint's"
 
 
+def _requires(manifest: Manifest) -> str:
+    requires = manifest.requires
+    if isinstance(requires, CoremlRequires):
+        return f"Core ML of {requires.deployment} (specification {requires.specification})"
+    return f"opset {requires.opset}, onnxruntime {requires.onnxruntime}"
+
+
 def _lines(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "name", f"{manifest.name} {manifest.version} ({manifest.status})"
     yield "licence", manifest.licence
@@ -101,10 +109,11 @@ def _lines(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "precision", manifest.precision.recipe + (f", {layers} exceptions" if layers else "")
     if manifest.precision.parity is not None:
         yield "parity", json.dumps(dict(manifest.precision.parity))
-    yield (
-        "requires",
-        f"opset {manifest.requires.opset}, onnxruntime {manifest.requires.onnxruntime}",
-    )
+    yield "requires", _requires(manifest)
+    if lengths := manifest.input.lengths:
+        out = f", left out {', '.join(map(str, lengths.left_out))}" if lengths.left_out else ""
+        shown = " to ".join if lengths.kind == "range" else ", ".join
+        yield "lengths", shown(map(str, lengths.values)) + out
     for name, value in manifest.metrics.items():
         yield "metric", f"{name} {json.dumps(value)}"
     for name, entry in manifest.files.items():

@@ -154,15 +154,15 @@ def test_path_outside_the_folder(folder: Path, name: str) -> None:
 # The manifest as JSON
 
 
-@pytest.mark.parametrize("version", [0, 2, 10**9])
+@pytest.mark.parametrize("version", [0, 3, 10**9])
 def test_unknown_version(folder: Path, version: int) -> None:
     edit(folder, lambda v: v.update(format_version=version))
     refused(folder, UnsupportedVersionError, f"format_version is {version}; expected 1")
 
 
 def test_unknown_version_comes_before_unknown_fields(folder: Path) -> None:
-    edit(folder, lambda v: v.update(format_version=2, novelty=1))
-    refused(folder, UnsupportedVersionError, "format_version is 2")
+    edit(folder, lambda v: v.update(format_version=3, novelty=1))
+    refused(folder, UnsupportedVersionError, "format_version is 3")
 
 
 def test_huge_manifest(folder: Path) -> None:

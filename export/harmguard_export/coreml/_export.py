@@ -1,0 +1,224 @@
+"""The whole Core ML export: read, run the checkpoint, build, save, check what was saved, write."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from harmguard._coreml_manifest import COREML_VERSION, Lengths
+from harmguard._encode import Encoded, PairEncoder
+from harmguard.bundle import write_bundle
+from harmguard.errors import OutputExistsError, ProgramError
+from harmguard_export import card, parity
+from harmguard_export.aside import folder_aside
+from harmguard_export.checkpoint import Checkpoint, Logits, Progress, load_checkpoint
+from harmguard_export.coreml import package
+from harmguard_export.coreml.check import feeds, program_logits
+from harmguard_export.coreml.choose import choose_kept
+from harmguard_export.coreml.compress import Packed, pack
+from harmguard_export.coreml.evaluate import Evaluator, read_program
+from harmguard_export.coreml.model import Model
+from harmguard_export.coreml.program import ProgramBuilder, convert
+from harmguard_export.coreml.recipes import CoremlRecipe, coreml_recipe
+from harmguard_export.coreml.replay import replay
+from harmguard_export.coreml.targets import check_recipe, choose_lengths
+from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
+from harmguard_export.recipe import Recipe
+
+GATE_PAIRS, SEED = 500, 7
+# Always fp16: they are small, and the score is read from them.
+HEAD = ("pooler", "classifier")
+# By which both ways of computing the program in float32 may differ, in logits.
+_AGREEMENT = 1e-3
+
+
+def export_coreml(
+    checkpoint: Path,
+    out: Path,
+    *,
+    recipe: str = "int8",
+    pairs: Path | None = None,
+    gate: bool = True,
+    target: str = "iOS18",
+    lengths: Sequence[int] | None = None,
+    revision: str | None = None,
+) -> Path:
+    """Export a Hugging Face folder, or a model of the hub, to the new Core ML bundle `out`.
+
+    `recipe` is fp16, int8, int4 or palette4. `target` iOS18 takes the enumerated `lengths`
+    (default 32, 64, 128, 256, 512), iOS17 every length. The saved package is read back and
+    evaluated on this machine: on 500 of `pairs` drawn by seed, or on the package's own pairs.
+    With `gate` False nothing fails but logits that are not finite.
+
+    Raises what `harmguard_export.export` raises, DeploymentTargetError and ProgramError; no
+    bundle is left behind then.
+    """
+    chosen, out = coreml_recipe(recipe), Path(out)
+    check_recipe(target, chosen.weights)
+    if out.exists() or out.is_symlink():
+        raise OutputExistsError(
+            f"{str(out)!r} exists; expected a new folder; nothing is overwritten"
+        )
+    own = read_pairs(None)
+    texts = drawn(read_pairs(pairs)) if pairs else own
+    loaded = load_checkpoint(Path(checkpoint), revision)
+    fit = choose_lengths(target, lengths, loaded.encoder.max_tokens)
+    encoder = PairEncoder(loaded.tokenizer, loaded.template, fit.values[-1])
+    exporter = Exporter(
+        replace(loaded, encoder=encoder), Model.of(loaded), chosen, target, fit, gate
+    )
+    with folder_aside(out) as aside:
+        return exporter.run(own, texts, out, aside)
+
+
+def drawn(texts: Texts) -> Texts:
+    """At most GATE_PAIRS of the texts, the same ones every time."""
+    if len(texts.pairs) <= GATE_PAIRS:
+        return texts
+    chosen = sorted(random.Random(SEED).sample(range(len(texts.pairs)), GATE_PAIRS))
+    labels = None if texts.labels is None else texts.labels[chosen]
+    if labels is not None and not 0 < labels.sum() < len(labels):
+        labels = None
+    return Texts([texts.pairs[i] for i in chosen], labels)
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """One export of `checkpoint` by `recipe` for `target`."""
+
+    checkpoint: Checkpoint
+    model: Model
+    recipe: CoremlRecipe
+    target: str
+    lengths: Lengths
+    gate: bool
+
+    def run(self, own: Texts, texts: Texts, out: Path, aside: Path) -> Path:
+        """Build, save, check what was saved, and write the bundle `out`."""
+        checkpoint = self.checkpoint
+        encoded = checkpoint.encode(own.pairs)
+        gated = encoded if texts is own else checkpoint.encode(texts.pairs)
+        count = sum(len(e.windows) for e in encoded)
+        more = 0 if gated is encoded else sum(len(e.windows) for e in gated)
+        with tqdm(total=2 * (count + more), desc="export", unit="window", file=sys.stderr) as bar:
+            reference = checkpoint.logits([w for e in encoded for w in e.windows], bar.update)
+            expected = reference
+            if gated is not encoded:
+                expected = checkpoint.logits([w for e in gated for w in e.windows], bar.update)
+            kept = self._kept(encoded, reference, gated, expected)
+            saved, specification = self.save(kept, aside)
+            program = read_program(saved)
+            evaluator = Evaluator(program, half=True)
+            found = self._logits(evaluator, gated, bar.update)
+            golden, left_out = choose_golden(encoded, scores_of(reference, encoded), card.THRESHOLD)
+            ours = found if gated is encoded else self._logits(evaluator, encoded, bar.update)
+        plain = self.recipe.weights == "fp16"
+        difference = self._second_check(program if plain else self.build({}, "fp16"), encoded)
+        measured = parity.measure(expected, found, gated, card.THRESHOLD, texts.labels)
+        limits = self.recipe.limits
+        report = (
+            measured.report(limits)
+            + "\n  evaluated from the saved package, fp16 rounding after every operator\n"
+            + f"  coremltools' own value inference differs by {difference:.1e} at most (float32)"
+        )
+        sys.stderr.write(report + "\n")
+        shown = self._shown(kept)
+        fields = self._fields(shown, left_out, specification)
+        if self.gate:
+            parity.check(measured, limits)
+            fields["precision"]["parity"] = measured.to_json()
+        scores = (scores_of(logits, encoded) for logits in (ours, reference))
+        error = float(np.abs(np.subtract(*scores))[golden].max())
+        tolerance = min(1.0, round(error + self.recipe.slack, 3))
+        skipped = [(i + 1, encoded[i].tokens) for i in left_out]
+        files = {
+            **package.files(saved),
+            "tokenizer.json": checkpoint.tokenizer.to_str(pretty=True).encode(),
+            "golden.jsonl": golden_jsonl(golden, own.pairs, encoded, reference, tolerance),
+            "README.md": card.model_card(fields, shown, report, skipped).encode(),
+        }
+        return write_bundle(out, fields, files)
+
+    def _kept(
+        self, own: Sequence[Encoded], reference: Logits, gated: Sequence[Encoded], expected: Logits
+    ) -> dict[str, str]:
+        """Weights that have another kind than the recipe's, with that kind."""
+        kept = dict.fromkeys(HEAD, "fp16")
+        if self.recipe.weights not in ("int4", "palette4") or not self.gate:
+            return kept
+        evaluator = Evaluator(self.build({}, "fp16"), half=False)
+        return kept | choose_kept(self, evaluator, own, reference, gated, expected)
+
+    def stored(self, kept: Mapping[str, str], usual: str) -> Any:
+        """How each weight is packed."""
+
+        def store(name: str, weight: Any) -> Packed:
+            kind = "fp16" if name in HEAD else kept.get(name, usual)
+            return pack(weight, kind, whole=self.target == "iOS17")
+
+        return store
+
+    def build(self, kept: Mapping[str, str], usual: str) -> Any:
+        """The MIL program, before coremltools' passes."""
+        store = self.stored(kept, usual)
+        return ProgramBuilder(self.model, self.lengths.values[-1], self.target, store).build()
+
+    def save(self, kept: Mapping[str, str], folder: Path) -> tuple[Path, int]:
+        """Write the package into `folder`: its path and its specification version."""
+        shapes = package.shapes(self.model.inputs, self.lengths)
+        model = convert(self.build(kept, self.recipe.weights), shapes, self.target)
+        text = f"Harm guard, {self.recipe.summary}; see guard.json beside the package."
+        return package.save(model, folder, text), int(model.get_spec().specificationVersion)
+
+    def _logits(
+        self, evaluator: Evaluator, encoded: Sequence[Encoded], progress: Progress
+    ) -> Logits:
+        return program_logits(evaluator, encoded, self.lengths, self.checkpoint.pad_id, progress)
+
+    def _second_check(self, program: Any, encoded: Sequence[Encoded]) -> float:
+        """How far both ways of computing the uncompressed program are apart, on one window."""
+        window = min((w for e in encoded for w in e.windows), key=lambda w: len(w.ids))
+        given = feeds(window, self.model.inputs, self.lengths, self.checkpoint.pad_id)
+        theirs = replay(program, given, self.target)
+        ours = Evaluator(program, half=False)(given)
+        difference = float(np.abs(theirs - ours).max())
+        if not difference <= _AGREEMENT * max(1.0, float(np.abs(ours).max())):
+            raise ProgramError(
+                f"the logits of the evaluator and of coremltools' value inference differ by "
+                f"{difference:.2g}; expected at most {_AGREEMENT:g}; likely another release of "
+                "coremltools, whose operators mean something else"
+            )
+        return difference
+
+    def _shown(self, kept: Mapping[str, str]) -> Recipe:
+        """As the manifest and the card name it."""
+        layers = {name: kind for name, kind in kept.items() if kind != self.recipe.weights}
+        reasons = {name: "small, and the score is read from it" for name in HEAD if name in layers}
+        return Recipe(
+            f"coreml-{self.recipe.name}",
+            self.recipe.summary,
+            "fp32",
+            layers,
+            reasons,
+            "fp32",
+            1.0,
+            self.recipe.limits,
+        )
+
+    def _fields(self, shown: Recipe, left_out: list[int], specification: int) -> dict[str, Any]:
+        fields = card.manifest_fields(self.checkpoint, shown, left_out)
+        fields["format_version"] = COREML_VERSION
+        fields["input"] |= {"dtype": "int32", "lengths": self.lengths.to_json()}
+        fields["requires"] = {
+            "runtime": "coreml",
+            "deployment": self.target,
+            "specification": specification,
+        }
+        return fields

@@ -1,0 +1,91 @@
+"""Which weights a 4-bit recipe keeps in int8: the most sensitive ones, as many as the gate needs.
+
+Each weight is put in its 4-bit form alone, and the program's logits on a few texts are compared.
+Then the most sensitive 0, 1, 2, 4, ... are kept in int8 until the parity on the gate's pairs is
+within `_MARGIN` of its limits. Everything is measured on the float32 program, whose weights are
+replaced in place: compression is all that a weight-only recipe changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harmguard._encode import Encoded
+from harmguard_export import card, parity
+from harmguard_export.checkpoint import Logits
+from harmguard_export.coreml.check import program_logits
+from harmguard_export.coreml.compress import pack
+from harmguard_export.coreml.evaluate import Evaluator
+
+if TYPE_CHECKING:
+    from harmguard_export.coreml._export import Exporter
+
+_MARGIN = 0.8
+# Texts that the sensitivity is measured on, the shorter half of which come first.
+_TEXTS = 12
+
+
+def choose_kept(
+    exporter: Exporter,
+    evaluator: Evaluator,
+    own: Sequence[Encoded],
+    reference: Logits,
+    gated: Sequence[Encoded],
+    expected: Logits,
+) -> dict[str, str]:
+    """Names of the weights that are kept in int8, with that kind, most sensitive first."""
+    kind = exporter.recipe.weights
+    small, kept_forms = _forms(exporter, kind), _forms(exporter, "int8")
+    few = _few(own)
+
+    def logits(weights: dict[str, Any], encoded: Sequence[Encoded]) -> Logits:
+        found = evaluator.replaced(weights)
+        pad_id = exporter.checkpoint.pad_id
+        return program_logits(found, encoded, exporter.lengths, pad_id, lambda _: None)
+
+    exact = logits({}, few)
+    errors = {
+        name: float(((logits({name: form}, few) - exact) ** 2).mean())
+        for name, form in small.items()
+    }
+    order = sorted(errors, key=lambda name: -errors[name])
+    limits = exporter.recipe.limits
+    tight = replace(
+        limits, **{f: getattr(limits, f) * _MARGIN for f in vars(limits) if f != "auprc_drop"}
+    )
+    count = 0
+    while True:
+        kept = order[:count]
+        found = logits({**small, **{name: kept_forms[name] for name in kept}}, gated)
+        measured = parity.measure(expected, found, gated, card.THRESHOLD, None)
+        if not measured.missed(tight) or count >= len(order):
+            return dict.fromkeys(kept, "int8")
+        count = min(len(order), max(1, 2 * count))
+
+
+def _few(own: Sequence[Encoded]) -> list[Encoded]:
+    """Short texts and some longer ones, one window each."""
+    single = sorted((e for e in own if len(e.windows) == 1), key=lambda e: e.tokens)
+    places = np.linspace(0, max(0, len(single) * 3 // 4 - 1), min(_TEXTS, len(single)))
+    return [single[int(place)] for place in places]
+
+
+def _forms(exporter: Exporter, kind: str) -> dict[str, Any]:
+    """Every weight's values when it is stored as `kind`; the head is never compressed."""
+    from harmguard_export.coreml._export import HEAD
+    from harmguard_export.coreml.program import ProgramBuilder
+
+    found: dict[str, Any] = {}
+
+    def store(name: str, weight: Any) -> Any:
+        if name not in HEAD:
+            found[name] = pack(weight, kind, whole=exporter.target == "iOS17").dense()
+        return pack(weight, "fp16")
+
+    last = exporter.lengths.values[-1]
+    ProgramBuilder(exporter.model, last, exporter.target, store).build()
+    return found
