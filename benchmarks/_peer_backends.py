@@ -121,6 +121,7 @@ class FixedShapeBackend(HuggingFaceBackend):
 
     tensors = "np"
     suffix: str
+    packages: tuple[str, ...]
 
     def convert(self, settings: dict[str, Any]) -> list[str]:
         """Write a program for each length; the first is the one whose size counts."""
@@ -150,7 +151,7 @@ class FixedShapeBackend(HuggingFaceBackend):
         names = self._tokenizer.model_input_names
         self._order = [n for n in ("input_ids", "attention_mask", "token_type_ids") if n in names]
         self._program(min(LOADED, settings["max_tokens"]))
-        return {"versions": versions("transformers")}
+        return {"versions": versions(*self.packages, "transformers")}
 
     def feed(self, ids: IntArray, types: IntArray) -> Any:
         """Arrays in the order of the program."""
@@ -178,6 +179,7 @@ class ExecuTorchBackend(FixedShapeBackend):
     """ExecuTorch with the XNNPACK delegate, fp32; it takes the cores that it finds."""
 
     suffix = ".pte"
+    packages = ("executorch", "torch")
 
     def convert_one(self, model: Any, inputs: tuple[Any, ...], path: Path) -> None:
         """Export and lower to XNNPACK."""
@@ -202,6 +204,7 @@ class LiteRtBackend(FixedShapeBackend):
     """LiteRT (TensorFlow Lite), fp32."""
 
     suffix = ".tflite"
+    packages = ("ai-edge-litert", "litert-torch")
 
     def convert_one(self, model: Any, inputs: tuple[Any, ...], path: Path) -> None:
         """Convert with litert-torch."""

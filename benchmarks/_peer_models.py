@@ -128,7 +128,9 @@ class Models:
         if stamp.exists():
             kept = json.loads(stamp.read_text(encoding="utf-8"))
             files = [Path(file) for file in kept["files"]]
-            if all(file.exists() for file in files) and kept["bundle"] == settings["bundle"]:
+            # Peers convert the checkpoint; the shipped bundle has another path in each clone.
+            same = peer.recipe is None or kept["bundle"] == settings["bundle"]
+            if same and all(file.exists() for file in files):
                 return files, kept["made"]
         _results.say(f"{name}: converting (once) ...")
         before = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import cast
@@ -16,6 +17,7 @@ from benchmarks._errors import EnvironmentMissingError, WorkerError
 from benchmarks._peer_models import Models, Ready
 from benchmarks._pool import Worker
 from harmguard.bench.memory import Memory
+from harmguard.bundle import EMBEDDED
 from harmguard.errors import MemoryUnreadableError
 
 MADE: dict[str, float | None] = {"seconds": 3.0, "load_average": None}
@@ -85,6 +87,23 @@ def test_a_failure_is_kept_until_it_is_tried_again(
         with pytest.raises((EnvironmentMissingError, WorkerError), match="no such package"):
             models.ready("litert", peer, retry=retry)
     assert tries == ["litert", "litert"]
+
+
+def test_another_clone_converts_nothing_again(
+    tries: list[str], tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, peer = Models(tmp_path / "cache", "mini", tiny_checkpoint, 1), peers.PEERS["torch"]
+    first = models.ready("torch", peer, retry=False)
+    (stamp,) = (tmp_path / "cache").rglob("torch-None.json")
+    kept = json.loads(stamp.read_text(encoding="utf-8"))
+    cost = {"seconds": 77.0, "load_average": None}
+    stamp.write_text(json.dumps({**kept, "made": cost}), encoding="utf-8")
+    elsewhere = tmp_path / "clone" / "mini"
+    shutil.copytree(EMBEDDED, elsewhere)
+    monkeypatch.setattr(_peer_models, "EMBEDDED", elsewhere)
+    again = models.ready("torch", peer, retry=False)
+    assert again.settings["bundle"] == str(elsewhere)
+    assert (again.files, again.converted) == (first.files, cost)
 
 
 def test_a_worker_that_dies_leaves_the_others_and_what_it_measured(
