@@ -12,7 +12,7 @@ start of DeBERTa's, which adds a relative-position table and a tokenizer of its 
 Activation outliers of trained transformers sit in a few channels of the residual stream at almost
 every layer (Dettmers et al. 2022, arXiv:2208.07339; Kovaleva et al. 2021, arXiv:2105.06990).
 DeBERTa is post-LN: a LayerNorm's output also feeds the residual, so scaling its channels changes
-the function, and a short training brings it back.
+the function, and a training has to bring it back. docs/experiments.md says how far it did.
 """
 
 from __future__ import annotations
