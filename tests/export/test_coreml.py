@@ -94,6 +94,50 @@ def test_the_saved_program_has_torchs_logits_whatever_the_padding(
     assert np.abs(evaluator(given(checkpoint.inputs, ids, length)) - expected).max() < 3e-3
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {
+            "conv_kernel_size": 3,
+            "conv_act": "gelu",
+            "share_att_key": False,
+            "position_buckets": -1,
+            "norm_rel_ebd": "none",
+        },
+        {
+            "conv_kernel_size": 5,
+            "conv_groups": 2,
+            "num_hidden_layers": 1,
+            "position_biased_input": True,
+            "type_vocab_size": 2,
+        },
+    ],
+    ids=["unshared", "groups"],
+)
+def test_variants_of_deberta_pass_both_checks(
+    tiny_deberta: Path, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    from transformers import AutoConfig, DebertaV2ForSequenceClassification
+
+    folder = Path(shutil.copytree(tiny_deberta, tmp_path / "checkpoint"))
+    config = AutoConfig.from_pretrained(str(folder))
+    config.update(fields)
+    torch.manual_seed(3)
+    DebertaV2ForSequenceClassification(config).save_pretrained(str(folder))
+    out = export_coreml(folder, tmp_path / "bundle", recipe="fp16", lengths=(64,), gate=False)
+    manifest = open_bundle(out).manifest
+    assert manifest.input.lengths is not None
+    assert manifest.input.lengths.values == (64,)  # one length is a fixed shape
+    checkpoint = load_checkpoint(folder)
+    evaluator = Evaluator(read_program(out / package.NAME), half=False)
+    ids = np.random.default_rng(5).integers(5, 40, 50)
+    alone = given(checkpoint.inputs, ids, len(ids))
+    with torch.inference_mode():
+        inputs = {name: torch.from_numpy(array).long() for name, array in alone.items()}
+        expected = checkpoint.model(**inputs).logits.numpy()
+    assert np.abs(evaluator(given(checkpoint.inputs, ids, 64)) - expected).max() < 3e-3
+
+
 def test_the_bundle_says_what_it_is(
     bundles: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 Each operator is given to the MIL builder again with constants for inputs; the builder computes
 its value with numpy, in code that has nothing in common with `_operators.py`. It has no values
-for convolutions: a 1x1 convolution is replayed as the linear operator that it equals.
+for convolutions: they are replayed as the linear operators that they equal, one a place and group.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def replay(program: Any, feeds: Mapping[str, Any], target: str) -> Any:
         if out is None:
             raise ProgramError(
                 f"coremltools infers no value for the operator {op.op_type}; expected only such "
-                "as it can compute; likely a model with a convolution over tokens"
+                "as it can compute; likely another release of coremltools"
             )
         values[op.outputs[0].name] = _wide(out)
     return np.asarray(values[function.outputs[0].name])
@@ -44,16 +44,30 @@ def replay(program: Any, feeds: Mapping[str, Any], target: str) -> Any:
 
 def _value(kind: str, given: dict[str, Any]) -> Any:
     if kind == "conv":
-        weight = given["weight"]
-        if weight.shape[2:] != (1, 1):
-            return None
-        rows = np.ascontiguousarray(given["x"][0, :, 0].T)
-        bias = {"bias": given["bias"]} if "bias" in given else {}
-        out = mb.linear(x=rows, weight=np.ascontiguousarray(weight[:, :, 0, 0]), **bias).val
-        return out.T[None, :, None]
+        return _convolution(**given)
     if kind == "cast" and given["dtype"] == "fp16":
         given = {**given, "dtype": "fp32"}
     return getattr(mb, kind)(**given).val
+
+
+def _convolution(
+    x: Any, weight: Any, bias: Any = None, groups: Any = 1, pad: Any = (0, 0, 0, 0), **_: Any
+) -> Any:
+    """A convolution over the last axis [1, channels, 1, length] as a sum of linear operators."""
+    out = None
+    padded = np.pad(x[0, :, 0], ((0, 0), (int(pad[2]), int(pad[3]))))
+    length = padded.shape[1] - weight.shape[3] + 1
+    inputs = np.split(padded, int(groups))
+    outputs = np.split(weight[:, :, 0], int(groups))
+    for place in range(weight.shape[3]):
+        parts = []
+        for rows, kernel in zip(inputs, outputs, strict=True):
+            here = np.ascontiguousarray(rows[:, place : place + length].T)
+            parts.append(mb.linear(x=here, weight=np.ascontiguousarray(kernel[:, :, place])).val)
+        found = np.concatenate(parts, 1)
+        out = found if out is None else out + found
+    assert out is not None
+    return (out if bias is None else out + bias).T[None, :, None]
 
 
 def _given(value: Any, values: Mapping[str, Any]) -> Any:
