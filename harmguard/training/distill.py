@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import torch
 import transformers
+from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
@@ -265,6 +266,12 @@ def has_bf16() -> bool:
     return bool(supported and supported())
 
 
+def _forget_precision() -> None:
+    """Let this run have its own: accelerate keeps that of a process's first run for all later."""
+    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+    AcceleratorState._reset_state()
+
+
 def _in_bf16(config: Config) -> bool:
     return config.optim.precision == "auto" and has_bf16()
 
@@ -272,6 +279,7 @@ def _in_bf16(config: Config) -> bool:
 def _arguments(config: Config, states: Path, steps: int) -> TrainingArguments:
     optim = config.optim
     bf16 = _in_bf16(config)
+    _forget_precision()
     devices = max(int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.device_count(), 1)
     accumulation, rest = divmod(optim.batch_rows, optim.device_rows * devices)
     if rest or not accumulation:

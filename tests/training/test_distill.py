@@ -116,6 +116,15 @@ def test_one_step_equals_a_plain_torch_loop(tmp_path: Path, family: str) -> None
     assert _difference_of_step(_weights(student), expected, gradients) < 1e-6
 
 
+def test_a_run_in_another_precision_before_it_changes_nothing(tmp_path: Path) -> None:
+    config = _config(tmp_path, "bert", rows=32)
+    auto = replace(config, optim=replace(config.optim, precision="auto"))
+    distill(auto, tmp_path / "auto")  # in bfloat16 where the processor has it
+    expected, gradients = _plain_step(config)
+    student = distill(config, tmp_path / "run")
+    assert _difference_of_step(_weights(student), expected, gradients) < 1e-6
+
+
 def test_8_rows_accumulated_4_times_equal_32_at_once(tmp_path: Path, family: str) -> None:
     config = _config(tmp_path, family, rows=32)
     whole = distill(config, tmp_path / "whole")
