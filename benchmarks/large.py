@@ -5,9 +5,8 @@
     harmguard export WORK/checkpoint WORK/int4 --recipe int4 --gate off
     python -m benchmarks.large WORK
 
-Needs the extra `bench`, and memory and disk for all runtimes at once. The weights are random, so
-scores are
-compared with nothing but their own fp32 graph's distance, and no figure here is about quality. Each
+Needs the extra `bench`, and memory and disk for all runtimes at once. The weights are
+random: scores are kept in the raw file and judged by nothing, and no figure is about quality. Each
 runtime is a process of its own, prepared copies for harmguard; one is awake at a time.
 """
 
