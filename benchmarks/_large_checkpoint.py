@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import _results, _unigram_tokenizer
-from benchmarks._outliers import scale_layer_norms
+from benchmarks._outliers import CHANNELS, scale_layer_norms
 from benchmarks._random_checkpoint import deberta_config
 
 MAX_TOKENS, SEED = 1024, 9
@@ -38,7 +38,7 @@ def write(out: Path, data: Path | None) -> None:
     config = deberta_config()
     config.max_position_embeddings = MAX_TOKENS
     model: Any = DebertaV2ForSequenceClassification(config)
-    scale_layer_norms(model)
+    scale_layer_norms(model, CHANNELS)
     with torch.no_grad():
         model.classifier.weight.normal_(0, 1)  # so that scores spread and an error shows
     model.save_pretrained(aside)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-CHANNELS = {17: 20.0, 71: 30.0, 139: 40.0, 202: 60.0, 290: 80.0, 355: 100.0}  # channel -> factor
+FACTORS = (20.0, 30.0, 40.0, 60.0, 80.0, 100.0)
+CHANNELS = dict(zip((17, 71, 139, 202, 290, 355), FACTORS, strict=True))
+"""Channel -> factor, where no channel is better than another: in random weights."""
 
 
-def scale_layer_norms(model: Any) -> None:
-    """Scale CHANNELS of both LayerNorms of every layer but the last layer's output, in place.
+def scale_layer_norms(model: Any, factors: Mapping[int, float]) -> None:
+    """Scale channels of both LayerNorms of every layer but the last layer's output, in place.
 
     What reads a LayerNorm's output takes the scaled channels' columns down again, so that only the
     residual sees them.
@@ -19,15 +21,16 @@ def scale_layer_norms(model: Any) -> None:
     layers = model.deberta.encoder.layer
     with torch.no_grad():
         for index, layer in enumerate(layers):
-            _scale(layer.attention.output.LayerNorm, [layer.intermediate.dense])
+            _scale(layer.attention.output.LayerNorm, [layer.intermediate.dense], factors)
             if index + 1 < len(layers):
                 after = layers[index + 1].attention.self
-                _scale(layer.output.LayerNorm, [after.query_proj, after.key_proj, after.value_proj])
+                readers = [after.query_proj, after.key_proj, after.value_proj]
+                _scale(layer.output.LayerNorm, readers, factors)
 
 
-def _scale(norm: Any, readers: Sequence[Any]) -> None:
-    channels, factors = torch.tensor(list(CHANNELS)), torch.tensor(list(CHANNELS.values()))
-    norm.weight[channels] *= factors
-    norm.bias[channels] *= factors
+def _scale(norm: Any, readers: Sequence[Any], factors: Mapping[int, float]) -> None:
+    channels, scale = torch.tensor(list(factors)), torch.tensor(list(factors.values()))
+    norm.weight[channels] *= scale
+    norm.bias[channels] *= scale
     for linear in readers:
-        linear.weight[:, channels] /= factors
+        linear.weight[:, channels] /= scale

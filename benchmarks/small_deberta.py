@@ -40,7 +40,7 @@ from transformers import (
 )
 
 from benchmarks import _results
-from benchmarks._outliers import CHANNELS, scale_layer_norms
+from benchmarks._outliers import FACTORS, scale_layer_norms
 from harmguard._encode import PairEncoder
 from harmguard.training.checkpoint import collate, load_encoder
 from harmguard.training.data import read_rows
@@ -177,31 +177,50 @@ def _tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
 def inject(checkpoint: Path, out: Path, rows: Path) -> dict[str, Any]:
     """Write OUT/student, the checkpoint with outlier channels, and the config that mends it.
 
-    Both LayerNorms of every layer but the last output are scaled
-    (`_outliers`); the other channels are then brought back to the size that they had, measured on
-    64 rows. Returns the largest activations before and after.
+    `_outliers.FACTORS` times larger are, after both LayerNorms of every layer but the last output,
+    the channels that vary least beside their mean: real outliers are nearly constant, and what
+    varies would change how far the next LayerNorm scales its other channels from token to token.
+    Then every LayerNorm's gain and bias give each channel the mean and the deviation that it had,
+    or the factor's times them, measured on 256 rows. Returns the channels, and the largest
+    activations before and after.
     """
     model: Any = DebertaV2ForSequenceClassification.from_pretrained(checkpoint).eval()
     encoder = load_encoder(checkpoint, MAX_TOKENS)
     batch = _batch(encoder, rows, model.config.pad_token_id)
     before = activations(model, batch)
-    scale_layer_norms(model)
+    last = list(before)[-1]
+    factors = dict(zip(_steady(before, last), FACTORS, strict=True))
+    scale_layer_norms(model, factors)
+    channels = torch.tensor(list(factors))
+    scale = torch.ones(model.config.hidden_size)
+    scale[channels] = torch.tensor(list(factors.values()))
     with torch.no_grad():
         for name, norm in _norms(model):
             found = activations(model, batch, only=name)[name]
-            plain = np.setdiff1d(np.arange(len(found["rms"])), list(CHANNELS))
-            ratio = before[name]["rms"][plain] / np.maximum(found["rms"][plain], 1e-6)
-            gain = torch.tensor(ratio, dtype=torch.float32)
-            norm.weight[plain] *= gain
-            norm.bias[plain] *= gain
+            wanted = torch.ones_like(scale) if name == last else scale
+            gain = wanted * (before[name]["deviation"] / found["deviation"].clamp(min=1e-6))
+            norm.bias.copy_(wanted * before[name]["mean"] - gain * (found["mean"] - norm.bias))
+            norm.weight.mul_(gain)
     student = out / "student"
     student.mkdir(parents=True)
     model.save_pretrained(student)
     AutoTokenizer.from_pretrained(checkpoint).save_pretrained(str(student))
     (out / "train.jsonl").write_bytes(rows.read_bytes())
-    config = CONFIG.format(tokens=MAX_TOKENS, lr=1e-4, seed=SEED + 1, name="deberta-small-outliers")
+    config = CONFIG.format(tokens=MAX_TOKENS, lr=3e-5, seed=SEED + 1, name="deberta-small-outliers")
     (out / "distill.toml").write_text(config, encoding="utf-8")
-    return {"before": largest(before), "after": largest(activations(model, batch))}
+    after = largest(activations(model, batch))
+    return {"channels": factors, "before": largest(before), "after": after}
+
+
+def _steady(found: dict[str, dict[str, Any]], last: str) -> list[int]:
+    """The channels that vary least beside their mean after every LayerNorm but the last."""
+    ratios = [
+        values["deviation"] / values["mean"].abs().clamp(min=1e-6)
+        for name, values in found.items()
+        if name != last
+    ]
+    order = torch.stack(ratios).median(0).values.argsort()
+    return [int(channel) for channel in order[: len(FACTORS)]]
 
 
 def _norms(model: Any) -> list[tuple[str, Any]]:
@@ -214,7 +233,8 @@ def _norms(model: Any) -> list[tuple[str, Any]]:
 
 
 def _batch(encoder: PairEncoder, rows: Path, pad: int) -> dict[str, torch.Tensor]:
-    pairs = [row.pair for row in read_rows(rows)[:: max(len(read_rows(rows)) // 64, 1)][:64]]
+    held = read_rows(rows)
+    pairs = [row.pair for row in held[:: max(len(held) // 256, 1)][:256]]
     windows = [encoder.encode(*pair).windows[0] for pair in pairs]
     return collate(windows, pad, types=False)
 
@@ -222,7 +242,7 @@ def _batch(encoder: PairEncoder, rows: Path, pad: int) -> dict[str, torch.Tensor
 def activations(
     model: Any, batch: dict[str, torch.Tensor], only: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Per LayerNorm: root mean square per channel, and the maxima per channel and per token."""
+    """Per LayerNorm: mean and deviation per channel, and the maxima per channel and per token."""
     found: dict[str, dict[str, Any]] = {}
     mask = batch["attention_mask"].bool()
 
@@ -230,7 +250,8 @@ def activations(
         def keep(_: Any, __: Any, output: torch.Tensor) -> None:
             real = output.detach()[mask].float()
             found[name] = {
-                "rms": real.square().mean(0).sqrt().numpy(),
+                "mean": real.mean(0),
+                "deviation": real.std(0),
                 "channel_max": real.abs().amax(0).numpy(),
                 "token_max": real.abs().amax(1).numpy(),
             }

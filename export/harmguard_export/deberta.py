@@ -5,7 +5,8 @@ What differs from a traced model, each exact in real arithmetic:
 - the scale of the attention scores is part of the query's weights and of the position tables;
 - relative positions: see `deberta_positions.py`;
 - the classifier reads the first token only, so the last layer makes one row only;
-- padding is masked as a key only: what a padded row holds is never read.
+- padding is masked as a key only: what a padded row holds is never read;
+- content scores, softmax and values are one operator, which works head by head in the cache.
 - Add and LayerNormalization stay apart, as in `bert.py`.
 """
 
@@ -79,6 +80,7 @@ class DebertaGraph:
         heads = [batch, length, constant([config.heads]), constant([config.head])]
         self.to_heads = node("Concat", heads, axis=0)
         self.to_tokens = node("Concat", [batch, length, constant([config.width])], axis=0)
+        self.present = node("Cast", ["attention_mask"], to=TensorProto.INT32)
         present = node("Cast", ["attention_mask"], to=TensorProto.BOOL)
         ends = constant(0, np.float32), constant(_ABSENT, np.float32)
         absent = node("Where", [present, *ends])
@@ -139,13 +141,24 @@ class DebertaGraph:
         return str(self.graph.node("Transpose", [split], perm=[0, 2, 1, 3]))
 
     def _attention(self, hidden: str, layer: int) -> str:
+        """The heads' outputs [batch * length, width] before their linear layer."""
         node = self.graph.node
         parts = self.linears.add(hidden, f"{layer}.qkv", self._projections(layer))
-        query, key, value = map(self._heads, parts)
-        scores = node("FusedMatMul", [query, key], domain=MICROSOFT, transB=1)
-        for term in self.positions.terms(query, key, layer):
-            scores = node("Add", [scores, term])
-        return self._mix(scores, value)
+        query, key = (self._heads(part) for part in parts[:2])
+        terms = self.positions.terms(query, key, layer)
+        bias = terms[0] if terms else ""
+        for term in terms[1:]:
+            bias = node("Add", [bias, term])
+        inputs = [*map(self._tokens, parts), "", self.present, bias]
+        mixed = node(
+            "MultiHeadAttention",
+            inputs,
+            domain=MICROSOFT,
+            num_heads=self.config.heads,
+            scale=1.0,
+            mask_filter_value=_ABSENT,
+        )
+        return self._rows(mixed, self.config.width)
 
     def _mix(self, scores: str, value: str) -> str:
         """Means of the values [batch * queries, width] by the scores' softmax."""

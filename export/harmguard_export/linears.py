@@ -68,24 +68,29 @@ class Linears:
         first = next(iter(parts))
         sample = division.inputs(found.sample) / token_sizes(found.sample @ weight)
         divided = self._divided(x, first, division)
+        beside = self._outliers(x, first, division, parts)
         if precision == "int4":
+            # The kernel adds a bias by itself.
             outputs = [
                 self._int4(divided, part, division.weight(linear[0]), linear[1], sample)
                 for part, linear in parts.items()
             ]
-        else:
-            small, size = self._quantized(divided, division.positive)
-            step = GELU_STEPS if division.positive else SIGNED_STEPS
-            zero = GELU_ZERO if division.positive else SIGNED_ZERO
-            scale = self.graph.constant(1 / step, np.float32), self.graph.constant(zero, np.uint8)
-            outputs = []
-            for part, (w, bias) in parts.items():
-                product = self._int8(small, scale, part, division.weight(w), sample)
-                product = self.graph.node("Mul", [product, size])
-                held = self.graph.weight(f"{part}.bias", bias)
-                outputs.append(self.graph.node("Add", [product, held]))
-        if len(division.outliers):
-            outputs = self._with_outliers(x, first, division, parts, outputs)
+            if not beside:
+                return outputs
+            return [self.graph.node("Add", list(two)) for two in zip(outputs, beside, strict=True)]
+        small, size = self._quantized(divided, division.positive)
+        step = GELU_STEPS if division.positive else SIGNED_STEPS
+        zero = GELU_ZERO if division.positive else SIGNED_ZERO
+        scale = self.graph.constant(1 / step, np.float32), self.graph.constant(zero, np.uint8)
+        outputs = []
+        for index, (part, (w, bias)) in enumerate(parts.items()):
+            product = self._int8(small, scale, part, division.weight(w), sample)
+            product = self.graph.node("Mul", [product, size])
+            if beside:
+                product = self.graph.node("Add", [product, beside[index]])
+            # Last, so that onnxruntime makes it one with a GELU after it.
+            held = self.graph.weight(f"{part}.bias", bias)
+            outputs.append(self.graph.node("Add", [product, held]))
         return outputs
 
     def _divided(self, x: str, name: str, division: Division) -> str:
@@ -103,7 +108,7 @@ class Linears:
         size = node("Max", [size, constant(least, np.float32)])
         steps, zero = (GELU_STEPS, GELU_ZERO) if positive else (SIGNED_STEPS, SIGNED_ZERO)
         scale = constant(1 / steps, np.float32), constant(zero, np.uint8)
-        return node("QuantizeLinear", [node("Div", [x, size]), *scale]), size
+        return node("QuantizeLinear", [node("Mul", [x, node("Reciprocal", [size])]), *scale]), size
 
     def _int8(
         self, x: str, scale: tuple[str, str], name: str, weight: Floats, sample: Floats
@@ -126,20 +131,17 @@ class Linears:
         shape = {"K": rows, "N": columns, "bits": 4, "block_size": BLOCK, "accuracy_level": 4}
         return str(self.graph.node("MatMulNBits", inputs, domain=MICROSOFT, **shape))
 
-    def _with_outliers(
-        self,
-        x: str,
-        name: str,
-        division: Division,
-        parts: Mapping[str, Linear],
-        outputs: list[str],
+    def _outliers(
+        self, x: str, name: str, division: Division, parts: Mapping[str, Linear]
     ) -> list[str]:
-        """The outputs with the outlier channels' share added, in float32."""
+        """The outlier channels' share of each output, in float32."""
+        if not len(division.outliers):
+            return []
         node, weight = self.graph.node, self.graph.weight
         picks = weight(f"{name}.outliers", division.outliers.astype(np.int32))
         few = node("Gather", [x, picks], axis=1)
-        added = []
-        for output, (part, (w, _)) in zip(outputs, parts.items(), strict=True):
+        found = []
+        for part, (w, _) in parts.items():
             held = weight(f"{part}.fp32", w[division.outliers])
-            added.append(node("Add", [output, node("MatMul", [few, held])]))
-        return added
+            found.append(node("MatMul", [few, held]))
+        return found

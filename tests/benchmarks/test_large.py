@@ -49,13 +49,13 @@ def test_injected_channels_are_the_largest_and_the_others_keep_their_size(tmp_pa
     found = small_deberta.inject(plain, tmp_path / "out", data)
     before, after = found["before"]["0.output"], found["after"]["0.output"]
     assert before["largest_channel"] < 10
-    assert after["largest_channel"] > 100 * before["median_channel"]
+    assert after["largest_channel"] > 30 * after["median_channel"]
     assert 0.3 < after["median_channel"] / before["median_channel"] < 3
     model = DebertaV2ForSequenceClassification.from_pretrained(tmp_path / "out" / "student").eval()
     encoder = load_encoder(plain, 64)
     windows = [encoder.encode(*row.pair).windows[0] for row in read_rows(data)]
     seen = small_deberta.activations(model, collate(windows, 0, types=False))["0.output"]
-    assert set(np.argsort(seen["channel_max"])[-len(CHANNELS) :]) == set(CHANNELS)
+    assert set(np.argsort(seen["channel_max"])[-len(CHANNELS) :]) == set(found["channels"])
 
 
 def test_readers_do_not_see_the_scaled_channels() -> None:
@@ -64,7 +64,7 @@ def test_readers_do_not_see_the_scaled_channels() -> None:
     layer, inner = model.deberta.encoder.layer[0], torch.randn(1, 5, 384)
     x = layer.attention.output.LayerNorm(inner)
     before = layer.intermediate.dense(x)
-    scale_layer_norms(model)
+    scale_layer_norms(model, CHANNELS)
     scaled = layer.attention.output.LayerNorm(inner)
     torch.testing.assert_close(layer.intermediate.dense(scaled), before, rtol=1e-4, atol=1e-4)
     assert float((scaled - x).detach().abs().max()) > 10

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from harmguard._coreml_manifest import COREML_VERSION, Lengths
@@ -112,7 +113,7 @@ class Exporter:
             expected = reference
             if gated is not encoded:
                 expected = checkpoint.logits([w for e in gated for w in e.windows], bar.update)
-            kept = self._kept(encoded, reference, gated, expected)
+            kept = self._kept(encoded, gated, expected, texts.labels)
             saved, specification = self.save(kept, aside)
             program = read_program(saved)
             evaluator = Evaluator(program, half=True)
@@ -147,14 +148,18 @@ class Exporter:
         return write_bundle(out, fields, files)
 
     def _kept(
-        self, own: Sequence[Encoded], reference: Logits, gated: Sequence[Encoded], expected: Logits
+        self,
+        own: Sequence[Encoded],
+        gated: Sequence[Encoded],
+        expected: Logits,
+        labels: npt.NDArray[np.int64] | None,
     ) -> dict[str, str]:
         """Weights that have another kind than the recipe's, with that kind."""
         kept = dict.fromkeys(HEAD, "fp16")
         if self.recipe.weights not in ("int4", "palette4") or not self.gate:
             return kept
         evaluator = Evaluator(self.build({}, "fp16"), half=False)
-        return kept | choose_kept(self, evaluator, own, reference, gated, expected)
+        return kept | choose_kept(self, evaluator, own, gated, expected, labels)
 
     def stored(self, kept: Mapping[str, str], usual: str) -> Any:
         """How each weight is packed."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harmguard._encode import Encoded
 from harmguard_export import card, parity
@@ -33,9 +34,9 @@ def choose_kept(
     exporter: Exporter,
     evaluator: Evaluator,
     own: Sequence[Encoded],
-    reference: Logits,
     gated: Sequence[Encoded],
     expected: Logits,
+    labels: npt.NDArray[np.int64] | None,
 ) -> dict[str, str]:
     """Names of the weights that are kept in int8, with that kind, most sensitive first."""
     kind = exporter.recipe.weights
@@ -54,14 +55,12 @@ def choose_kept(
     }
     order = sorted(errors, key=lambda name: -errors[name])
     limits = exporter.recipe.limits
-    tight = replace(
-        limits, **{f: getattr(limits, f) * _MARGIN for f in vars(limits) if f != "auprc_drop"}
-    )
+    tight = replace(limits, **{f: getattr(limits, f) * _MARGIN for f in vars(limits)})
     count = 0
     while True:
         kept = order[:count]
         found = logits({**small, **{name: kept_forms[name] for name in kept}}, gated)
-        measured = parity.measure(expected, found, gated, card.THRESHOLD, None)
+        measured = parity.measure(expected, found, gated, card.THRESHOLD, labels)
         if not measured.missed(tight) or count >= len(order):
             return dict.fromkeys(kept, "int8")
         count = min(len(order), max(1, 2 * count))
