@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from harmguard._encode import Window
+from harmguard._session import release_memory
 from harmguard_export.checkpoint import Checkpoint, Logits, Progress
 from harmguard_export.quantize import Floats
 
@@ -50,7 +51,9 @@ def calibrate(
     wide = config.num_hidden_layers * (3 * config.hidden_size + config.intermediate_size)
     most = min(_SAMPLE, _SAMPLE_FLOATS // wide)
     stride = max(1, sum(len(window.ids) for window in windows) // most)
-    seen: dict[str, list[torch.Tensor]] = {}
+    kept = sum(1 + len(window.ids[1::stride]) for window in windows)
+    samples: dict[str, Floats] = {}
+    filled: dict[str, int] = {}
     largest: dict[str, torch.Tensor] = {}
 
     def watch(name: str) -> Callable[[Any, tuple[torch.Tensor, ...]], None]:
@@ -58,9 +61,14 @@ def calibrate(
             hidden = inputs[0]  # [texts, tokens, channels]
             found = hidden.abs().amax((0, 1))
             largest[name] = torch.maximum(largest.get(name, found), found)
-            seen.setdefault(name, []).extend(
-                part.flatten(0, 1).clone() for part in (hidden[:, :1], hidden[:, 1::stride])
-            )
+            if name not in samples:
+                # At once: pieces between a run's own tensors would keep gigabytes from the system.
+                samples[name] = np.empty((kept, hidden.shape[2]), np.float32)
+                filled[name] = 0
+            for part in (hidden[:, :1], hidden[:, 1::stride]):
+                rows = part.flatten(0, 1).numpy()
+                samples[name][filled[name] : filled[name] + len(rows)] = rows
+                filled[name] += len(rows)
 
         return hook
 
@@ -72,14 +80,14 @@ def calibrate(
         for kind, path in paths.items()
     ]
     try:
-        logits = checkpoint.logits(windows, progress)
+        logits = checkpoint.logits(windows, progress, padded=False)
     finally:
         for handle in hooks:
             handle.remove()
+    release_memory()
+    assert set(filled.values()) == {kept}
     found = {
-        name: Activations(
-            (values.numpy() * headroom).astype(np.float32), torch.cat(seen.pop(name)).numpy()
-        )
+        name: Activations((values.numpy() * headroom).astype(np.float32), samples[name])
         for name, values in largest.items()
     }
     return found, logits

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from harmguard._encode import Encoded, PairEncoder, Template, Window
+from harmguard._encode import Encoded, PairEncoder, Template, Window, batches
 from harmguard.errors import CheckpointError, TokenizerError, UnsupportedModelError
 from harmguard_export.hub import fetch
 
@@ -69,26 +69,43 @@ class Checkpoint:
         """Every pair in windows, as at run time."""
         return [self.encoder.encode(*pair) for pair in pairs]
 
-    def logits(self, windows: Sequence[Window], progress: Progress) -> Logits:
-        """Float32 logits [windows, labels], windows of one length together: no padding anywhere."""
+    def logits(
+        self, windows: Sequence[Window], progress: Progress, *, padded: bool = True
+    ) -> Logits:
+        """Float32 logits [windows, labels]; `padded` False puts no padding anywhere, and is slow.
+
+        Not padded are windows of exactly one length together, for who watches the layers.
+        """
         out = np.zeros((len(windows), 2), np.float32)
-        by_length: dict[int, list[int]] = {}
-        for index, window in enumerate(windows):
-            by_length.setdefault(len(window.ids), []).append(index)
-        for length, same in by_length.items():
-            step = max(1, _BATCH_TOKENS // length)
-            for start in range(0, len(same), step):
-                members = same[start : start + step]
-                ids = torch.from_numpy(np.stack([windows[i].ids for i in members]))
-                inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-                if "token_type_ids" in self.inputs:
-                    types = np.stack([windows[i].types for i in members])
-                    inputs["token_type_ids"] = torch.from_numpy(types)
-                with torch.inference_mode():
-                    # One output is that of harmful, safe's is 0: softmax is then its sigmoid.
-                    out[members, -self.config.num_labels :] = self.model(**inputs).logits.numpy()
-                progress(len(members))
+        lengths = [len(window.ids) for window in windows]
+        for members in batches(lengths, _BATCH_TOKENS) if padded else _of_one_length(lengths):
+            inputs = self._inputs([windows[i] for i in members])
+            with torch.inference_mode():
+                # One output is that of harmful, safe's is 0: softmax is then its sigmoid.
+                out[members, -self.config.num_labels :] = self.model(**inputs).logits.numpy()
+            progress(len(members))
         return out
+
+    def _inputs(self, windows: Sequence[Window]) -> dict[str, torch.Tensor]:
+        shape = (len(windows), max(len(window.ids) for window in windows))
+        ids, types = np.full(shape, self.pad_id, np.int64), np.zeros(shape, np.int64)
+        mask = np.zeros(shape, np.int64)
+        for row, window in enumerate(windows):
+            length = len(window.ids)
+            ids[row, :length], types[row, :length] = window.ids, window.types
+            mask[row, :length] = 1
+        arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        return {name: torch.from_numpy(arrays[name]) for name in self.inputs}
+
+
+def _of_one_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+    same: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        same.setdefault(length, []).append(index)
+    for length, members in same.items():
+        step = max(1, _BATCH_TOKENS // length)
+        for start in range(0, len(members), step):
+            yield members[start : start + step]
 
 
 def load_checkpoint(checkpoint: Path, revision: str | None = None) -> Checkpoint:

@@ -6,7 +6,7 @@ What differs from a traced model, each exact in real arithmetic:
 - relative positions: see `deberta_positions.py`;
 - the classifier reads the first token only, so the last layer makes one row only;
 - padding is masked as a key only: what a padded row holds is never read;
-- content scores, softmax and values are one operator, which works head by head in the cache.
+- content scores, softmax and values are one operator, which works head by head in the cache;
 - Add and LayerNormalization stay apart, as in `bert.py`.
 """
 

@@ -25,6 +25,7 @@ BLOCK = 128
 _POWERS = np.arange(0, 1.01, 0.1)
 _DAMPING = 0.02
 _ROWS = 128
+_TABLE_ROWS = 4096
 
 
 def round_signed(x: Floats) -> Floats:
@@ -176,6 +177,12 @@ def block_scale(block: Floats) -> Floats:
 
 def quantize_rows(table: Floats) -> tuple[Int8s, Floats]:
     """Int8 table [rows, width] and a scale per row [rows, 1]."""
-    scale = np.abs(table).max(1, keepdims=True) / 127
-    scale = np.where(scale == 0, 1, scale).astype(np.float32)
-    return np.clip(np.rint(table / scale), -127, 127).astype(np.int8), scale
+    small = np.empty(table.shape, np.int8)
+    scale = np.empty((len(table), 1), np.float32)
+    # In parts: copies of 128,100 rows in float32 would be the largest arrays of an export.
+    for start in range(0, len(table), _TABLE_ROWS):
+        part = slice(start, start + _TABLE_ROWS)
+        found = np.abs(table[part]).max(1, keepdims=True) / 127
+        scale[part] = np.where(found == 0, 1, found)
+        small[part] = np.clip(np.rint(table[part] / scale[part]), -127, 127)
+    return small, scale

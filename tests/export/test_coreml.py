@@ -324,6 +324,20 @@ def test_what_a_target_cannot_do_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_a_gate_four_short_pairs_are_measured(
+    bundles: dict[str, Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    golden = [json.loads(line) for line in open(bundles["deberta"] / "golden.jsonl")]
+    assert len(golden) == 4
+    assert all(len(row["ids"]) == 1 and len(row["ids"][0]) <= 64 for row in golden)
+    assert "parity on 4 pairs" in (bundles["deberta"] / "README.md").read_text()
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"prompt": "bake bread"}\n{"prompt": "fresh milk"}\n')
+    out = tmp_path / "out"
+    export_coreml(tiny_checkpoint, out, recipe="fp16", pairs=pairs, gate=False)
+    assert "parity on 2 pairs" in (out / "README.md").read_text()
+
+
 def test_options_of_core_ml_alone_are_refused_without_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -36,6 +36,8 @@ from harmguard_export.recipe import Recipe
 GATE_PAIRS, SEED = 500, 7
 # Always fp16: they are small, and the score is read from them.
 HEAD = ("pooler", "classifier")
+# Without a gate, for random weights: pairs of at most so many tokens that are measured.
+FEW_PAIRS, FEW_TOKENS = 4, 64
 # By which both ways of computing the program in float32 may differ, in logits.
 _AGREEMENT = 1e-3
 
@@ -56,7 +58,8 @@ def export_coreml(
     `recipe` is fp16, int8, int4 or palette4. `target` iOS18 takes the enumerated `lengths`
     (default 32, 64, 128, 256, 512), iOS17 every length. The saved package is read back and
     evaluated on this machine: on 500 of `pairs` drawn by seed, or on the package's own pairs.
-    With `gate` False nothing fails but logits that are not finite.
+    With `gate` False nothing fails but logits that are not finite, and 4 short pairs stand for
+    the package's own.
 
     Raises what `harmguard_export.export` raises, DeploymentTargetError and ProgramError; no
     bundle is left behind then.
@@ -90,6 +93,12 @@ def drawn(texts: Texts) -> Texts:
     return Texts([texts.pairs[i] for i in chosen], labels)
 
 
+def _few(encoded: Sequence[Encoded]) -> list[int]:
+    """The first FEW_PAIRS of at most FEW_TOKENS, else the shortest ones."""
+    fits = [i for i, e in enumerate(encoded) if e.tokens <= FEW_TOKENS]
+    return (fits or sorted(range(len(encoded)), key=lambda i: encoded[i].tokens))[:FEW_PAIRS]
+
+
 @dataclass(frozen=True)
 class Exporter:
     """One export of `checkpoint` by `recipe` for `target`."""
@@ -106,6 +115,12 @@ class Exporter:
         checkpoint = self.checkpoint
         encoded = checkpoint.encode(own.pairs)
         gated = encoded if texts is own else checkpoint.encode(texts.pairs)
+        if not self.gate:
+            few = _few(encoded)
+            alone = gated is encoded
+            own, encoded = Texts([own.pairs[i] for i in few], None), [encoded[i] for i in few]
+            if alone:
+                texts, gated = own, encoded
         count = sum(len(e.windows) for e in encoded)
         more = 0 if gated is encoded else sum(len(e.windows) for e in gated)
         with tqdm(total=2 * (count + more), desc="export", unit="window", file=sys.stderr) as bar:
