@@ -73,7 +73,8 @@ def calibrate(
         return hook
 
     layers = checkpoint.model.get_submodule(LAYERS[config.model_type])
-    paths = {kind: found[0] for kind, found in input_paths(config.model_type).items()}
+    # The value's input: DeBERTa also gives its relative positions to the query and the key.
+    paths = {kind: found[-1] for kind, found in input_paths(config.model_type).items()}
     hooks = [
         layer.get_submodule(path).register_forward_pre_hook(watch(f"{number}.{kind}"))
         for number, layer in enumerate(layers.children())

@@ -6,7 +6,7 @@ What differs from a traced model, each exact in real arithmetic:
 - relative positions: see `deberta_positions.py`;
 - the classifier reads the first token only, so the last layer makes one row only;
 - padding is masked as a key only: what a padded row holds is never read;
-- content scores, softmax and values are one operator, which works head by head in the cache;
+- attention is computed for a few heads at a time, whose scores stay in the cache;
 - Add and LayerNormalization stay apart, as in `bert.py`.
 """
 
@@ -30,6 +30,8 @@ from harmguard_export.recipe import Recipe
 MODEL_TYPE = "deberta-v2"
 # Added to the scores of padding: their share is exactly 0 in float32.
 _ABSENT = -1e9
+# Scores of a group of heads: some five arrays of this many float32 are in use at once.
+_CACHED = 1 << 18
 
 
 @dataclass
@@ -80,11 +82,29 @@ class DebertaGraph:
         heads = [batch, length, constant([config.heads]), constant([config.head])]
         self.to_heads = node("Concat", heads, axis=0)
         self.to_tokens = node("Concat", [batch, length, constant([config.width])], axis=0)
-        self.present = node("Cast", ["attention_mask"], to=TensorProto.INT32)
         present = node("Cast", ["attention_mask"], to=TensorProto.BOOL)
         ends = constant(0, np.float32), constant(_ABSENT, np.float32)
         absent = node("Where", [present, *ends])
         self.absent = node("Unsqueeze", [absent, constant([1, 2])])
+        self.absent_keys = node("Unsqueeze", [absent, constant([0, 2])])
+        self._groups(batch, length)
+
+    def _groups(self, batch: str, length: str) -> None:
+        """How many heads are worked on at once: as many as stay in the processor's cache."""
+        node, constant, heads = self.graph.node, self.graph.constant, self.config.heads
+        counts = [n for n in range(1, heads + 1) if heads % n == 0]
+        scores = node("Mul", [node("Mul", [batch, length]), length])
+        fit = node("LessOrEqual", [node("Mul", [constant(counts), scores]), constant([_CACHED])])
+        fit = node("ReduceSum", [node("Cast", [fit], to=TensorProto.INT64)], keepdims=1)
+        last = node("Max", [node("Sub", [fit, constant([1])]), constant([0])])
+        some = node("Gather", [constant(counts), last])
+        groups = node("Div", [constant([heads]), some])
+        rest = [batch, length, constant([self.config.head])]
+        self.grouped = node("Concat", [groups, some, *rest], axis=0)
+        self.ungrouped = node("Concat", [constant([heads]), *rest], axis=0)
+        one, width = constant([1]), constant([self.config.head])
+        self.grouped_rows = node("Concat", [groups, some, one, constant([-1]), width], axis=0)
+        self.grouped_scales = node("Concat", [groups, some, one, one, one], axis=0)
 
     def _linear(self, name: str) -> Linear:
         return self.weights[f"{name}.weight"].T, self.weights[f"{name}.bias"]
@@ -144,21 +164,37 @@ class DebertaGraph:
         """The heads' outputs [batch * length, width] before their linear layer."""
         node = self.graph.node
         parts = self.linears.add(hidden, f"{layer}.qkv", self._projections(layer))
-        query, key = (self._heads(part) for part in parts[:2])
-        terms = self.positions.terms(query, key, layer)
-        bias = terms[0] if terms else ""
-        for term in terms[1:]:
-            bias = node("Add", [bias, term])
-        inputs = [*map(self._tokens, parts), "", self.present, bias]
-        mixed = node(
-            "MultiHeadAttention",
-            inputs,
-            domain=MICROSOFT,
-            num_heads=self.config.heads,
-            scale=1.0,
-            mask_filter_value=_ABSENT,
-        )
+        slices = {self._grouped(part): TensorProto.FLOAT for part in parts}
+        rows = self.positions.rows(layer)
+        for picked, scale in rows.values():
+            slices[node("Reshape", [picked, self.grouped_rows])] = (
+                TensorProto.FLOAT if scale is None else TensorProto.INT8
+            )
+            if scale is not None:
+                slices[node("Reshape", [scale, self.grouped_scales])] = TensorProto.FLOAT
+
+        def turn(given: list[str]) -> str:
+            query, key, value, *held = given
+            scores = node("FusedMatMul", [query, key], domain=MICROSOFT, transB=1)
+            for term, (_, scale) in rows.items():
+                table, held = held[0], held[1:]
+                if scale is not None:
+                    scale, held = held[0], held[1:]
+                found = self.positions.term(term, query, key, table, scale)
+                scores = node("Add", [scores, found])
+            shares = node("Softmax", [node("Add", [scores, self.absent_keys])], axis=-1)
+            return str(node("MatMul", [shares, value]))
+
+        mixed = self.graph.scan(slices, turn, TensorProto.FLOAT)
+        mixed = node("Reshape", [mixed, self.ungrouped])
+        mixed = node("Transpose", [mixed], perm=[1, 2, 0, 3])
         return self._rows(mixed, self.config.width)
+
+    def _grouped(self, x: str) -> str:
+        """[batch * length, width] as [groups, heads of one, batch, length, width of a head]."""
+        node = self.graph.node
+        split = node("Transpose", [node("Reshape", [x, self.to_heads])], perm=[2, 0, 1, 3])
+        return str(node("Reshape", [split, self.grouped]))
 
     def _mix(self, scores: str, value: str) -> str:
         """Means of the values [batch * queries, width] by the scores' softmax."""

@@ -72,8 +72,11 @@ class Positions:
         spread = np.sqrt((centred**2).mean(1, keepdims=True) + config.epsilon)
         return np.asarray(centred / spread * gain + bias, np.float32)
 
-    def _table(self, term: str, layer: int, pick: str) -> str:
-        """The term's rows for the picked distances [heads, distances, width of a head]."""
+    def _picked(self, term: str, layer: int, pick: str) -> tuple[str, str | None]:
+        """The term's rows for the picked distances as they are stored, and their scale.
+
+        [heads, distances, width of a head] and, of int8 rows, [heads, 1, 1].
+        """
         node, name, config = self.graph.node, f"{layer}.{term}", self.config
         part = "key" if term == "c2p" else "query"
         path = f"deberta.encoder.layer.{layer}.attention.self."
@@ -83,32 +86,44 @@ class Positions:
             table *= np.float32(config.scale)
         table = table.reshape(len(table), config.heads, config.head).transpose(1, 0, 2)
         if not self.int8:
-            return str(node("Gather", [self.graph.weight(name, table), pick], axis=1))
+            return str(node("Gather", [self.graph.weight(name, table), pick], axis=1)), None
         small, scale = quantize_heads(table)
         picked = node("Gather", [self.graph.weight(name, small), pick], axis=1)
-        scales = self.graph.weight(f"{name}.scale", scale)
-        return str(node("Mul", [node("Cast", [picked], to=TensorProto.FLOAT), scales]))
+        return str(picked), self.graph.weight(f"{name}.scale", scale)
 
-    def terms(self, query: str, key: str, layer: int) -> list[str]:
-        """Terms [batch, heads, L, L] of query and key [batch, heads, L, width of a head]."""
-        found = []
-        for term in sorted(self.config.positions):
-            table = self._table(term, layer, self._picks[term])
-            rows = query if term == "c2p" else key
-            product = self._times(rows, table)
-            product = self.graph.node("Reshape", [product, self._shifted])
-            shifted = self.graph.node("Gather", [product, self._odd], axis=2)
-            if term == "p2c":
-                # Its rows are keys.
-                shifted = self.graph.node("Transpose", [shifted], perm=[0, 1, 3, 2])
-            found.append(shifted)
-        return found
+    def _dense(self, picked: str, scale: str | None) -> str:
+        """Picked rows in float32."""
+        if scale is None:
+            return picked
+        node = self.graph.node
+        return str(node("Mul", [node("Cast", [picked], to=TensorProto.FLOAT), scale]))
+
+    def rows(self, layer: int) -> dict[str, tuple[str, str | None]]:
+        """Each term's rows and scale for the distances at hand, as they are stored."""
+        return {
+            term: self._picked(term, layer, self._picks[term])
+            for term in sorted(self.config.positions)
+        }
+
+    def term(self, term: str, query: str, key: str, rows: str, scale: str | None) -> str:
+        """A term [heads, batch, L, L] of query and key [heads, batch, L, width of a head].
+
+        Its rows are [heads, 1, distances, width of a head].
+        """
+        node = self.graph.node
+        product = self._times(query if term == "c2p" else key, self._dense(rows, scale))
+        product = node("Reshape", [product, self._shifted])
+        shifted = node("Gather", [product, self._odd], axis=2)
+        if term == "p2c":
+            # Its rows are keys.
+            shifted = node("Transpose", [shifted], perm=[0, 1, 3, 2])
+        return str(shifted)
 
     def first_terms(self, query: str, key: str, layer: int) -> list[str]:
         """The terms [batch, heads, 1, L] of the first query alone."""
         found = []
         for term in sorted(self.config.positions):
-            table = self._table(term, layer, self._first_pick)
+            table = self._dense(*self._picked(term, layer, self._first_pick))
             if term == "c2p":
                 found.append(self._times(query, table))
             else:

@@ -28,7 +28,7 @@ from harmguard_export.quantize import (
 # Channels in float32, where they take at least this share of the error away: less is not worth
 # three operators. Of these the fewest that leave the error within a tenth of the most's.
 OUTLIERS = 16
-_FEWER = (4, 8)
+_FEWER = (2, 4, 6, 8, 12)
 _WORTH, _AS_GOOD = 0.3, 1.1
 _POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Enough to choose by; the rounding of the weights sees the whole sample.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Graph:
         self._inputs = inputs
         self._folder = folder
         self._nodes: list[onnx.NodeProto] = []
+        self._names = 0
         self._tensors: dict[str, onnx.TensorProto] = {}
         self._data = (folder / DATA_FILE).open("xb")
 
@@ -71,12 +73,34 @@ class Graph:
         self, op: str, inputs: list[str], *, outputs: int = 1, domain: str = "", **attributes: Any
     ) -> Any:
         """Add a node; its output's name, or a list of names for several outputs."""
-        name = f"{op}.{len(self._nodes)}"
+        name = f"{op}.{self._names}"
+        self._names += 1
         names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
         self._nodes.append(
             helper.make_node(op, inputs, names, name=name, domain=domain, **attributes)
         )
         return names[0] if outputs == 1 else names
+
+    def scan(self, slices: Mapping[str, int], body: Callable[[list[str]], str], kind: int) -> str:
+        """Run `body` once for each index of the first axis of `slices`, name -> element type.
+
+        `body` adds the nodes of one turn, given the names of its slices, and returns the name of
+        the turn's output of type `kind`; outputs are stacked along a new first axis.
+        """
+        outer, self._nodes = self._nodes, []
+        inputs = [f"slice.{self._names}.{index}" for index in range(len(slices))]
+        output = body(inputs)
+        inner, self._nodes = self._nodes, outer
+        turn = helper.make_graph(
+            inner,
+            f"turn.{self._names}",
+            [
+                helper.make_tensor_value_info(name, elements, None)
+                for name, elements in zip(inputs, slices.values(), strict=True)
+            ],
+            [helper.make_tensor_value_info(output, kind, None)],
+        )
+        return str(self.node("Scan", list(slices), body=turn, num_scan_inputs=len(slices)))
 
     def save(self, logits: str, labels: int) -> list[str]:
         """Write model.onnx beside its data; the names of both."""
