@@ -327,7 +327,8 @@ def test_what_a_target_cannot_do_is_refused(
 def test_without_a_gate_four_short_pairs_are_measured(
     bundles: dict[str, Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    golden = [json.loads(line) for line in open(bundles["deberta"] / "golden.jsonl")]
+    lines = (bundles["deberta"] / "golden.jsonl").read_text(encoding="utf-8").splitlines()
+    golden = [json.loads(line) for line in lines]
     assert len(golden) == 4
     assert all(len(row["ids"]) == 1 and len(row["ids"][0]) <= 64 for row in golden)
     assert "parity on 4 pairs" in (bundles["deberta"] / "README.md").read_text()

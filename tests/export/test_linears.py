@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from harmguard_export.calibration import Activations
-from harmguard_export.division import OUTLIERS, Division, choose_division
+from harmguard_export.division import Division, choose_division
 from harmguard_export.graph import Graph
 from harmguard_export.linears import Linears
 from harmguard_export.quantize import BLOCK, Floats, quantize_blocks, token_sizes
