@@ -30,11 +30,9 @@ from harmguard.bench.machine import artefact, describe
 from harmguard.bench.text import TextMaker
 from harmguard.bundle import open_bundle
 
-LENGTHS = (16, 32, 64, 128, 256, 512, 1024)
-ROUNDS = 5
-CALLS = {16: 6, 32: 5, 64: 4, 128: 3, 256: 2, 512: 1, 1024: 1}
-FEW_ROUNDS = 3
-FEW_FROM = 512
+# Many short rounds: a neighbour's burst of seconds then slows all runtimes of a round.
+ROUNDS = {16: 25, 32: 25, 64: 21, 128: 15, 256: 11, 512: 9, 1024: 7}
+CALLS, LIMIT_S = 2, 0.3
 LINEAR_MACS = 302_000_000
 """Multiply-adds of the linear layers per token: 24 layers of 12 * 1024^2."""
 STARTS, SEED = 9, 11
@@ -62,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     texts = TextMaker(work / recipes[0] / "tokenizer.json", SEED)
     result["prepare"] = {name: _prepare(work, name) for name in recipes}
-    pairs = {tokens: texts.pair(tokens - 3) for tokens in LENGTHS}
+    pairs = {tokens: texts.pair(tokens - 3) for tokens in ROUNDS}
     result["start_up_s"] = {}
     result["memory_mb"] = {}
     for name in recipes:
@@ -174,11 +172,10 @@ def _length(
     first = next(iter(encoded.values()))
     for name, ids in encoded.items():
         _setup.check_encoded(name, [one[0] for one in ids], [one[0] for one in first])
-    rounds = 2 if quick else FEW_ROUNDS if tokens >= FEW_FROM else ROUNDS
-    calls = 1 if quick else CALLS[tokens]
+    rounds = 2 if quick else ROUNDS[tokens]
     seconds: dict[str, list[list[float]]] = {name: [] for name in started}
     for _, name in turns(list(started), rounds):
-        seconds[name].append(started[name].call("time", mode="ids", calls=calls))
+        seconds[name].append(started[name].call("time", mode="ids", calls=CALLS, limit_s=LIMIT_S))
     # Random weights: a runtime that is far from fp32 is still one that takes its time.
     scores = {name: worker.call("scores", mode="ids")[0] for name, worker in started.items()}
     return {
