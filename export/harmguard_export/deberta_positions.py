@@ -9,6 +9,8 @@ rows are put in the order of the distances L to -L first, so that the term of (i
 L + j - i of a product [L, 2L + 1]: element i * 2L + L + j of it, laid out flat. Seen as
 [2L + 1, L], that is row 2i + 1, column j: the terms are every second row, a plain copy
 (a form of the shift in Dai et al., arXiv:1901.02860).
+
+Rows stored as int8 are multiplied as integers: it is the largest product beside the linear layers.
 """
 
 from __future__ import annotations
@@ -23,7 +25,13 @@ from onnx import TensorProto
 from harmguard_export.deberta_config import DebertaConfig
 from harmguard_export.graph import MICROSOFT, Graph
 from harmguard_export.layers import Weights
-from harmguard_export.quantize import Floats
+from harmguard_export.linears import quantized
+from harmguard_export.quantize import (
+    SIGNED_STEPS,
+    SIGNED_ZERO,
+    Floats,
+    column_scales,
+)
 
 
 @dataclass
@@ -72,8 +80,8 @@ class Positions:
         spread = np.sqrt((centred**2).mean(1, keepdims=True) + config.epsilon)
         return np.asarray(centred / spread * gain + bias, np.float32)
 
-    def _picked(self, term: str, layer: int, pick: str) -> tuple[str, str | None]:
-        """The term's rows for the picked distances as they are stored, and their scale.
+    def _picked(self, term: str, layer: int, pick: str, steps: int = 1) -> tuple[str, str | None]:
+        """The term's rows for the picked distances as they are stored, and their scale by `steps`.
 
         [heads, distances, width of a head] and, of int8 rows, [heads, 1, 1].
         """
@@ -89,7 +97,7 @@ class Positions:
             return str(node("Gather", [self.graph.weight(name, table), pick], axis=1)), None
         small, scale = quantize_heads(table)
         picked = node("Gather", [self.graph.weight(name, small), pick], axis=1)
-        return str(picked), self.graph.weight(f"{name}.scale", scale)
+        return str(picked), self.graph.weight(f"{name}.scale", scale / np.float32(steps))
 
     def _dense(self, picked: str, scale: str | None) -> str:
         """Picked rows in float32."""
@@ -99,9 +107,9 @@ class Positions:
         return str(node("Mul", [node("Cast", [picked], to=TensorProto.FLOAT), scale]))
 
     def rows(self, layer: int) -> dict[str, tuple[str, str | None]]:
-        """Each term's rows and scale for the distances at hand, as they are stored."""
+        """Each term's rows for the distances at hand, and what `term` needs of their scale."""
         return {
-            term: self._picked(term, layer, self._picks[term])
+            term: self._picked(term, layer, self._picks[term], SIGNED_STEPS)
             for term in sorted(self.config.positions)
         }
 
@@ -111,13 +119,31 @@ class Positions:
         Its rows are [heads, 1, distances, width of a head].
         """
         node = self.graph.node
-        product = self._times(query if term == "c2p" else key, self._dense(rows, scale))
-        product = node("Reshape", [product, self._shifted])
-        shifted = node("Gather", [product, self._odd], axis=2)
+        asking = query if term == "c2p" else key
+        if scale is None:
+            shifted = self._shift(self._times(asking, rows))
+        else:
+            shifted = self._int8_term(asking, rows, scale)
         if term == "p2c":
             # Its rows are keys.
             shifted = node("Transpose", [shifted], perm=[0, 1, 3, 2])
         return str(shifted)
+
+    def _int8_term(self, asking: str, rows: str, scale: str) -> str:
+        """The term of int8 rows, in integers: each token of each head is given its range."""
+        node, constant = self.graph.node, self.graph.constant
+        levels, size = quantized(self.graph, asking, 3)
+        columns = node("Transpose", [rows], perm=[0, 1, 3, 2])
+        found = self._shift(
+            node("MatMulInteger", [levels, columns, constant(SIGNED_ZERO, np.uint8)])
+        )
+        found = node("Cast", [found], to=TensorProto.FLOAT)
+        return str(node("Mul", [found, node("Mul", [size, scale])]))
+
+    def _shift(self, product: str) -> str:
+        """Of a product with all distances, what belongs to the pairs of tokens."""
+        node = self.graph.node
+        return str(node("Gather", [node("Reshape", [product, self._shifted]), self._odd], axis=2))
 
     def first_terms(self, query: str, key: str, layer: int) -> list[str]:
         """The terms [batch, heads, 1, L] of the first query alone."""
@@ -138,7 +164,6 @@ class Positions:
 
 
 def quantize_heads(table: Floats) -> tuple[npt.NDArray[Any], Floats]:
-    """Int8 table [heads, rows, width] and a scale per head [heads, 1, 1]."""
-    scale = np.abs(table).max((1, 2), keepdims=True) / 127
-    scale = np.where(scale == 0, 1, scale).astype(np.float32)
+    """Int8 table [heads, rows, width] and a scale per head [heads, 1, 1], pair-safe."""
+    scale = np.stack([column_scales(head.T).max(keepdims=True)[None] for head in table])
     return np.clip(np.rint(table / scale), -127, 127).astype(np.int8), scale

@@ -17,6 +17,7 @@ from harmguard_export.calibration import Activations
 from harmguard_export.quantize import (
     BLOCK,
     GELU_LEAST,
+    LEAST,
     Floats,
     block_scale,
     column_scales,
@@ -103,13 +104,13 @@ def rounded_inputs(x: Floats, precision: str, positive: bool) -> Floats:
     if precision == "int4":
         # MatMulNBits rounds blocks of its input to 8 bits.
         padded = np.pad(x, ((0, 0), (0, -x.shape[1] % BLOCK))).reshape(len(x), -1, BLOCK)
-        size = np.maximum(np.abs(padded).max(2, keepdims=True), 1e-12)
+        size = np.maximum(np.abs(padded).max(2, keepdims=True), LEAST)
         steps = np.rint(padded / size * 127) * size / 127
         return np.asarray(steps.reshape(len(x), -1)[:, : x.shape[1]], np.float32)
     if positive:
         size = np.maximum(x.max(1, keepdims=True), GELU_LEAST)
         return np.asarray(round_gelu(x / size) * size, np.float32)
-    size = np.maximum(np.abs(x).max(1, keepdims=True), 1e-12)
+    size = np.maximum(np.abs(x).max(1, keepdims=True), LEAST)
     return np.asarray(round_signed(x / size) * size, np.float32)
 
 

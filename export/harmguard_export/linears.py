@@ -24,6 +24,7 @@ from harmguard_export.quantize import (
     GELU_LEAST,
     GELU_STEPS,
     GELU_ZERO,
+    LEAST,
     SIGNED_STEPS,
     SIGNED_ZERO,
     Floats,
@@ -78,7 +79,7 @@ class Linears:
             if not beside:
                 return outputs
             return [self.graph.node("Add", list(two)) for two in zip(outputs, beside, strict=True)]
-        small, size = self._quantized(divided, division.positive)
+        small, size = quantized(self.graph, divided, 1, positive=division.positive)
         step = GELU_STEPS if division.positive else SIGNED_STEPS
         zero = GELU_ZERO if division.positive else SIGNED_ZERO
         scale = self.graph.constant(1 / step, np.float32), self.graph.constant(zero, np.uint8)
@@ -98,17 +99,6 @@ class Linears:
         if (factors == 1).all():
             return x
         return str(self.graph.node("Mul", [x, self.graph.weight(f"{name}.factors", factors)]))
-
-    def _quantized(self, x: str, positive: bool) -> tuple[str, str]:
-        """x [rows, in] as u8, each row divided by its range, and the ranges [rows, 1]."""
-        node, constant = self.graph.node, self.graph.constant
-        size = x if positive else node("Abs", [x])
-        size = node("ReduceMax", [size, constant([1])], keepdims=1)
-        least = GELU_LEAST if positive else 1e-12
-        size = node("Max", [size, constant(least, np.float32)])
-        steps, zero = (GELU_STEPS, GELU_ZERO) if positive else (SIGNED_STEPS, SIGNED_ZERO)
-        scale = constant(1 / steps, np.float32), constant(zero, np.uint8)
-        return node("QuantizeLinear", [node("Mul", [x, node("Reciprocal", [size])]), *scale]), size
 
     def _int8(
         self, x: str, scale: tuple[str, str], name: str, weight: Floats, sample: Floats
@@ -145,3 +135,15 @@ class Linears:
             held = weight(f"{part}.fp32", w[division.outliers])
             found.append(node("MatMul", [few, held]))
         return found
+
+
+def quantized(graph: Graph, x: str, axis: int, *, positive: bool = False) -> tuple[str, str]:
+    """x as u8, each token divided by its range along the last axis, and the ranges [..., 1]."""
+    node, constant = graph.node, graph.constant
+    size = x if positive else node("Abs", [x])
+    size = node("ReduceMax", [size, constant([axis])], keepdims=1)
+    least = GELU_LEAST if positive else LEAST
+    size = node("Max", [size, constant(least, np.float32)])
+    steps, zero = (GELU_STEPS, GELU_ZERO) if positive else (SIGNED_STEPS, SIGNED_ZERO)
+    scale = constant(1 / steps, np.float32), constant(zero, np.uint8)
+    return node("QuantizeLinear", [node("Mul", [x, node("Reciprocal", [size])]), *scale]), size

@@ -19,6 +19,9 @@ SIGNED_ZERO, SIGNED_STEPS = 128, 127
 GELU_ZERO, GELU_STEPS = 20, 235
 GELU_LEAST = 0.17 * GELU_STEPS / GELU_ZERO
 
+# A token's range is at least this, so that nothing is divided by 0.
+LEAST = 1e-12
+
 # Inputs that share a scale in 4-bit layers.
 BLOCK = 128
 
