@@ -33,7 +33,7 @@ from harmguard.bench.text import TextMaker
 from harmguard.bundle import open_bundle
 
 # Many short rounds: a neighbour's burst of seconds then slows all runtimes of a round.
-ROUNDS = {16: 25, 32: 25, 64: 21, 128: 15, 256: 11, 512: 9, 1024: 7}
+ROUNDS = {16: 25, 32: 25, 64: 21, 128: 15, 256: 11, 512: 7, 1024: 5}
 CALLS, LIMIT_S = 2, 0.3
 LINEAR_MACS = 302_000_000
 """Multiply-adds of the linear layers per token: 24 layers of 12 * 1024^2."""

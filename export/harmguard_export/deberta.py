@@ -79,7 +79,7 @@ class DebertaGraph:
         node, constant, config = self.graph.node, self.graph.constant, self.config
         batch = node("Shape", ["input_ids"], start=0, end=1)
         length = node("Shape", ["input_ids"], start=1, end=2)
-        heads = [batch, length, constant([config.heads]), constant([config.head])]
+        heads = [batch, length, constant([-1]), constant([config.head])]
         self.to_heads = node("Concat", heads, axis=0)
         self.to_tokens = node("Concat", [batch, length, constant([config.width])], axis=0)
         present = node("Cast", ["attention_mask"], to=TensorProto.BOOL)
@@ -146,25 +146,26 @@ class DebertaGraph:
             x = fp32(graph, x, self.weights[f"{name}.embed_proj.weight"].T, None, "embed_proj")
         return self._norm(x, "embeddings.LayerNorm")
 
-    def _projections(self, layer: int) -> dict[str, Linear]:
-        """Query, scaled as the attention scores are, key and value."""
-        parts = ("query", "key", "value")
-        found = {n: self._layer(layer, f"attention.self.{n}_proj") for n in parts}
-        weight, bias = found["query"]
-        scale = np.float32(self.config.scale)
-        found["query"] = weight * scale, bias * scale
-        return {f"{layer}.{name}": linear for name, linear in found.items()}
+    def _projections(self, layer: int, *parts: str) -> Linear:
+        """Query, scaled as the attention scores are, key and value, side by side."""
+        found = [self._layer(layer, f"attention.self.{part}_proj") for part in parts]
+        scales = [np.float32(self.config.scale if part == "query" else 1) for part in parts]
+        weight = np.concatenate([w * s for (w, _), s in zip(found, scales, strict=True)], 1)
+        return weight, np.concatenate([b * s for (_, b), s in zip(found, scales, strict=True)])
 
     def _heads(self, x: str) -> str:
-        """[batch * length, width] as [batch, heads, length, width of a head]."""
+        """[batch * length, n * width] as [batch, n * heads, length, width of a head]."""
         split = self.graph.node("Reshape", [x, self.to_heads])
         return str(self.graph.node("Transpose", [split], perm=[0, 2, 1, 3]))
 
     def _attention(self, hidden: str, layer: int) -> str:
         """The heads' outputs [batch * length, width] before their linear layer."""
         node = self.graph.node
-        parts = self.linears.add(hidden, f"{layer}.qkv", self._projections(layer))
-        slices = {self._grouped(part): TensorProto.FLOAT for part in parts}
+        linear = self._projections(layer, "query", "key", "value")
+        three = self.linears.add(hidden, f"{layer}.qkv", linear)
+        three = node("Transpose", [node("Reshape", [three, self.to_heads])], perm=[2, 0, 1, 3])
+        parts = node("Split", [three], outputs=3, axis=0, num_outputs=3)
+        slices = {node("Reshape", [part, self.grouped]): TensorProto.FLOAT for part in parts}
         rows = self.positions.rows(layer)
         for picked, scale in rows.values():
             slices[node("Reshape", [picked, self.grouped_rows])] = (
@@ -190,12 +191,6 @@ class DebertaGraph:
         mixed = node("Transpose", [mixed], perm=[1, 2, 0, 3])
         return self._rows(mixed, self.config.width)
 
-    def _grouped(self, x: str) -> str:
-        """[batch * length, width] as [groups, heads of one, batch, length, width of a head]."""
-        node = self.graph.node
-        split = node("Transpose", [node("Reshape", [x, self.to_heads])], perm=[2, 0, 1, 3])
-        return str(node("Reshape", [split, self.grouped]))
-
     def _mix(self, scores: str, value: str) -> str:
         """Means of the values [batch * queries, width] by the scores' softmax."""
         node = self.graph.node
@@ -206,10 +201,10 @@ class DebertaGraph:
     def _first_attention(self, hidden: str, first: str, layer: int) -> str:
         """The attention of the first token only [batch, width]."""
         node, constant, config = self.graph.node, self.graph.constant, self.config
-        parts = self._projections(layer)
-        asked = {name: parts.pop(name) for name in [f"{layer}.query"]}
-        [query] = self.linears.add(first, f"{layer}.qkv", asked)
-        key, value = map(self._heads, self.linears.add(hidden, f"{layer}.qkv", parts))
+        name, asked = f"{layer}.qkv", self._projections(layer, "query")
+        query = self.linears.add(first, name, asked, label=f"{layer}.query")
+        both = self.linears.add(hidden, name, self._projections(layer, "key", "value"))
+        key, value = node("Split", [self._heads(both)], outputs=2, axis=1, num_outputs=2)
         query = node("Reshape", [query, constant([-1, config.heads, 1, config.head])])
         scores = node("FusedMatMul", [query, key], domain=MICROSOFT, transB=1)
         for term in self.positions.first_terms(query, key, layer):
@@ -218,17 +213,16 @@ class DebertaGraph:
 
     def _attention_output(self, mixed: str, hidden: str, layer: int) -> str:
         name = f"{layer}.o"
-        parts = {name: self._layer(layer, "attention.output.dense")}
-        [out] = self.linears.add(mixed, name, parts)
+        out = self.linears.add(mixed, name, self._layer(layer, "attention.output.dense"))
         added = self.graph.node("Add", [out, hidden])
         return self._norm(added, f"encoder.layer.{layer}.attention.output.LayerNorm")
 
     def _feed_forward(self, hidden: str, layer: int) -> str:
         up, down = f"{layer}.up", f"{layer}.down"
-        [grown] = self.linears.add(hidden, up, {up: self._layer(layer, "intermediate.dense")})
+        grown = self.linears.add(hidden, up, self._layer(layer, "intermediate.dense"))
         grown = activation(self.graph, grown, self.config.activation)
-        parts = {down: self._layer(layer, "output.dense")}
-        [out] = self.linears.add(grown, down, parts, positive=self.config.positive)
+        linear = self._layer(layer, "output.dense")
+        out = self.linears.add(grown, down, linear, positive=self.config.positive)
         added = self.graph.node("Add", [out, hidden])
         return self._norm(added, f"encoder.layer.{layer}.output.LayerNorm")
 

@@ -52,47 +52,35 @@ class Linears:
     """Input -> relative RMS error of its layers' outputs on the calibration texts."""
 
     def add(
-        self, x: str, name: str, parts: Mapping[str, Linear], *, positive: bool = False
-    ) -> list[str]:
-        """Outputs of layers that read the same x [rows, in], whose input is called `name`.
+        self, x: str, name: str, linear: Linear, *, label: str = "", positive: bool = False
+    ) -> str:
+        """The output of a linear layer whose input is called `name`.
 
+        Layers that read the same x are one, with their weights side by side: one product, and
+        operators for its ranges once. `label` names the weights where `name` has several layers.
         `positive`: x comes from an activation such as GELU, which is never below -0.17.
         """
-        precision = self.precision(name)
+        label, precision, (weight, bias) = label or name, self.precision(name), linear
         if precision == "fp32":
-            return [fp32(self.graph, x, *linear, part) for part, linear in parts.items()]
-        found = self.activations[name]
-        weight = np.concatenate([w for w, _ in parts.values()], 1)
+            return fp32(self.graph, x, *linear, label)
+        node, found = self.graph.node, self.activations[name]
         # Four bits are signed: a range from 0 up is for int8.
         division = choose_division(found, weight, precision, positive and precision == "int8")
         self.errors[name] = max(self.errors.get(name, 0), division.error**0.5)
-        first = next(iter(parts))
         sample = division.inputs(found.sample) / token_sizes(found.sample @ weight)
-        divided = self._divided(x, first, division)
-        beside = self._outliers(x, first, division, parts)
+        divided = self._divided(x, label, division)
+        beside = self._outliers(x, label, division, weight)
         if precision == "int4":
             # The kernel adds a bias by itself.
-            outputs = [
-                self._int4(divided, part, division.weight(linear[0]), linear[1], sample)
-                for part, linear in parts.items()
-            ]
-            if not beside:
-                return outputs
-            return [self.graph.node("Add", list(two)) for two in zip(outputs, beside, strict=True)]
+            product = self._int4(divided, label, division.weight(weight), bias, sample)
+            return node("Add", [product, beside]) if beside else product
         small, size = quantized(self.graph, divided, 1, positive=division.positive)
-        step = GELU_STEPS if division.positive else SIGNED_STEPS
-        zero = GELU_ZERO if division.positive else SIGNED_ZERO
-        scale = self.graph.constant(1 / step, np.float32), self.graph.constant(zero, np.uint8)
-        outputs = []
-        for index, (part, (w, bias)) in enumerate(parts.items()):
-            product = self._int8(small, scale, part, division.weight(w), sample)
-            product = self.graph.node("Mul", [product, size])
-            if beside:
-                product = self.graph.node("Add", [product, beside[index]])
-            # Last, so that onnxruntime makes it one with a GELU after it.
-            held = self.graph.weight(f"{part}.bias", bias)
-            outputs.append(self.graph.node("Add", [product, held]))
-        return outputs
+        product = self._int8(small, label, division, weight, sample)
+        product = node("Mul", [product, size])
+        if beside:
+            product = node("Add", [product, beside])
+        # Last, so that onnxruntime makes it one with a GELU after it.
+        return str(node("Add", [product, self.graph.weight(f"{label}.bias", bias)]))
 
     def _divided(self, x: str, name: str, division: Division) -> str:
         factors = division.factors
@@ -100,12 +88,13 @@ class Linears:
             return x
         return str(self.graph.node("Mul", [x, self.graph.weight(f"{name}.factors", factors)]))
 
-    def _int8(
-        self, x: str, scale: tuple[str, str], name: str, weight: Floats, sample: Floats
-    ) -> str:
-        small, scales = quantize_columns(weight, sample)
+    def _int8(self, x: str, name: str, division: Division, weight: Floats, sample: Floats) -> str:
+        constant, positive = self.graph.constant, division.positive
+        small, scales = quantize_columns(division.weight(weight), sample)
+        step = constant(1 / (GELU_STEPS if positive else SIGNED_STEPS), np.float32)
+        zero = constant(GELU_ZERO if positive else SIGNED_ZERO, np.uint8)
         held = self.graph.weight(name, small), self.graph.weight(f"{name}.scale", scales)
-        inputs = [x, held[0], scale[0], held[1], scale[1]]
+        inputs = [x, held[0], step, held[1], zero]
         return str(self.graph.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT))
 
     def _int4(self, x: str, name: str, weight: Floats, bias: Floats, sample: Floats) -> str:
@@ -121,20 +110,14 @@ class Linears:
         shape = {"K": rows, "N": columns, "bits": 4, "block_size": BLOCK, "accuracy_level": 4}
         return str(self.graph.node("MatMulNBits", inputs, domain=MICROSOFT, **shape))
 
-    def _outliers(
-        self, x: str, name: str, division: Division, parts: Mapping[str, Linear]
-    ) -> list[str]:
-        """The outlier channels' share of each output, in float32."""
+    def _outliers(self, x: str, name: str, division: Division, weight: Floats) -> str:
+        """The outlier channels' share of the output in float32; "" where there are none."""
         if not len(division.outliers):
-            return []
-        node, weight = self.graph.node, self.graph.weight
-        picks = weight(f"{name}.outliers", division.outliers.astype(np.int32))
-        few = node("Gather", [x, picks], axis=1)
-        found = []
-        for part, (w, _) in parts.items():
-            held = weight(f"{part}.fp32", w[division.outliers])
-            found.append(node("MatMul", [few, held]))
-        return found
+            return ""
+        picks = self.graph.weight(f"{name}.outliers", division.outliers.astype(np.int32))
+        few = self.graph.node("Gather", [x, picks], axis=1)
+        held = self.graph.weight(f"{name}.fp32", weight[division.outliers])
+        return str(self.graph.node("MatMul", [few, held]))
 
 
 def quantized(graph: Graph, x: str, axis: int, *, positive: bool = False) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,12 +36,12 @@ def test_headroom_widens_every_channel(tiny_checkpoint: Path) -> None:
 
 def test_a_deberta_s_relative_positions_are_not_taken_for_texts(tiny_deberta: Path) -> None:
     checkpoint = load_checkpoint(tiny_deberta)
-    positions = checkpoint.model.deberta.encoder.rel_embeddings.weight
+    model: Any = checkpoint.model
     with torch.no_grad():
-        positions.mul_(1000)  # the query and key projections read them, beside the tokens
+        model.deberta.encoder.rel_embeddings.weight.mul_(1000)  # the query and key projections read them, beside the tokens
     windows = checkpoint.encode([("how do i bake bread", None)])[0].windows
     found, _ = calibrate(checkpoint, windows, 1.0, lambda _: None)
     with torch.inference_mode():
-        hidden = checkpoint.model.deberta.embeddings(torch.tensor([windows[0].ids]))[0].numpy()
+        hidden = model.deberta.embeddings(torch.tensor([windows[0].ids]))[0].numpy()
     np.testing.assert_allclose(found["0.qkv"].largest, np.abs(hidden).max(0), rtol=1e-5)
     assert len(found["0.qkv"].sample) == len(hidden)
