@@ -17,8 +17,9 @@ from benchmarks._errors import WorkerError
 from benchmarks._results import ROOT
 from harmguard.bench.memory import Memory, of_process
 
-SETTLE_S = 0.03
-"""Pause between two runtimes: idle threads of a pool spin for a while before they sleep."""
+SETTLE_S = 0.4
+"""Pause between two runtimes: the threads of the one before sleep then, and the host of a virtual
+machine lets cores come together again that it moved apart while both were busy for seconds."""
 
 
 class Worker:
@@ -103,7 +104,7 @@ def workers(runtimes: Sequence[str], threads: int) -> Iterator[dict[str, Worker]
 def turns(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
     """Round and name, so that each name runs once a round and each is first in turn.
 
-    Pauses before each, so that the threads of the one before have gone to sleep.
+    A pause of SETTLE_S before each.
     """
     for index in range(rounds):
         shift = index % len(names)
