@@ -84,12 +84,12 @@ def _guard(name: str, folder: Path, work: Path, pairs: Path, texts: Texts) -> di
         out = work / f"{name}-{recipe}"
         _results.say(f"{name}, {recipe} ...")
         passed, report = True, ""
-        if not out.is_dir():
-            try:
-                export(folder, out, recipe=recipe, pairs=pairs)
-            except ParityError as error:
-                passed, report = False, str(error)
-                export(folder, out, recipe=recipe, pairs=pairs, gate=False)
+        shutil.rmtree(out, ignore_errors=True)
+        try:
+            export(folder, out, recipe=recipe, pairs=pairs)
+        except ParityError as error:
+            passed, report = False, str(error)
+            export(folder, out, recipe=recipe, pairs=pairs, gate=False)
         bundle = open_bundle(out)
         logits = exported_logits(bundle, encoded, lambda _: None)
         limits = load_recipe(recipe).limits
