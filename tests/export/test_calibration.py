@@ -37,11 +37,12 @@ def test_headroom_widens_every_channel(tiny_checkpoint: Path) -> None:
 def test_a_deberta_s_relative_positions_are_not_taken_for_texts(tiny_deberta: Path) -> None:
     checkpoint = load_checkpoint(tiny_deberta)
     model: Any = checkpoint.model
+    # The query and key projections read them, beside the tokens.
     with torch.no_grad():
-        model.deberta.encoder.rel_embeddings.weight.mul_(1000)  # the query and key projections read them, beside the tokens
+        model.deberta.encoder.rel_embeddings.weight.mul_(1000)
     windows = checkpoint.encode([("how do i bake bread", None)])[0].windows
     found, _ = calibrate(checkpoint, windows, 1.0, lambda _: None)
     with torch.inference_mode():
-        hidden = model.deberta.embeddings(torch.tensor([windows[0].ids]))[0].numpy()
+        hidden = model.deberta.embeddings(torch.from_numpy(np.array(windows[0].ids)[None]))[0].numpy()
     np.testing.assert_allclose(found["0.qkv"].largest, np.abs(hidden).max(0), rtol=1e-5)
     assert len(found["0.qkv"].sample) == len(hidden)
