@@ -43,6 +43,7 @@ def test_a_deberta_s_relative_positions_are_not_taken_for_texts(tiny_deberta: Pa
     windows = checkpoint.encode([("how do i bake bread", None)])[0].windows
     found, _ = calibrate(checkpoint, windows, 1.0, lambda _: None)
     with torch.inference_mode():
-        hidden = model.deberta.embeddings(torch.from_numpy(np.array(windows[0].ids)[None]))[0].numpy()
+        ids = torch.from_numpy(np.array(windows[0].ids)[None])
+        hidden = model.deberta.embeddings(ids)[0].numpy()
     np.testing.assert_allclose(found["0.qkv"].largest, np.abs(hidden).max(0), rtol=1e-5)
     assert len(found["0.qkv"].sample) == len(hidden)
