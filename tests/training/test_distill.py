@@ -146,7 +146,8 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     )
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launch, *_command(path, tmp_path / "two")[1:]]
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
     expected, gradients = _plain_step(config)
     found = _weights(tmp_path / "two" / "student")
     assert _difference_of_step(found, expected, gradients) < 1e-6
