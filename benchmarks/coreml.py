@@ -24,6 +24,7 @@ from benchmarks import _results
 from harmguard._coreml_manifest import CoremlRequires
 from harmguard.bench.machine import describe
 from harmguard.bundle import open_bundle
+from harmguard.training.data import sha256_of
 
 OUT = _results.ROOT / "benchmarks" / "results" / "coreml.json"
 _LENGTH = 128
@@ -85,6 +86,7 @@ def _described(out: Path) -> dict[str, Any]:
     feeds = {name: np.ones((1, length), np.int32) for name in manifest.input.names}
     kinds, work = Evaluator(read_program(out / NAME), half=False).counted(feeds)
     return {
+        "guard_json_sha256": sha256_of(out / "guard.json"),
         "deployment": requires.deployment,
         "package_bytes": sum(e.size for n, e in manifest.files.items() if n.startswith(NAME)),
         "parity": manifest.precision.parity,

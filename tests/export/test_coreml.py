@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import filecmp
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -290,6 +291,31 @@ def test_an_unknown_operator_fails_by_name(
     message = "the program has the operators softplus, which the check on this machine"
     with pytest.raises(ProgramError, match=message):
         export_coreml(tiny_checkpoint, tmp_path / "b", recipe="fp16")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.4.0", reason="coremltools 9.0 takes this numpy"
+)
+def test_what_coremltools_cannot_do_with_numpy_2_4_names_the_releases(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import coremltools
+    from coremltools.converters.mil.mil import Builder as mb
+
+    def ramp(x: Any, name: str) -> Any:
+        """Its bounds are arrays of one element, from which numpy 2.4 makes no number."""
+        return mb.range_1d(start=np.array([0]), end=np.array([4]), step=np.array([1]))
+
+    monkeypatch.setattr(program, "activation", ramp)
+    message = (
+        f"coremltools {coremltools.__version__} with numpy {np.__version__} cannot convert the "
+        "program: TypeError: only 0-dimensional arrays can be converted to Python scalars; "
+        "expected releases that fit together; likely numpy 2.4 or newer, which parts of "
+        "coremltools 9.0 cannot take: pip install 'numpy<2.4'"
+    )
+    with pytest.raises(ProgramError, match=re.escape(message)):
+        export_coreml(tiny_checkpoint, tmp_path / "b", recipe="fp16", lengths=(64,), gate=False)
     assert list(tmp_path.iterdir()) == []
 
 

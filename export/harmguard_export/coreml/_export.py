@@ -26,7 +26,7 @@ from harmguard_export.coreml.choose import choose_kept
 from harmguard_export.coreml.compress import Packed, pack
 from harmguard_export.coreml.evaluate import Evaluator, read_program
 from harmguard_export.coreml.model import Model
-from harmguard_export.coreml.program import ProgramBuilder, convert
+from harmguard_export.coreml.program import Pack, ProgramBuilder, convert, releases_named
 from harmguard_export.coreml.recipes import CoremlRecipe, coreml_recipe
 from harmguard_export.coreml.replay import replay
 from harmguard_export.coreml.targets import check_recipe, choose_lengths
@@ -136,7 +136,7 @@ class Exporter:
             golden, left_out = choose_golden(encoded, scores_of(reference, encoded), card.THRESHOLD)
             ours = found if gated is encoded else self._logits(evaluator, encoded, bar.update)
         plain = self.recipe.weights == "fp16"
-        difference = self._second_check(program if plain else self.build({}, "fp16"), encoded)
+        difference = self._second_check(program if plain else self.plain(), encoded)
         measured = parity.measure(expected, found, gated, card.THRESHOLD, texts.labels)
         limits = self.recipe.limits
         report = (
@@ -173,27 +173,36 @@ class Exporter:
         kept = dict.fromkeys(HEAD, "fp16")
         if self.recipe.weights not in ("int4", "palette4") or not self.gate:
             return kept
-        evaluator = Evaluator(self.build({}, "fp16"), half=False)
+        evaluator = Evaluator(self.plain(), half=False)
         return kept | choose_kept(self, evaluator, own, gated, expected, labels)
 
-    def stored(self, kept: Mapping[str, str], usual: str) -> Any:
-        """How each weight is packed."""
+    def build(self, kept: Mapping[str, str]) -> Any:
+        """The MIL program before coremltools' passes, by the recipe but for what is `kept`."""
+        old = self.target == "iOS17"
 
         def store(name: str, weight: Any) -> Packed:
-            kind = "fp16" if name in HEAD else kept.get(name, usual)
-            return pack(weight, kind, whole=self.target == "iOS17")
+            kind = self.recipe.weights
+            if name.endswith((".c2p", ".p2c")) and self.recipe.positions and not old:
+                kind = self.recipe.positions
+            return pack(weight, kept.get(name, kind), whole=old)
 
-        return store
+        return self._built(store)
 
-    def build(self, kept: Mapping[str, str], usual: str) -> Any:
-        """The MIL program, before coremltools' passes."""
-        store = self.stored(kept, usual)
-        return ProgramBuilder(self.model, self.lengths.values[-1], self.target, store).build()
+    def plain(self) -> Any:
+        """The same program with all weights in fp16."""
+        return self._built(lambda _, weight: pack(weight, "fp16"))
+
+    def _built(self, store: Pack) -> Any:
+        builder = ProgramBuilder(self.model, self.lengths.values[-1], self.target, store)
+        with releases_named():
+            return builder.build()
 
     def save(self, kept: Mapping[str, str], folder: Path) -> tuple[Path, int]:
         """Write the package into `folder`: its path and its specification version."""
         shapes = package.shapes(self.model.inputs, self.lengths)
-        model = convert(self.build(kept, self.recipe.weights), shapes, self.target)
+        program = self.build(kept)
+        with releases_named():
+            model = convert(program, shapes, self.target)
         text = f"Harm guard, {self.recipe.summary}; see guard.json beside the package."
         return package.save(model, folder, text), int(model.get_spec().specificationVersion)
 

@@ -105,9 +105,9 @@ def _four_bits(parts: Floats, full: Floats) -> tuple[Floats, Floats]:
 
 
 def _half_scales(scale: Floats) -> Floats:
-    """As fp16 holds them; 1 where there is nothing to scale."""
-    small = np.abs(scale) < _SMALLEST
-    return np.asarray(np.where(small, 1, scale).astype(np.float16), np.float32)
+    """As fp16 holds them, none nearer to 0 than its smallest normal number: a device may flush."""
+    held = np.copysign(np.maximum(np.abs(scale), _SMALLEST), scale)
+    return np.asarray(held.astype(np.float16), np.float32)
 
 
 def _palettes(weight: Floats, group: int) -> Packed:

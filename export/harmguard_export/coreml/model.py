@@ -56,12 +56,16 @@ class Model:
         path = _PATHS.get(part, f"attention.self.{part}{suffix}")
         return self._pair(f"{self.family}.encoder.layer.{layer}.{path}")
 
-    def query(self, layer: int) -> Linear:
-        """The query, scaled as the attention scores are."""
-        weight, bias = self.linear(layer, "query")
+    @property
+    def _half_scale(self) -> np.float32:
+        """The scores' scale, half of it for each side: small weights are coarse in fp16."""
+        return np.float32(self.config.scale**0.5)
+
+    def side(self, layer: int, part: str) -> Linear:
+        """The query or the key, with its half of the scores' scale."""
+        weight, bias = self.linear(layer, part)
         assert bias is not None
-        scale = np.float32(self.config.scale)
-        return weight * scale, bias * scale
+        return weight * self._half_scale, bias * self._half_scale
 
     def norm(self, name: str) -> tuple[Floats, Floats]:
         """Gain and bias of a LayerNorm."""
@@ -118,7 +122,7 @@ class Model:
         return np.asarray(centred / spread * gain + bias, np.float32)
 
     def position_table(self, term: str, layer: int, distances: Any) -> Floats:
-        """A term's rows for `distances` [heads * width of a head, distances], scaled for scores."""
+        """A term's rows for `distances` [heads * width of a head, distances], scaled as a side."""
         part = "key" if term == "c2p" else "query"
         if self.config.shared:
             weight, bias = self.linear(layer, part)
@@ -129,8 +133,7 @@ class Model:
         table = self._relative @ weight.T
         if bias is not None:
             table = table + bias
-        if term == "p2c":
-            table = table * np.float32(self.config.scale)
+        table = table * self._half_scale
         rows = self.config.rows()[np.asarray(distances) + self.config.longest]
         return np.ascontiguousarray(table[rows].T)
 

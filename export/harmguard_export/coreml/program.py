@@ -12,7 +12,8 @@ Nothing is traced: like the ONNX graphs this is a program of our own, of the sam
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from coremltools.converters.mil.mil import Builder as mb
 from coremltools.converters.mil.mil import get_new_symbol, types
 from coremltools.converters.mil.mil.types.type_int import np_int4_dtype, np_uint4_dtype
 
+from harmguard.errors import HarmGuardError, ProgramError
 from harmguard_export.coreml.compress import Packed, identifier
 from harmguard_export.coreml.model import Model
 
@@ -185,11 +187,9 @@ class ProgramBuilder:
         asking = hidden
         if last:
             asking = mb.slice_by_index(x=hidden, begin=[0, 0, 0, 0], end=[1, width, 1, 1])
-        query = self._heads(self._linear(asking, f"{layer}.query", model.query(layer)))
-        key, value = (
-            self._heads(self._linear(hidden, f"{layer}.{part}", model.linear(layer, part)))
-            for part in ("key", "value")
-        )
+        query = self._heads(self._linear(asking, f"{layer}.query", model.side(layer, "query")))
+        key = self._heads(self._linear(hidden, f"{layer}.key", model.side(layer, "key")))
+        value = self._heads(self._linear(hidden, f"{layer}.value", model.linear(layer, "value")))
         scores = mb.matmul(x=query, y=key, transpose_x=True)
         terms = self._first_terms if last else self._terms
         if model.config.positions:
@@ -288,6 +288,22 @@ def activation(x: Any, name: str) -> Any:
     if name in ("silu", "swish"):
         return mb.silu(x=x)
     return {"relu": mb.relu, "tanh": mb.tanh}[name](x=x)
+
+
+@contextmanager
+def releases_named() -> Iterator[None]:
+    """Turn what fails inside coremltools into a ProgramError that names the releases."""
+    try:
+        yield
+    except (HarmGuardError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise ProgramError(
+            f"coremltools {ct.__version__} with numpy {np.__version__} cannot convert the program: "
+            f"{type(error).__name__}: {error}; expected releases that fit together; likely "
+            "numpy 2.4 or newer, which parts of coremltools 9.0 cannot take: "
+            "pip install 'numpy<2.4'"
+        ) from error
 
 
 def convert(program: Any, inputs: Mapping[str, Any], target: str) -> Any:
