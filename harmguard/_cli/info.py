@@ -75,7 +75,8 @@ def notes(manifest: Manifest) -> Iterator[str]:
         yield "training data unknown"
     for kind in KINDS:
         if manifest.thresholds[kind]["default"].rule == "uncalibrated":
-            yield f"uncalibrated for a {kind}: the threshold was not chosen on data"
+            article = "an" if kind == "exchange" else "a"
+            yield f"uncalibrated for {article} {kind}: the threshold was not chosen on data"
     if manifest.precision.parity is None:
         yield "parity not measured: its scores may differ from its checkpoint's"
 

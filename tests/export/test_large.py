@@ -15,7 +15,10 @@ import torch
 from harmguard_export.checkpoint import load_checkpoint
 from harmguard_export.deberta import DebertaGraph
 from harmguard_export.deberta_config import read_config
+from harmguard_export.pairs import read_pairs
 from harmguard_export.recipe import load_recipe
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import DebertaV2ForSequenceClassification
 
 from benchmarks._outliers import CHANNELS, scale_layer_norms
@@ -33,7 +36,7 @@ MOST = 1300
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its tokenizer is a tiny one: the table of words has all 128,100 rows."""
+    """Its tokenizer has the words of the package's pairs; the table of words all 128,100 rows."""
     folder = tmp_path_factory.mktemp("large") / "checkpoint"
     torch.manual_seed(3)
     model: Any = DebertaV2ForSequenceClassification(deberta_config())
@@ -41,10 +44,22 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         model.classifier.weight.normal_(0, 1)
     model.save_pretrained(folder)
+    words(folder)
+    return folder
+
+
+def words(folder: Path) -> None:
+    """Write a tokenizer that makes windows as long as a real one does, into `folder`."""
+    splits = BertPreTokenizer()
+    texts = [t.lower() for pair in read_pairs(None).pairs for t in pair if t is not None]
+    found = {word for text in texts for word, _ in splits.pre_tokenize_str(text)}
+    pieces = [*tiny.SPECIALS, *sorted(found)]
     fast = tiny.tokenizer()
+    fast.backend_tokenizer.model = WordPiece(
+        {piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"
+    )
     fast.model_max_length = 1024
     fast.save_pretrained(str(folder))
-    return folder
 
 
 def test_fp32_equals_torch_at_every_length(large: Path, tmp_path: Path) -> None:
