@@ -3,7 +3,8 @@
     python -m benchmarks.small_deberta start MINI DATA OUT
     harmguard train distill OUT/distill.toml --out RUN          # (a): RUN/student
     python -m benchmarks.small_deberta inject RUN/student OUT2 --rows OUT/train.jsonl
-    harmguard train distill OUT2/distill.toml --out RUN2        # (b): RUN2/student
+    python -m benchmarks.small_deberta mend RUN/student OUT2 --rows OUT/train.jsonl
+                                                                # (b): OUT2/mended
 
 The real student has 435M parameters and a licence of its own; these two show what quantisation
 does to its kind. MINI is a trained mini guard's checkpoint (scripts/train_mini): its layers are the
@@ -12,16 +13,19 @@ start of DeBERTa's, which adds a relative-position table and a tokenizer of its 
 Activation outliers of trained transformers sit in a few channels of the residual stream at almost
 every layer (Dettmers et al. 2022, arXiv:2208.07339; Kovaleva et al. 2021, arXiv:2105.06990).
 DeBERTa is post-LN: a LayerNorm's output also feeds the residual, so scaling its channels changes
-the function, and a training has to bring it back. docs/experiments.md says how far it did.
+the function, and a brief training has to bring it back: `mend` draws every LayerNorm's output and
+the logits to those of the checkpoint before. docs/experiments.md says how far it did.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +35,7 @@ import torch
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
 from tokenizers.trainers import UnigramTrainer
+from tqdm import tqdm
 from transformers import (
     AutoTokenizer,
     BertForSequenceClassification,
@@ -46,6 +51,7 @@ from harmguard.training.checkpoint import collate, load_encoder
 from harmguard.training.data import read_rows
 
 VOCABULARY, MAX_TOKENS, ROWS, SEED = 8192, 128, 16_000, 5
+MEND_ROWS, MEND_LR = 32, 2e-4
 SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
 FIELDS = {
     "vocab_size": VOCABULARY, "type_vocab_size": 0, "relative_attention": True,
@@ -205,11 +211,86 @@ def inject(checkpoint: Path, out: Path, rows: Path) -> dict[str, Any]:
     student.mkdir(parents=True)
     model.save_pretrained(student)
     AutoTokenizer.from_pretrained(checkpoint).save_pretrained(str(student))
-    (out / "train.jsonl").write_bytes(rows.read_bytes())
-    config = CONFIG.format(tokens=MAX_TOKENS, lr=3e-5, seed=SEED + 1, name="deberta-small-outliers")
-    (out / "distill.toml").write_text(config, encoding="utf-8")
     after = largest(activations(model, batch))
-    return {"channels": factors, "before": largest(before), "after": after}
+    found = {"channels": factors, "before": largest(before), "after": after}
+    _results.write_json(out / "outliers.json", found)
+    return found
+
+
+def mend(checkpoint: Path, out: Path, rows: Path, steps: int) -> None:
+    """Train OUT/student until it computes what `checkpoint` does, outliers and all: OUT/mended.
+
+    The loss is the squared error of the logits and of every LayerNorm's output, as a share of the
+    variance of each (as Sun et al. 2019, arXiv:1908.09355, match hidden states); the scaled
+    channels are compared by their factors' part.
+    """
+    torch.manual_seed(SEED)
+    teacher: Any = DebertaV2ForSequenceClassification.from_pretrained(checkpoint).eval()
+    model: Any = DebertaV2ForSequenceClassification.from_pretrained(out / "student").eval()
+    encoder = load_encoder(checkpoint, MAX_TOKENS)
+    held = json.loads((out / "outliers.json").read_text(encoding="utf-8"))
+    scale = torch.ones(model.config.hidden_size)
+    for channel, factor in held["channels"].items():
+        scale[int(channel)] = factor
+    windows = [encoder.encode(*row.pair).windows[0] for row in read_rows(rows)]
+    last = _norms(model)[-1][0]
+    scales = {name: torch.ones_like(scale) if name == last else scale for name, _ in _norms(model)}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=MEND_LR, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / 30, (steps - step) / steps)
+    )
+    order = random.Random(SEED)
+    batches = itertools.islice(_batches(windows, order), steps)
+    with tqdm(batches, total=steps, desc="mend", file=sys.stderr) as bar:
+        for part in bar:
+            given = collate(part, model.config.pad_token_id, types=False)
+            loss = _distance(teacher, model, given, scales)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            bar.set_postfix(loss=f"{float(loss):.4f}")
+    model.save_pretrained(out / "mended")
+    AutoTokenizer.from_pretrained(checkpoint).save_pretrained(str(out / "mended"))
+
+
+def _batches(windows: Sequence[Any], order: random.Random) -> Iterator[list[Any]]:
+    """Batches of windows of like lengths, in a random order, epoch after epoch."""
+    span = 16 * MEND_ROWS
+    while True:
+        mixed = order.sample(list(windows), len(windows))
+        for first in range(0, len(mixed) - span + 1, span):
+            near = sorted(mixed[first : first + span], key=lambda window: len(window.ids))
+            parts = [near[i : i + MEND_ROWS] for i in range(0, span, MEND_ROWS)]
+            yield from order.sample(parts, len(parts))
+
+
+def _distance(teacher: Any, model: Any, given: dict[str, Any], scales: dict[str, Any]) -> Any:
+    """The loss of `mend` on a batch."""
+    mask = given["attention_mask"].bool()
+
+    def run(one: Any) -> tuple[Any, dict[str, Any]]:
+        outputs: dict[str, Any] = {}
+
+        def keep(name: str) -> Any:
+            return lambda _, __, output: outputs.update({name: output})
+
+        handles = [norm.register_forward_hook(keep(name)) for name, norm in _norms(one)]
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = one(**given).logits
+        for handle in handles:
+            handle.remove()
+        return logits.float(), outputs
+
+    with torch.no_grad():
+        expected, wanted = run(teacher)
+    logits, found = run(model)
+    loss = (logits - expected).square().mean() / expected.var()
+    for name, scale in scales.items():
+        true, ours = wanted[name].float()[mask], found[name].float()[mask] / scale
+        loss = loss + (ours - true).square().mean() / true.var() / len(scales)
+    return loss
 
 
 def _steady(found: dict[str, dict[str, Any]], last: str) -> list[int]:
@@ -294,9 +375,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     second.add_argument("checkpoint", type=Path)
     second.add_argument("out", type=Path)
     second.add_argument("--rows", type=Path, required=True)
+    third = commands.add_parser("mend")
+    third.add_argument("checkpoint", type=Path)
+    third.add_argument("out", type=Path, help="what inject wrote")
+    third.add_argument("--rows", type=Path, required=True)
+    third.add_argument("--steps", type=int, default=300, help="of 32 rows (default: 300)")
     given = parser.parse_args(arguments)
     if given.command == "start":
         start(given.mini, given.data, given.out)
+    elif given.command == "mend":
+        mend(given.checkpoint, given.out, given.rows, given.steps)
     else:
         print(json.dumps(inject(given.checkpoint, given.out, given.rows), indent=1))
     return 0

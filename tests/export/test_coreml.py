@@ -139,6 +139,19 @@ def test_variants_of_deberta_pass_both_checks(
     assert np.abs(evaluator(given(checkpoint.inputs, ids, 64)) - expected).max() < 3e-3
 
 
+@pytest.mark.parametrize(("target", "tables"), [("iOS18", 4), ("iOS17", 0)])
+def test_int8_has_the_position_tables_in_4_bits_where_it_can(
+    tiny_deberta: Path, tmp_path: Path, target: str, tables: int
+) -> None:
+    out = export_coreml(tiny_deberta, tmp_path / "b", recipe="int8", target=target, gate=False)
+    exceptions = open_bundle(out).manifest.precision.exceptions
+    said = "position tables: palette4 (half the bytes, no larger score error)"
+    assert (said in exceptions) == bool(tables)
+    saved = read_program(out / package.NAME)
+    kinds = [op.op_type for op in saved.functions["main"].operations]
+    assert kinds.count("constexpr_lut_to_dense") == tables
+
+
 def test_the_bundle_says_what_it_is(
     bundles: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

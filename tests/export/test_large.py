@@ -26,6 +26,7 @@ from benchmarks._random_checkpoint import deberta_config
 from harmguard import HarmGuard
 from harmguard._session import ort
 from harmguard.cli import main
+from harmguard.errors import UnverifiedBundleWarning
 from tests.training import tiny
 
 pytestmark = pytest.mark.slow
@@ -102,11 +103,12 @@ def test_export_in_six_gigabytes(
     assert peak < 6e9
     assert (out / "model.onnx.data").stat().st_size < most_bytes
     assert json.loads((out / "guard.json").read_text())["precision"]["parity"] is None
-    assert main(["verify", str(out)]) == 0
+    with pytest.warns(UnverifiedBundleWarning, match="exported without a parity gate"):
+        assert main(["verify", str(out)]) == 0
     assert main(["info", str(out)]) == 0
     capsys.readouterr()
     cache = tmp_path / "cache"
-    with pytest.warns(UserWarning, match="exported without a parity gate"):
+    with pytest.warns(UnverifiedBundleWarning, match="exported without a parity gate"):
         guard = HarmGuard(out, cache=cache)
     with guard:
         assert 0 <= guard.score("how do i bake bread", "with milk") <= 1

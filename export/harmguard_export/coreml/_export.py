@@ -178,15 +178,21 @@ class Exporter:
 
     def build(self, kept: Mapping[str, str]) -> Any:
         """The MIL program before coremltools' passes, by the recipe but for what is `kept`."""
-        old = self.target == "iOS17"
 
         def store(name: str, weight: Any) -> Packed:
-            kind = self.recipe.weights
-            if name.endswith((".c2p", ".p2c")) and self.recipe.positions and not old:
-                kind = self.recipe.positions
-            return pack(weight, kept.get(name, kind), whole=old)
+            usual = self.recipe.weights
+            if self._positions and name.endswith((".c2p", ".p2c")):
+                usual = self._positions
+            return pack(weight, kept.get(name, usual), whole=self.target == "iOS17")
 
         return self._built(store)
+
+    @property
+    def _positions(self) -> str | None:
+        """How the position tables are stored, where that is not how all weights are."""
+        if self.target == "iOS17" or not self.model.config.positions:
+            return None
+        return self.recipe.positions
 
     def plain(self) -> Any:
         """The same program with all weights in fp16."""
@@ -230,6 +236,9 @@ class Exporter:
         """As the manifest and the card name it."""
         layers = {name: kind for name, kind in kept.items() if kind != self.recipe.weights}
         reasons = {name: "small, and the score is read from it" for name in HEAD if name in layers}
+        if self._positions:
+            layers["position tables"] = self._positions
+            reasons["position tables"] = "half the bytes, no larger score error"
         return Recipe(
             f"coreml-{self.recipe.name}",
             self.recipe.summary,

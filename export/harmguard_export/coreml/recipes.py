@@ -48,7 +48,7 @@ _RECIPES = (
     ),
     CoremlRecipe(
         "int8",
-        "int8 weights, a scale per output channel (DeBERTa's position tables in 4 bits for iOS 18)",
+        "int8 weights, a scale per output channel",
         "int8",
         Limits(
             mean_score_error=0.01,
