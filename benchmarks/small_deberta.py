@@ -250,19 +250,20 @@ def mend(checkpoint: Path, out: Path, rows: Path, steps: int) -> None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            bar.set_postfix(loss=f"{float(loss):.4f}")
+            bar.set_postfix(loss=f"{loss.item():.4f}")
     model.save_pretrained(out / "mended")
     AutoTokenizer.from_pretrained(checkpoint).save_pretrained(str(out / "mended"))
 
 
 def _batches(windows: Sequence[Any], order: random.Random) -> Iterator[list[Any]]:
     """Batches of windows of like lengths, in a random order, epoch after epoch."""
-    span = 16 * MEND_ROWS
+    rows = min(MEND_ROWS, len(windows))
+    span = min(16, len(windows) // rows) * rows
     while True:
         mixed = order.sample(list(windows), len(windows))
         for first in range(0, len(mixed) - span + 1, span):
             near = sorted(mixed[first : first + span], key=lambda window: len(window.ids))
-            parts = [near[i : i + MEND_ROWS] for i in range(0, span, MEND_ROWS)]
+            parts = [near[i : i + rows] for i in range(0, span, rows)]
             yield from order.sample(parts, len(parts))
 
 

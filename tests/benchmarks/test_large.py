@@ -58,6 +58,29 @@ def test_injected_channels_are_the_largest_and_the_others_keep_their_size(tmp_pa
     assert set(np.argsort(seen["channel_max"])[-len(CHANNELS) :]) == set(found["channels"])
 
 
+def test_mending_brings_the_function_back_and_keeps_the_outliers(tmp_path: Path) -> None:
+    plain, out = checkpoint(tmp_path / "plain"), tmp_path / "out"
+    data = rows(tmp_path / "train.jsonl")
+    small_deberta.inject(plain, out, data)
+    small_deberta.mend(plain, out, data, 40)
+    encoder = load_encoder(plain, 64)
+    windows = [encoder.encode(*row.pair).windows[0] for row in read_rows(data)]
+    given = collate(windows, 0, types=False)
+
+    def last_output(folder: Path) -> Any:
+        model: Any = DebertaV2ForSequenceClassification.from_pretrained(folder).eval()
+        found = small_deberta.activations(model, given)
+        largest = max(small_deberta.largest(found)[n]["largest_channel"] for n in list(found)[:-1])
+        with torch.inference_mode():
+            return model.deberta(**given).last_hidden_state, largest
+
+    before, small = last_output(plain)
+    broken, _ = last_output(out / "student")
+    mended, large_ = last_output(out / "mended")
+    assert (mended - before).square().mean() < 0.7 * (broken - before).square().mean()
+    assert large_ > 10 * small
+
+
 def test_readers_do_not_see_the_scaled_channels() -> None:
     torch.manual_seed(2)
     model: Any = DebertaV2ForSequenceClassification(DebertaV2Config(**FIELDS)).eval()
