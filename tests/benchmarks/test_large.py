@@ -72,7 +72,8 @@ def test_mending_brings_the_function_back_and_keeps_the_outliers(tmp_path: Path)
         found = small_deberta.activations(model, given)
         largest = max(small_deberta.largest(found)[n]["largest_channel"] for n in list(found)[:-1])
         with torch.inference_mode():
-            return model.deberta(**given).last_hidden_state, largest
+            hidden = model.deberta(**given).last_hidden_state
+        return hidden[given["attention_mask"].bool()], largest
 
     before, small = last_output(plain)
     broken, _ = last_output(out / "student")
