@@ -25,10 +25,10 @@ FIELDS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def checkpoint(folder: Path) -> Path:
+def checkpoint(folder: Path, **more: Any) -> Path:
     torch.manual_seed(2)
     fast = tiny.tokenizer()
-    fields = {**FIELDS, "vocab_size": len(fast)}
+    fields = {**FIELDS, "vocab_size": len(fast), **more}
     DebertaV2ForSequenceClassification(DebertaV2Config(**fields)).save_pretrained(folder)
     fast.save_pretrained(str(folder))
     return folder

@@ -19,6 +19,7 @@ from harmguard.bundle import write_bundle
 from harmguard.errors import OutputExistsError, ProgramError
 from harmguard_export import card, parity
 from harmguard_export.aside import folder_aside
+from harmguard_export.calibration import calibrate
 from harmguard_export.checkpoint import Checkpoint, Logits, Progress, load_checkpoint
 from harmguard_export.coreml import package
 from harmguard_export.coreml.check import feeds, program_logits
@@ -31,6 +32,7 @@ from harmguard_export.coreml.recipes import CoremlRecipe, coreml_recipe
 from harmguard_export.coreml.replay import replay
 from harmguard_export.coreml.targets import check_recipe, choose_lengths
 from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
+from harmguard_export.quantize import Floats
 from harmguard_export.recipe import Recipe
 
 GATE_PAIRS, SEED = 500, 7
@@ -38,6 +40,8 @@ GATE_PAIRS, SEED = 500, 7
 HEAD = ("pooler", "classifier")
 # Without a gate, for random weights: pairs of at most so many tokens that are measured.
 FEW_PAIRS, FEW_TOKENS = 4, 64
+# Texts on which the sizes of channels are measured.
+SIZED_WINDOWS = 16
 # By which both ways of computing the program in float32 may differ, in logits.
 _AGREEMENT = 1e-3
 
@@ -75,9 +79,10 @@ def export_coreml(
     loaded = load_checkpoint(Path(checkpoint), revision)
     fit = choose_lengths(target, lengths, loaded.encoder.max_tokens)
     encoder = PairEncoder(loaded.tokenizer, loaded.template, fit.values[-1])
-    exporter = Exporter(
-        replace(loaded, encoder=encoder), Model.of(loaded), chosen, target, fit, gate
-    )
+    loaded = replace(loaded, encoder=encoder)
+    model = Model.of(loaded)
+    sizes = channel_sizes(loaded, loaded.encode(own.pairs))
+    exporter = Exporter(loaded, model, chosen, target, fit, gate, sizes)
     with folder_aside(out) as aside:
         return exporter.run(own, texts, out, aside)
 
@@ -91,6 +96,19 @@ def drawn(texts: Texts) -> Texts:
     if labels is not None and not 0 < labels.sum() < len(labels):
         labels = None
     return Texts([texts.pairs[i] for i in chosen], labels)
+
+
+def channel_sizes(checkpoint: Checkpoint, encoded: Sequence[Encoded]) -> dict[str, Floats]:
+    """RMS of each channel that a layer's q, k and v, or its `up`, read, over their median."""
+    windows = sorted((w for e in encoded for w in e.windows), key=lambda w: len(w.ids))
+    # Short ones: outlier channels are the same in every text.
+    found, _ = calibrate(checkpoint, windows[:SIZED_WINDOWS], 1.0, lambda _: None)
+    sizes = {}
+    for name, seen in found.items():
+        if name.endswith((".qkv", ".up")):
+            rms = np.sqrt((seen.sample.astype(np.float64) ** 2).mean(0))
+            sizes[name] = np.asarray(rms / max(float(np.median(rms)), 1e-6), np.float32)
+    return sizes
 
 
 def _few(encoded: Sequence[Encoded]) -> list[int]:
@@ -109,6 +127,7 @@ class Exporter:
     target: str
     lengths: Lengths
     gate: bool
+    sizes: Mapping[str, Floats]
 
     def run(self, own: Texts, texts: Texts, out: Path, aside: Path) -> Path:
         """Build, save, check what was saved, and write the bundle `out`."""
@@ -185,7 +204,7 @@ class Exporter:
                 usual = self._positions
             return pack(weight, kept.get(name, usual), whole=self.target == "iOS17")
 
-        return self._built(store)
+        return self.built(store)
 
     @property
     def _positions(self) -> str | None:
@@ -196,10 +215,12 @@ class Exporter:
 
     def plain(self) -> Any:
         """The same program with all weights in fp16."""
-        return self._built(lambda _, weight: pack(weight, "fp16"))
+        return self.built(lambda _, weight: pack(weight, "fp16"))
 
-    def _built(self, store: Pack) -> Any:
-        builder = ProgramBuilder(self.model, self.lengths.values[-1], self.target, store)
+    def built(self, store: Pack) -> Any:
+        """The program with its weights stored as `store` does."""
+        longest = self.lengths.values[-1]
+        builder = ProgramBuilder(self.model, longest, self.target, store, self.sizes)
         with releases_named():
             return builder.build()
 

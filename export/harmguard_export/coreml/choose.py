@@ -76,7 +76,6 @@ def _few(own: Sequence[Encoded]) -> list[Encoded]:
 def _forms(exporter: Exporter, kind: str) -> dict[str, Any]:
     """Every weight's values when it is stored as `kind`; the head is never compressed."""
     from harmguard_export.coreml._export import HEAD
-    from harmguard_export.coreml.program import ProgramBuilder
 
     found: dict[str, Any] = {}
 
@@ -85,6 +84,5 @@ def _forms(exporter: Exporter, kind: str) -> dict[str, Any]:
             found[name] = pack(weight, kind, whole=exporter.target == "iOS17").dense()
         return pack(weight, "fp16")
 
-    last = exporter.lengths.values[-1]
-    ProgramBuilder(exporter.model, last, exporter.target, store).build()
+    exporter.built(store)
     return found

@@ -26,9 +26,13 @@ from coremltools.converters.mil.mil.types.type_int import np_int4_dtype, np_uint
 from harmguard.errors import HarmGuardError, ProgramError
 from harmguard_export.coreml.compress import Packed, identifier
 from harmguard_export.coreml.model import Model
+from harmguard_export.quantize import Floats
 
 # fp16 ends at 65504: the smallest float32 would become -inf, and 0 * -inf is nan.
 ABSENT = -1e4
+
+# A channel is an outlier from so many times the median on: it alone costs what 400 others do.
+OUTLIER = 20.0
 
 Pack = Callable[[str, Any], Packed]
 """A weight's name and its values [rows, columns] -> how it is stored."""
@@ -42,6 +46,8 @@ class ProgramBuilder:
     longest: int
     target: str
     pack: Pack
+    sizes: Mapping[str, Floats] = field(default_factory=dict)
+    """RMS of each channel that a layer reads over their median, by "0.qkv", "0.up" and so on."""
     kinds: dict[str, str] = field(default_factory=dict)
     """Afterwards: how each weight is stored."""
 
@@ -129,9 +135,14 @@ class ProgramBuilder:
         )
         return out if len(lead) == 1 else mb.reshape(x=out, shape=data.shape)
 
-    def _linear(self, x: Any, name: str, linear: tuple[Any, Any]) -> Any:
-        """A 1x1 convolution of [1, inputs, 1, length]; weight [outputs, inputs]."""
+    def _linear(self, x: Any, name: str, linear: tuple[Any, Any], size: Any = None) -> Any:
+        """A 1x1 convolution of [1, inputs, 1, length]; weight [outputs, inputs].
+
+        `size`: what each input channel was divided by.
+        """
         weight, bias = linear
+        if size is not None:
+            weight = weight * size
         held = self._weight(name, weight, (len(weight),), 2)
         if bias is None:
             return mb.conv(x=x, weight=held)
@@ -146,6 +157,18 @@ class ProgramBuilder:
             beta=bias.astype(np.float16),
             epsilon=np.float16(max(self.model.config.epsilon, 6e-8)),
         )
+
+    def _evened(self, x: Any, reader: str) -> tuple[Any, Any]:
+        """What a layer reads with its outlier channels divided by their size, and the sizes.
+
+        An error of a weight counts as much as its channel is large. The sizes go into the weights
+        that read this, so that the function stays; None where there is no outlier.
+        """
+        size = self.sizes.get(reader)
+        if size is None or size.max() <= OUTLIER:
+            return x, None
+        size = np.where(size > OUTLIER, size, 1).astype(np.float32)
+        return mb.mul(x=x, y=(1 / size)[None, :, None, None].astype(np.float16)), size
 
     # Layers
 
@@ -184,12 +207,17 @@ class ProgramBuilder:
 
     def _layer(self, hidden: Any, layer: int, last: bool) -> Any:
         model, width = self.model, self.model.config.width
-        asking = hidden
+        read, size = self._evened(hidden, f"{layer}.qkv")
+        asking, asked = hidden, read
         if last:
-            asking = mb.slice_by_index(x=hidden, begin=[0, 0, 0, 0], end=[1, width, 1, 1])
-        query = self._heads(self._linear(asking, f"{layer}.query", model.side(layer, "query")))
-        key = self._heads(self._linear(hidden, f"{layer}.key", model.side(layer, "key")))
-        value = self._heads(self._linear(hidden, f"{layer}.value", model.linear(layer, "value")))
+            asking, asked = (
+                mb.slice_by_index(x=x, begin=[0, 0, 0, 0], end=[1, width, 1, 1])
+                for x in (hidden, read)
+            )
+        query = self._heads(self._linear(asked, f"{layer}.query", model.side(layer, "query"), size))
+        key = self._heads(self._linear(read, f"{layer}.key", model.side(layer, "key"), size))
+        value = self._linear(read, f"{layer}.value", model.linear(layer, "value"), size)
+        value = self._heads(value)
         scores = mb.matmul(x=query, y=key, transpose_x=True)
         terms = self._first_terms if last else self._terms
         if model.config.positions:
@@ -201,7 +229,8 @@ class ProgramBuilder:
         out = self._linear(mixed, f"{layer}.o", model.linear(layer, "o"))
         path = f"encoder.layer.{layer}"
         hidden = self._norm(mb.add(x=out, y=asking), f"{path}.attention.output.LayerNorm")
-        grown = self._linear(hidden, f"{layer}.up", model.linear(layer, "up"))
+        read, size = self._evened(hidden, f"{layer}.up")
+        grown = self._linear(read, f"{layer}.up", model.linear(layer, "up"), size)
         grown = activation(grown, model.config.activation)
         out = self._linear(grown, f"{layer}.down", model.linear(layer, "down"))
         return self._norm(mb.add(x=out, y=hidden), f"{path}.output.LayerNorm")
