@@ -55,14 +55,19 @@ def find_recipe(
             f"recipe {chosen.name!a} for a {loaded.config.model_type}; expected a rounded one for "
             "a DeBERTa; likely a model without choices per layer"
         )
-    texts = read_pairs(pairs)
+    own = read_pairs(None)
+    texts = read_pairs(pairs) if pairs else own
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
         search = _Search(loaded, chosen, Path(aside))
-        encoded = loaded.encode(texts.pairs)
+        encoded = loaded.encode(own.pairs)
         silent = Exporter(loaded, chosen, Path(aside))
+        # As the export does: the package's pairs calibrate, the given ones are for the gate alone.
         logits, activations = silent.reference(encoded, lambda _: None)
         assert activations is not None
+        if pairs:
+            encoded = loaded.encode(texts.pairs)
+            logits = loaded.logits(windows_of(encoded), lambda _: None)
         errors = search.errors(windows_of(encoded), logits, activations)
         found, tries = search.promote(
             Run(texts.pairs, encoded, logits), activations, errors, texts.labels

@@ -65,6 +65,24 @@ def test_the_worst_layers_are_promoted_until_the_gate_passes(
     assert any("alone it moves" in text for text in bundle.manifest.precision.exceptions)
 
 
+def test_the_export_with_given_pairs_measures_what_the_search_did(
+    uneven: Path, tmp_path: Path
+) -> None:
+    words = (("bake bread", "with fresh milk"), ("red garden", None), ("milk", "bread"))
+    pairs = tmp_path / "pairs.jsonl"
+    lines = [json.dumps({"prompt": a, "response": b}) for a, b in words * 5]
+    pairs.write_text("\n".join(lines), encoding="utf-8")
+    strict = recipe_file(tmp_path, 0.05)
+    out = find_recipe(uneven, tmp_path / "report", recipe=strict, pairs=pairs)
+    report = json.loads((out / "sensitivity.json").read_text())
+    recipe = str(out / "recipe.json")
+    bundle = open_bundle(export(uneven, tmp_path / "bundle", recipe=recipe, pairs=pairs))
+    parity = bundle.manifest.precision.parity
+    assert parity is not None
+    assert parity["pairs"] == 15
+    assert parity.items() <= report["tries"][-1].items()
+
+
 def test_a_gate_that_nothing_passes(uneven: Path, tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="with every layer in fp32"):
         find_recipe(uneven, tmp_path / "report", recipe=recipe_file(tmp_path, 0.0))
