@@ -32,7 +32,7 @@ from harmguard_export.quantize import Floats
 ABSENT = -1e4
 
 # A channel is an outlier from so many times the median on: it alone costs what 400 others do.
-OUTLIER = 20.0
+OUTLIER = 21.0
 
 Pack = Callable[[str, Any], Packed]
 """A weight's name and its values [rows, columns] -> how it is stored."""
