@@ -70,7 +70,7 @@ dropout = 0.1
 train = ["train.jsonl"]
 balance = false
 [optim]
-lr = {lr}
+lr = 1e-4
 epochs = 1
 batch_rows = 32
 device_rows = 32
@@ -78,7 +78,7 @@ warmup_steps = 30
 weight_decay = 0.01
 seed = {seed}
 [card]
-name = "{name}"
+name = "deberta-small"
 version = "0.1.0"
 status = "trial"
 licence = "for measurements only"
@@ -98,7 +98,7 @@ def start(mini: Path, data: Path, out: Path) -> None:
     tokenizer = _tokenizer(texts)
     _converted(mini, tokenizer).save_pretrained(out / "student")
     tokenizer.save_pretrained(str(out / "student"))
-    config = CONFIG.format(tokens=MAX_TOKENS, lr=1e-4, seed=SEED, name="deberta-small")
+    config = CONFIG.format(tokens=MAX_TOKENS, seed=SEED)
     (out / "distill.toml").write_text(config, encoding="utf-8")
 
 

@@ -59,7 +59,7 @@ _RECIPES = (
             auprc_drop=0.003,
         ),
         0.01,
-        # Half the bytes, and no score error beyond that of int8 (docs/coreml.md).
+        # Half the bytes, and no larger score error (docs/decisions.md).
         positions="palette4",
     ),
     CoremlRecipe("int4", "int4 weights, a scale per 32 inputs", "int4", _FOUR_BITS, 0.01),
