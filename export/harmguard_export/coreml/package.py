@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import coremltools as ct
+from coremltools.proto import Model_pb2
 
 from harmguard._coreml_manifest import Lengths
 
 NAME = "model.mlpackage"
 MANIFEST = "Manifest.json"
+PROGRAM = "Data/com.apple.CoreML/model.mlmodel"
 _DATE = "com.github.apple.coremltools.conversion_date"
 
 
@@ -28,11 +30,15 @@ def shapes(inputs: tuple[str, ...], lengths: Lengths) -> dict[str, Any]:
 
 
 def save(model: Any, folder: Path, description: str) -> Path:
-    """Write `folder`/model.mlpackage: no date, and item names made of the files' paths."""
+    """Write `folder`/model.mlpackage: no date, maps sorted, item names made of the files' paths."""
     path = folder / NAME
     model.user_defined_metadata.pop(_DATE, None)
     model.short_description = description
     model.save(str(path))
+    # coremltools writes protobuf's maps in an order that is another one in each process.
+    program = path / PROGRAM
+    specification = Model_pb2.Model.FromString(program.read_bytes())
+    program.write_bytes(specification.SerializeToString(deterministic=True))
     manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     entries = manifest["itemInfoEntries"]
     names = {old: str(uuid.uuid5(uuid.NAMESPACE_URL, entries[old]["path"])) for old in entries}
