@@ -68,8 +68,8 @@ def op_constexpr_lut_to_dense(
         sizes = _ints(shape)
         width = int(math.log2(lut.numel()))
         bits = np.unpackbits(indices.numpy().view(np.uint8), bitorder="little")
-        bits = bits[: math.prod(sizes) * width].reshape(-1, width)
-        return lut[torch.from_numpy(bits.astype(np.int64) @ (1 << np.arange(width)))].reshape(sizes)
+        digits = bits[: math.prod(sizes) * width].reshape(-1, width).astype(np.int64)
+        return lut[torch.from_numpy(digits @ (1 << np.arange(width)))].reshape(sizes)
     tables = lut.squeeze(-1)
     groups = tables.shape[:-1]
     number = torch.zeros((1,) * indices.dim(), dtype=torch.int64)
