@@ -18,8 +18,6 @@ from harmguard.errors import BundleFileError
 
 Logits = npt.NDArray[np.float32]
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
-# What a batch of more tokens needed is given back after it: it grows with the square of a length.
-_SHORT_TOKENS = 256
 
 
 def _import_onnxruntime() -> Any:
@@ -67,12 +65,17 @@ class Session:
         self._output = bundle.manifest.input.output
         _living.add(self)
 
-    def run(self, ids: IntArray, mask: IntArray, types: IntArray) -> Logits:
-        """Logits, float32 [batch, labels], of int64 [batch, length] inputs."""
+    def run(
+        self, ids: IntArray, mask: IntArray, types: IntArray, *, shrink: bool = False
+    ) -> Logits:
+        """Logits, float32 [batch, labels], of int64 [batch, length] inputs.
+
+        `shrink` gives back what the runs so far needed, once this one is done.
+        """
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
         feed = {name: inputs[name] for name in self._names}
-        long = ids.size > _SHORT_TOKENS
-        logits: Logits = self._session.run([self._output], feed, _shrinking if long else None)[0]
+        options = _shrinking if shrink else None
+        logits: Logits = self._session.run([self._output], feed, options)[0]
         return logits
 
 
@@ -105,9 +108,27 @@ def _options(threads: int) -> Any:
     return options
 
 
+def _register_arena() -> bool:
+    """Let the next session have an arena that asks the system for no more than it is asked.
+
+    The arena that a session makes itself doubles at every growth, which Python cannot set. False
+    where an older onnxruntime has one already and does not replace it: it may be no arena.
+    """
+    place = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    try:
+        ort.create_and_register_allocator(place, ort.OrtArenaCfg({"arena_extend_strategy": 1}))
+    except Exception:  # onnxruntime's errors have no common base of their own
+        return False
+    return True
+
+
 def _load(path: Path, options: Any, bundle: Bundle) -> Any:
     requires = bundle.manifest.requires
     assert isinstance(requires, Requires)
+    if _register_arena():
+        options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base of their own

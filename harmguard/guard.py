@@ -38,8 +38,14 @@ if TYPE_CHECKING:
 
 Pair = tuple[str, str | None]
 
-MAX_BATCH_TOKENS = 1024
-"""Tokens, padding included, that one call of the model gets at most: it bounds the memory."""
+MAX_BATCH_TOKENS = 512
+"""Tokens, padding included, that one call of the model gets at most: it bounds the memory.
+
+Above it is one text alone, if it is longer. More tokens at once were not faster.
+"""
+
+# What a longer batch needed is given back: it grows with the square of the length.
+_SHORT_TOKENS = 256
 
 MAX_PENDING_TOKENS = 1 << 18
 """Tokens that are encoded and not yet scored at most, so that input of any size fits memory."""
@@ -278,7 +284,10 @@ class HarmGuard:
         lengths = [len(window.ids) for window in windows]
         logits = np.empty((len(windows), 2), np.float32)
         limit = self._spec.max_tokens
-        for members in batches(lengths, MAX_BATCH_TOKENS, limit):
+        # The longest first, so that the others fit the memory that it needed.
+        groups = list(batches(lengths, MAX_BATCH_TOKENS, limit))[::-1]
+        large = 0
+        for left, members in zip(reversed(range(len(groups))), groups, strict=True):
             shape = len(members), padded_length(lengths[members[0]], limit)
             ids = np.full(shape, self._spec.pad_id, np.int64)
             mask, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -286,7 +295,9 @@ class HarmGuard:
                 ids[row, : lengths[member]] = windows[member].ids
                 types[row, : lengths[member]] = windows[member].types
                 mask[row, : lengths[member]] = 1
-            logits[members] = session.run(ids, mask, types)
+            large = max(large, ids.size)
+            shrink = left == 0 and large > _SHORT_TOKENS
+            logits[members] = session.run(ids, mask, types, shrink=shrink)
         if sum(lengths) > MAX_BATCH_TOKENS:
             from harmguard._session import release_memory
 

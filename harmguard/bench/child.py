@@ -59,6 +59,8 @@ def small(task: dict[str, Any]) -> dict[str, Any]:
     cores = 1 if one_core() else None
     limited = task["limit_mb"] is not None and limit_memory(task["limit_mb"])
     guard = harmguard.HarmGuard(task["bundle"], threads=1)
+    if limited:  # again: what loading has asked for, touched and given back is reserved, not used
+        limit_memory(task["limit_mb"])
     _score(guard, task["pairs"])
     seconds: dict[str, list[float]] = {}
     for tokens, pair in task["timed"].items():

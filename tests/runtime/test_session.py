@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from harmguard import HarmGuard
-from harmguard._session import Session, release_memory
+from harmguard._encode import IntArray
+from harmguard._session import Logits, Session, release_memory
 from harmguard.bundle import open_bundle
 from harmguard.errors import BundleFileError, UnsupportedVersionError
 
@@ -50,6 +51,56 @@ def test_an_onnxruntime_that_is_too_old(make_bundle: BundleMaker) -> None:
 
 def test_releasing_memory_is_harmless() -> None:
     release_memory()
+
+
+def test_the_largest_batch_comes_first_and_its_memory_goes_with_the_last(
+    needle_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[tuple[int, bool]] = []
+    run = Session.run
+
+    def noted(
+        self: Session, ids: IntArray, mask: IntArray, types: IntArray, *, shrink: bool
+    ) -> Logits:
+        runs.append((ids.shape[1], shrink))
+        return run(self, ids, mask, types, shrink=shrink)
+
+    monkeypatch.setattr("harmguard.guard._SHORT_TOKENS", 32)
+    monkeypatch.setattr("harmguard.guard.MAX_BATCH_TOKENS", 40)
+    monkeypatch.setattr(Session, "run", noted)
+    with HarmGuard(needle_bundle) as guard:
+        scores = guard.score_many([("kind " * 3, None), ("danger " * 36, None)] * 2)
+        assert runs == [(40, False), (40, False), (8, True)]
+        assert (scores > 0.5).tolist() == [False, True] * 2
+        runs.clear()
+        guard.score("kind " * 3)
+        assert runs == [(8, False)]
+
+
+REGISTERING = """
+import sys
+import onnxruntime as ort
+from harmguard import HarmGuard
+for kind in ("ORT_ARENA_ALLOCATOR", "ORT_DEVICE_ALLOCATOR"):
+    place = ort.OrtMemoryInfo("Cpu", getattr(ort.OrtAllocatorType, kind), 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg({}))
+    with HarmGuard(sys.argv[1], threads=1) as guard, HarmGuard(sys.argv[1], threads=1) as other:
+        ort.create_and_register_allocator(place, ort.OrtArenaCfg({}))
+        print(guard.score("how to make bread"), other.score("bread " * 300))
+"""
+
+
+def test_a_program_that_registers_allocators_of_its_own(small_bundle: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REGISTERING, str(small_bundle)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    with HarmGuard(small_bundle, threads=1) as guard:
+        expected = f"{guard.score('how to make bread')} {guard.score('bread ' * 300)}\n"
+    assert done.stdout == expected * 2
 
 
 SCORE = """
