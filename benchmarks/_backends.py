@@ -57,7 +57,11 @@ class HarmGuardBackend:
     """harmguard: the public API, and the session inside it."""
 
     def convert(self, settings: dict[str, Any]) -> list[str]:
-        """A bundle is ready as it is."""
+        """Prepare the bundle for this machine in the cache, as `harmguard prepare` does."""
+        from harmguard._prepare import prepare
+        from harmguard.bundle import open_bundle
+
+        prepare(open_bundle(Path(settings["bundle"])), Path(settings["cache"]))
         return [str(path) for path in Path(settings["bundle"]).glob("model.onnx*")]
 
     def load(self, settings: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import Any
 
 from benchmarks import _results, _unigram_tokenizer
 from benchmarks._outliers import CHANNELS, scale_layer_norms
-from benchmarks._random_checkpoint import deberta_config
 
 MAX_TOKENS, SEED = 1024, 9
 
@@ -36,13 +35,34 @@ def write(out: Path, data: Path | None) -> None:
     tokenizer.save_pretrained(str(aside))
     torch.manual_seed(SEED)
     config = deberta_config()
-    config.max_position_embeddings = MAX_TOKENS
     model: Any = DebertaV2ForSequenceClassification(config)
     scale_layer_norms(model, CHANNELS)
     with torch.no_grad():
         model.classifier.weight.normal_(0, 1)  # so that scores spread and an error shows
     model.save_pretrained(aside)
     aside.rename(out)
+
+
+def deberta_config() -> Any:
+    """The shape of DeBERTa-v3-large, with the student's length of 1024 tokens."""
+    from transformers import DebertaV2Config
+
+    return DebertaV2Config(
+        vocab_size=128_100,
+        hidden_size=1024,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        intermediate_size=4096,
+        max_position_embeddings=MAX_TOKENS,
+        type_vocab_size=0,
+        relative_attention=True,
+        position_buckets=256,
+        pos_att_type=["p2c", "c2p"],
+        share_att_key=True,
+        norm_rel_ebd="layer_norm",
+        position_biased_input=False,
+        num_labels=2,
+    )
 
 
 def main() -> int:

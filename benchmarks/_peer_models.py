@@ -20,9 +20,15 @@ from benchmarks._pool import Worker, environment
 from harmguard.bench.machine import load_average
 from harmguard.bundle import EMBEDDED
 
+SIZES = ("mini", "435m")
 CACHE = Path(os.environ.get("HARMGUARD_PEERS_CACHE") or _results.ROOT / ".venvs" / "peers")
 CACHE_HELP = "default: $HARMGUARD_PEERS_CACHE, or .venvs/peers"
 EXPORTER = _results.ROOT / "export" / "harmguard_export"
+_SOURCES = [
+    Path(__file__).with_name(f"{name}.py")
+    for name in ("_large_checkpoint", "_outliers", "_unigram_tokenizer")
+]
+"""What a checkpoint with random weights is made by."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,8 @@ class Models:
         if given is not None:
             key = _digest(sorted(given.glob("*.safetensors")))
         else:
-            makers = {"rebuilt": EMBEDDED / "guard.json", "random": Path(_random_checkpoint())}
-            key = _digest([makers[self.weights]])
+            makers = {"rebuilt": [EMBEDDED / "guard.json"], "random": _SOURCES}
+            key = _digest(makers[self.weights])
         self._folder = cache / "models" / f"{size}-{self.weights}-{key}"
 
     def checkpoint(self) -> Path:
@@ -66,9 +72,7 @@ class Models:
         if self.weights == "rebuilt":
             self._make(out, "benchmarks._rebuilt_checkpoint", str(EMBEDDED), str(out))
         else:
-            tokenizer = str(EMBEDDED / "tokenizer.json")
-            made = ("benchmarks._random_checkpoint", self._size, tokenizer, str(out))
-            self._make(out, *made)
+            self._make(out, "benchmarks._large_checkpoint", str(out))
         return out
 
     def bundle(self, recipe: str) -> Path:
@@ -163,12 +167,6 @@ class Models:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise WorkerError(f"{out.name} could not be made: {last}")
         aside.rename(out)
-
-
-def _random_checkpoint() -> str:
-    from benchmarks import _random_checkpoint as module
-
-    return str(module.__file__)
 
 
 def _digest(files: list[Path]) -> str:

@@ -22,14 +22,13 @@ from typing import Any
 
 from benchmarks import _peers_table, _results, _setup
 from benchmarks._errors import WorkerError
-from benchmarks._peer_models import CACHE, CACHE_HELP, Models, Peer, Ready
+from benchmarks._peer_models import CACHE, CACHE_HELP, SIZES, Models, Peer, Ready
 from benchmarks._pool import Worker, turns
-from benchmarks._random_checkpoint import SIZES
 from harmguard.bench import stats
-from harmguard.bench.machine import describe
+from harmguard.bench.machine import artefact, describe
 from harmguard.bench.memory import Memory
-from harmguard.bench.text import TextMaker
-from harmguard.bundle import EMBEDDED
+from harmguard.bench.text import Pair, TextMaker
+from harmguard.bundle import open_bundle
 from harmguard.errors import BenchError, MemoryUnreadableError
 
 LENGTHS, QUICK_LENGTHS = (32, 128, 512), (32, 128)
@@ -101,10 +100,9 @@ class _Run:
         self._workers: dict[str, Worker] = {}
         self._reference: dict[int, list[float]] = {}
         self._anchor: dict[int, list[float]] = {}
-        lengths = QUICK_LENGTHS if options.quick else LENGTHS
-        texts = TextMaker(EMBEDDED / "tokenizer.json", SEED)
-        self._pairs = {n: [texts.pair(n - 3) for _ in range(TEXTS[size])] for n in lengths}
-        self._warm = [texts.pair(LOADED_TOKENS - 3)]
+        self._lengths = QUICK_LENGTHS if options.quick else LENGTHS
+        self._pairs: dict[int, list[Pair]] = {}
+        self._warm: list[Pair] = []
         self.rows: dict[str, dict[str, Any]] = {}
         self.missing: dict[str, str] = {}
         self.result: dict[str, Any] = {
@@ -116,7 +114,7 @@ class _Run:
             "size": size,
             "weights": self._models.weights,
             "anchor": ANCHOR,
-            "lengths": list(lengths),
+            "lengths": list(self._lengths),
             "rows": self.rows,
             "missing": self.missing,
         }
@@ -132,6 +130,7 @@ class _Run:
 
     def measure(self) -> None:
         """Group by group: load, then errors and times at each length, interleaved."""
+        self._make_texts()
         for group in self._groups():
             with ExitStack() as stack:
                 self._workers = {}
@@ -143,6 +142,13 @@ class _Run:
                 for tokens in self._pairs:
                     self._measure(tokens)
                     _results.keep(self.result, self._options)
+
+    def _make_texts(self) -> None:
+        """Texts of the lengths in tokens of the checkpoint's own tokenizer."""
+        texts = TextMaker(self._models.checkpoint() / "tokenizer.json", SEED)
+        count = TEXTS[self._options.size]
+        self._pairs = {n: [texts.pair(n - 3) for _ in range(count)] for n in self._lengths}
+        self._warm = [texts.pair(LOADED_TOKENS - 3)]
 
     def _groups(self) -> Iterator[list[str]]:
         """The reference first, the anchor in each, as many as fit into memory."""
@@ -173,6 +179,7 @@ class _Run:
                 "versions": loaded["versions"],
                 "load_s": {"best": round(min(seconds), 3), "n": loads},
                 **_memory(worker),
+                "bundle": _artefact(PEERS[name], ready),
                 "file_mb": round(sum(file.stat().st_size for file in ready.files) / 1e6, 1),
                 "installed_mb": ready.environment.installed_mb,
                 "one_time": {"install": ready.environment.made, "convert": ready.converted},
@@ -241,6 +248,11 @@ class _Run:
     def _miss(self, name: str, error: BenchError) -> None:
         self.missing[name] = str(error)
         _results.say(f"{name} is missing: {error}")
+
+
+def _artefact(peer: Peer, ready: Ready) -> dict[str, Any] | None:
+    """What identifies the bundle of a harmguard row; the other rows are of the checkpoint."""
+    return artefact(open_bundle(Path(ready.settings["bundle"]))) if peer.recipe else None
 
 
 def _memory(worker: Worker) -> dict[str, Any]:

@@ -23,6 +23,22 @@ from harmguard.errors import MemoryUnreadableError
 MADE: dict[str, float | None] = {"seconds": 3.0, "load_average": None}
 
 
+@pytest.fixture(scope="module")
+def english_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random 2-layer BERT with the embedded guard's tokenizer, which knows common words."""
+    pytest.importorskip("torch")
+    from transformers import PreTrainedTokenizerFast
+
+    from tests.training import tiny
+
+    fast = PreTrainedTokenizerFast(
+        tokenizer_file=str(EMBEDDED / "tokenizer.json"),
+        model_max_length=64,
+        **{f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")},
+    )
+    return tiny.student(tmp_path_factory.mktemp("english") / "bert", "bert", fast)
+
+
 @pytest.fixture
 def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """This interpreter stands for the environments that it could be; the others fail."""
@@ -42,19 +58,18 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_quick_run(
     tries: list[str],
-    tiny_checkpoint: Path,
+    english_checkpoint: Path,
     small_bundle: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for module in (peers, _peer_models):
-        monkeypatch.setattr(module, "EMBEDDED", small_bundle)
+    monkeypatch.setattr(_peer_models, "EMBEDDED", small_bundle)
     monkeypatch.setattr(peers, "QUICK_LENGTHS", (16, 32))
     monkeypatch.setattr(peers, "ANCHOR", "harmguard fp32")
     out, cache = tmp_path / "peers.json", tmp_path / "cache"
     only = ["harmguard fp32", "torch", "openvino fp32", "litert"]
-    arguments = ["mini", "--checkpoint", str(tiny_checkpoint), "--quick", "--out", str(out)]
+    arguments = ["mini", "--checkpoint", str(english_checkpoint), "--quick", "--out", str(out)]
     arguments += ["--cache", str(cache), "--only", *only]
     assert peers.main([*arguments, "--prepare"]) == 0
     assert "litert: litert: pip could not install it: no such package" in capsys.readouterr().out
@@ -72,6 +87,8 @@ def test_a_quick_run(
     for row in found["rows"].values():
         assert set(row["ms"]) == set(row["times_anchor"]) == {"16", "32"}
         assert row["one_time"]["install"] == MADE
+    assert found["rows"]["torch"]["bundle"] is None
+    assert found["rows"]["harmguard fp32"]["bundle"]["recipe"] == "fp32"
     assert found["rows"]["torch"]["score_error"]["16"]["max"] == 0
     assert found["rows"]["harmguard fp32"]["times_anchor"]["16"]["median"] == 1
     assert not list(tmp_path.glob("*.partial.json"))
@@ -108,13 +125,12 @@ def test_another_clone_converts_nothing_again(
 
 def test_a_worker_that_dies_leaves_the_others_and_what_it_measured(
     tries: list[str],
-    tiny_checkpoint: Path,
+    english_checkpoint: Path,
     small_bundle: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (peers, _peer_models):
-        monkeypatch.setattr(module, "EMBEDDED", small_bundle)
+    monkeypatch.setattr(_peer_models, "EMBEDDED", small_bundle)
     monkeypatch.setattr(peers, "QUICK_LENGTHS", (16, 32))
     measure = peers._Run._measure
     kept: list[set[str]] = []
@@ -130,7 +146,7 @@ def test_a_worker_that_dies_leaves_the_others_and_what_it_measured(
 
     monkeypatch.setattr(peers._Run, "_measure", kill_before_the_second)
     out = tmp_path / "peers.json"
-    arguments = ["mini", "--checkpoint", str(tiny_checkpoint), "--quick", "--out", str(out)]
+    arguments = ["mini", "--checkpoint", str(english_checkpoint), "--quick", "--out", str(out)]
     arguments += ["--cache", str(tmp_path / "cache"), "--only", "torch", "harmguard fp32"]
     assert peers.main(arguments) == 0
     found = json.loads(out.read_text(encoding="utf-8"))

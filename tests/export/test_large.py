@@ -21,8 +21,8 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import DebertaV2ForSequenceClassification
 
+from benchmarks._large_checkpoint import deberta_config
 from benchmarks._outliers import CHANNELS, scale_layer_norms
-from benchmarks._random_checkpoint import deberta_config
 from harmguard import HarmGuard
 from harmguard._session import ort
 from harmguard.cli import main

@@ -37,10 +37,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )  # fmt: skip
 
 
-def student(folder: Path, family: str) -> Path:
+def student(folder: Path, family: str, fast: PreTrainedTokenizerFast | None = None) -> Path:
     """A random 2-layer model of `family` ("bert" or "deberta") with its tokenizer."""
     torch.manual_seed(5)
-    fast = tokenizer()
+    fast = fast or tokenizer()
     sizes = {
         "vocab_size": len(fast), "hidden_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 48, "max_position_embeddings": 64,
