@@ -116,11 +116,12 @@ def parts(options: argparse.Namespace) -> list[Part]:
     bundle, checkpoint = str(EMBEDDED), str(mini.checkpoint())
     given = [] if options.checkpoint is None else ["--checkpoint", checkpoint]
     cache, optimum = ["--cache", _path(options.cache)], ["--optimum", str(mini.optimum())]
+    prepared = ["--cache", str(options.cache.resolve() / "prepared")]
     commands = {
         "startup": ["startup", bundle],
         "peers-mini": ["peers", "mini", *cache, *given],
         "peers-435m": ["peers", "435m", *cache],
-        "scaling": ["scaling", bundle, *_recipes(mini, large)],
+        "scaling": ["scaling", bundle, *_recipes(mini, large), *prepared],
         "speed": ["speed", bundle, checkpoint, *optimum],
         "bulk": ["bulk", bundle, checkpoint, *optimum],
         "longtext": ["longtext", bundle],

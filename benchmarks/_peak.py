@@ -8,21 +8,23 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harmguard._session import ort
-from harmguard.bench import stats
 
 ROWS, INNER, COLUMNS = 512, 1024, 4096
 """A product as large as a large guard's feed-forward layer: kernels are at their best there."""
 CALLS = 12
-_WEIGHTED = ("MatMul", "FusedMatMul", "Gemm", "MatMulIntegerToFloat", "MatMulInteger")
+READ_INNER, READ_COLUMNS = 4096, 16_384
+"""268 MB in fp32: more than a processor's caches hold."""
+_WEIGHTED = ("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulIntegerToFloat", "MatMulInteger")
 _PACKED = ("DynamicQuantizeMatMul", "MatMulNBits")
 _ATTENTION = ("Attention", "QAttention")
+_BODIES = ("Scan", "Loop", "If")
 
 
 def options(threads: int) -> Any:
@@ -33,20 +35,61 @@ def options(threads: int) -> Any:
     return made
 
 
+class Product:
+    """One large product of "fp32" or "int8" (u8 x s8), ready to be timed again and again."""
+
+    def __init__(self, kind: str, threads: int) -> None:
+        self._session = ort.InferenceSession(
+            product(kind), options(threads), ["CPUExecutionProvider"]
+        )
+        random = np.random.default_rng(3)
+        self._value: Any = random.normal(size=(ROWS, INNER)).astype(np.float32)
+        if kind == "int8":
+            self._value = random.integers(0, 255, (ROWS, INNER)).astype(np.uint8)
+        self.best_s = np.inf
+
+    def time(self, calls: int = CALLS) -> None:
+        """Keep the least seconds of `calls` more calls."""
+        for _ in range(calls):
+            before = time.perf_counter()
+            self._session.run(None, {"x": self._value})
+            self.best_s = min(self.best_s, time.perf_counter() - before)
+
+    @property
+    def gops(self) -> float:
+        """The best rate so far."""
+        return float(2 * ROWS * INNER * COLUMNS / self.best_s / 1e9)
+
+
 def peak_gops(kind: str, threads: int) -> float:
-    """The best of some calls of one large product, "fp32" or "int8" (u8 x s8)."""
-    session = ort.InferenceSession(product(kind), options(threads), ["CPUExecutionProvider"])
-    random = np.random.default_rng(3)
-    if kind == "fp32":
-        value: Any = random.normal(size=(ROWS, INNER)).astype(np.float32)
-    else:
-        value = random.integers(0, 255, (ROWS, INNER)).astype(np.uint8)
-    seconds = []
+    """The best of some calls of one large product."""
+    made = Product(kind, threads)
+    made.time()
+    return made.gops
+
+
+def read_gbs(threads: int) -> float:
+    """10^9 bytes in a second that a product of one row reads at best, its weights not cached."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.ones((READ_INNER, READ_COLUMNS), np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "read",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, READ_INNER])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, READ_COLUMNS])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    made = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9
+    ).SerializeToString()
+    session = ort.InferenceSession(made, options(threads), ["CPUExecutionProvider"])
+    value, seconds = np.ones((1, READ_INNER), np.float32), []
     for _ in range(CALLS):
         before = time.perf_counter()
         session.run(None, {"x": value})
         seconds.append(time.perf_counter() - before)
-    return 2 * ROWS * INNER * COLUMNS / min(seconds) / 1e9
+    return float(weights.nbytes / min(seconds) / 1e9)
 
 
 def product(kind: str) -> bytes:
@@ -79,27 +122,78 @@ def product(kind: str) -> bytes:
     return model
 
 
-def profile(model: Path, feed: Mapping[str, Any], threads: int, calls: int) -> dict[str, Any]:
-    """Milliseconds and multiply-adds of one call by operator type, from onnxruntime's profile."""
+def bytes_read(model: Path) -> tuple[float, float]:
+    """Bytes of the weights that every call reads, and those that a token adds.
+
+    As the file has them: of a table whose first axis a Gather reads a row a token, all else once.
+    """
+    import onnx
+
+    graphs = [onnx.load(str(model), load_external_data=False).graph]
+    for graph in graphs:  # grows: bodies of Scan, Loop and If
+        for node in graph.node:
+            for attribute in node.attribute:
+                graphs += [attribute.g] if attribute.HasField("g") else attribute.graphs
+    rows: set[str] = set()
+    for graph in graphs:
+        for node in graph.node:
+            if node.op_type == "Gather" and not any(one.i for one in node.attribute):
+                rows.add(node.input[0])
+    whole = row = 0.0
+    for graph in graphs:
+        for tensor in graph.initializer:
+            size = _tensor_bytes(tensor)
+            if tensor.name in rows and len(tensor.dims) == 2:
+                row += size / tensor.dims[0]
+            else:
+                whole += size
+    return whole, row
+
+
+def _tensor_bytes(tensor: Any) -> float:
+    from onnx import TensorProto, helper
+
+    count = float(np.prod(tensor.dims, dtype=np.float64))
+    if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4):
+        return count / 2
+    return count * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+
+
+def profile(
+    model: Path,
+    feed: Mapping[str, Any],
+    threads: int,
+    calls: int,
+    between: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Milliseconds and multiply-adds of one call by operator type, from onnxruntime's profile.
+
+    Each node counts its fastest call, what holds a body its body's nodes alone. `between` is
+    called before each call.
+    """
     with tempfile.TemporaryDirectory() as folder:
         made = options(threads)
         made.enable_profiling = True
         made.profile_file_prefix = str(Path(folder) / "profile")
         session = ort.InferenceSession(str(model), made, ["CPUExecutionProvider"])
         for _ in range(1 + calls):
+            between()
             session.run(None, dict(feed))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     nodes: dict[str, list[dict[str, Any]]] = {}
     for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+        own = event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+        if own and event["args"]["op_name"] not in _BODIES:
             nodes.setdefault(event["name"], []).append(event)
     by: dict[str, dict[str, float]] = {}
     for taken in nodes.values():
         arguments = taken[-1]["args"]
         cell = by.setdefault(arguments["op_name"], {"nodes": 0, "ms": 0.0, "macs": 0})
-        cell["nodes"] += 1
-        cell["ms"] += stats.percentile([event["dur"] / 1000 for event in taken[1:]], 0.5)
-        cell["macs"] += macs(arguments)
+        times = len(taken) // (1 + calls)  # a node of a body runs several times a call
+        spent = [sum(one["dur"] for one in taken[i * times :][:times]) for i in range(1 + calls)]
+        cell["nodes"] += times
+        cell["ms"] += min(spent[1:]) / 1000
+        cell["macs"] += times * macs(arguments)
     ordered = sorted(by.items(), key=lambda item: -item[1]["ms"])
     return {name: {**cell, "ms": round(cell["ms"], 4)} for name, cell in ordered}
 
@@ -114,6 +208,7 @@ def macs(arguments: Mapping[str, Any]) -> int:
         return int(np.prod(outputs[0]) * inputs[0][-1])
     if kind in _ATTENTION:
         batch, length, width = inputs[0]
-        projected = inputs[1][1]
+        # The weights are not among them once they are packed, the bias is: both end in it.
+        projected = next(shape[-1] for shape in inputs[1:] if shape)
         return int(batch * length * (width * projected + 2 * length * (projected // 3)))
     return 0

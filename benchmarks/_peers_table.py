@@ -48,12 +48,20 @@ def peers(result: Mapping[str, Any]) -> str:
         f"{_span([row['load_s']['n'] for row in rows.values()])}. Memory: after a score of 128 "
         "tokens. Installed: all packages of the peer's environment, its converter included. Score "
         "error: the largest distance from torch fp32.",
+        f"Bundles, by the sha256 of guard.json: {_bundles(rows)}.",
         f"Missing: {_missing(result['missing'])}",
         f"Made once, not timed: {'; '.join(_cost(name, row) for name, row in rows.items())}.",
         f"Versions: {'; '.join(_versions(name, row) for name, row in rows.items())}.",
     ]
     refused = {row["memory_error"] for row in rows.values() if "memory_error" in row}
     return "\n\n".join([*parts, *sorted(refused)])
+
+
+def _bundles(rows: Mapping[str, Any]) -> str:
+    digests = {
+        name: row["bundle"]["sha256"]["guard.json"] for name, row in rows.items() if row["bundle"]
+    }
+    return ", ".join(f"{name} `{digest[:16]}`" for name, digest in digests.items()) or "none"
 
 
 def _row(name: str, row: Mapping[str, Any], lengths: list[str]) -> list[str]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._peers_table import TITLES
-from benchmarks._scaling_table import floor_ms, peak_of
+from benchmarks._scaling_table import floor_ms, macs, read_mb
 
-_COLOURS = ("#0b5fa5", "#b3470a", "#3a7d34", "#7a3e9d")
-_MARKS = "os^D"
+_COLOURS = ("#0b5fa5", "#b3470a", "#3a7d34", "#7a3e9d", "#a8862a")
+_MARKS = "os^Dv"
+_SMALL = {"fontsize": 7, "ha": "center"}
 
 
 def peers(result: Mapping[str, Any], path: Path) -> None:
@@ -50,43 +51,115 @@ def peers(result: Mapping[str, Any], path: Path) -> None:
 
 
 def scaling(result: Mapping[str, Any], path: Path) -> None:
-    """Left: latency by tokens for each batch. Right: kernels against the computed floor."""
+    """The roofline on top; below, for each guard, latency and what the kernels spend."""
     guards = result["guards"]
-    figure = _figure((10.4, 3.9 * len(guards)))
-    panels = figure.subplots(len(guards), 2, squeeze=False)
+    figure = _figure((10.4, 4.4 + 3.9 * len(guards)))
+    top, below = figure.subfigures(2, 1, height_ratios=[4.4, 3.9 * len(guards)])
+    _roofline(top.subplots(), result)
+    panels = below.subplots(len(guards), 2, squeeze=False)
     for guard, (left, right) in zip(guards, panels, strict=True):
-        about = guard["bundle"]
-        title = f"{about['name']} {about['version']}, {about['recipe']}"
-        for index, batch in enumerate(sorted({cell["batch"] for cell in guard["cells"]})):
-            cells = [cell for cell in guard["cells"] if cell["batch"] == batch]
-            style = {"color": _COLOURS[index % 4], "marker": _MARKS[index % 4], "ms": 4}
-            tokens, ms = [c["tokens"] for c in cells], [c["ms"] / batch for c in cells]
-            left.plot(tokens, ms, label=f"batch {batch}", **style)
-        left.set(xlabel="tokens", ylabel="ms a text", title=title, xscale="log", yscale="log")
-        left.legend(frameon=False)
-        lengths = list(guard["profile"])
-        floors = [
-            floor_ms(profile, peak_of(guard, result["peak_gops"]))
-            for profile in guard["profile"].values()
-        ]
-        spent = [sum(c["ms"] for c in profile.values()) for profile in guard["profile"].values()]
-        places = range(len(lengths))
-        for shift, values, label, colour in (
-            (-0.2, floors, "multiply-adds at the measured peak", _COLOURS[2]),
-            (0.2, spent, "all kernels, measured", _COLOURS[0]),
-        ):
-            bars = right.bar([i + shift for i in places], values, 0.38, color=colour, label=label)
-            right.bar_label(bars, [_short(value) for value in values], fontsize=7)
-        right.set_xticks(places, lengths)
-        right.set(xlabel="tokens", ylabel="ms", title="Distance from the limit, batch 1")
-        right.set_ylim(0, 1.35 * max(*floors, *spent))
-        right.legend(frameon=False, loc="upper left")
-        for axes in (left, right):
-            axes.grid(alpha=0.25)
-            axes.set_axisbelow(True)
-        for axis in (left.xaxis, left.yaxis):
-            axis.set_major_formatter(lambda value, _: f"{value:g}")
+        _latency(left, guard)
+        _parts(right, guard)
     _save(figure, path)
+
+
+def _roofline(axes: Any, result: Mapping[str, Any]) -> None:
+    """Operations in a second against operations a byte of weights, one text at a time."""
+    points = [[_point(guard, tokens) for tokens in guard["profile"]] for guard in result["guards"]]
+    most = 2 * max(x for found in points for x, _ in found)
+    least = 0.5 * min(x for found in points for x, _ in found)
+    for kind, line in (("int8", "-"), ("fp32", "--")):
+        peak = result["peak_gops"][kind]
+        knee = peak / result["read_gbs"]
+        ends = sorted({least, min(max(knee, least), most), most})
+        roof = [min(peak, x * result["read_gbs"]) for x in ends]
+        label = f"{kind}: {_short(peak)} GOPS, {_short(result['read_gbs'])} GB/s"
+        axes.plot(ends, roof, line, color="#444444", label=label)
+    for index, (guard, found) in enumerate(zip(result["guards"], points, strict=True)):
+        style = {"color": _COLOURS[index % len(_COLOURS)], "marker": _MARKS[index % len(_MARKS)]}
+        axes.plot(*zip(*found, strict=True), ":", ms=5, label=_title(guard), **style)
+        for (x, y), tokens in zip(found, guard["profile"], strict=True):
+            axes.annotate(tokens, (x, y), (4, -10), textcoords="offset points", fontsize=7)
+    axes.set(xscale="log", yscale="log", title="Roofline, one text; the numbers are its tokens")
+    axes.set(xlabel="operations a byte of weights read", ylabel="10^9 operations a second")
+    _plain(axes.xaxis, axes.yaxis)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def _point(guard: Mapping[str, Any], tokens: str) -> tuple[float, float]:
+    """Operations a byte, and 10^9 operations a second of all kernels together."""
+    operations = 2 * macs(guard, tokens)
+    spent = sum(cell["ms"] for cell in guard["profile"][tokens].values())
+    return operations / (1e6 * read_mb(guard, tokens)), operations / (1e6 * spent)
+
+
+def _latency(axes: Any, guard: Mapping[str, Any]) -> None:
+    for index, batch in enumerate(sorted({cell["batch"] for cell in guard["cells"]})):
+        cells = [cell for cell in guard["cells"] if cell["batch"] == batch]
+        style = {"color": _COLOURS[index % 4], "marker": _MARKS[index % 4], "ms": 4}
+        tokens, ms = [c["tokens"] for c in cells], [c["ms"] / batch for c in cells]
+        axes.plot(tokens, ms, label=f"batch {batch}", **style)
+    axes.set(xlabel="tokens", ylabel="ms a text", title=_title(guard), xscale="log", yscale="log")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.25)
+    _plain(axes.xaxis, axes.yaxis)
+    lengths = sorted({cell["tokens"] for cell in guard["cells"]})
+    axes.set_xticks(lengths, [str(n) for n in lengths])
+
+
+def _parts(axes: Any, guard: Mapping[str, Any]) -> None:
+    """Beside the floor, the kernels by type: the largest ones of all lengths, then the rest."""
+    profiles = guard["profile"]
+    lengths = list(profiles)
+    floors = [floor_ms(guard, tokens) for tokens in lengths]
+    places = range(len(lengths))
+    # In multiples of the floor, so that short texts are seen beside long ones.
+    axes.bar([i - 0.2 for i in places], [1] * len(lengths), 0.38, color="#999999", label="floor")
+    share: dict[str, float] = {}
+    for tokens in lengths:
+        whole = sum(cell["ms"] for cell in profiles[tokens].values())
+        for name, cell in profiles[tokens].items():
+            share[name] = share.get(name, 0.0) + cell["ms"] / whole
+    shown = sorted(share, key=lambda name: -share[name])[: len(_COLOURS)]
+    under = [0.0] * len(lengths)
+    for name, colour in zip([*shown, "others"], [*_COLOURS, "#d0d0d0"], strict=False):
+        ms = [
+            sum(
+                c["ms"] for n, c in p.items() if (n not in shown if name == "others" else n == name)
+            )
+            for p in profiles.values()
+        ]
+        values = [m / floor for m, floor in zip(ms, floors, strict=True)]
+        axes.bar([i + 0.2 for i in places], values, 0.38, under, color=colour, label=name)
+        under = [u + v for u, v in zip(under, values, strict=True)]
+    for i, (times, floor) in enumerate(zip(under, floors, strict=True)):
+        text = f"{_short(times * floor)} ms"
+        axes.annotate(text, (i + 0.2, times), (0, 3), textcoords="offset points", **_SMALL)
+        axes.annotate(
+            f"{_short(floor)} ms", (i - 0.2, 1), (0, 3), textcoords="offset points", **_SMALL
+        )
+    axes.set_xticks(places, lengths)
+    axes.set(xlabel="tokens", ylabel="times the floor", title="Kernels, one text at a time")
+    axes.set_ylim(0, 1.15 * max(under))
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axes.grid(alpha=0.25, axis="y")
+    axes.set_axisbelow(True)
+
+
+def _plain(*scales: Any) -> None:
+    """Ticks of a logarithmic scale at 1, 2 and 5, as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for scale in scales:
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        scale.set_major_formatter(lambda value, _: f"{value:g}")
+        scale.set_minor_formatter(NullFormatter())
+
+
+def _title(guard: Mapping[str, Any]) -> str:
+    about = guard["bundle"]
+    return f"{about['name']} {about['version']}, {about['recipe']}"
 
 
 def _short(value: float) -> str:

@@ -13,24 +13,40 @@ def scaling(result: Mapping[str, Any]) -> str:
     peak = result["peak_gops"]
     parts = [
         f"Measured peak of one large product: {peak['fp32']:.0f} GOPS in fp32, "
-        f"{peak['int8']:.0f} in int8."
+        f"{peak['int8']:.0f} in int8; a product of one row reads {result['read_gbs']:.1f} GB/s. "
+        "Kernels: the fastest call of each node. Floor: the multiply-adds at the peak that was "
+        "measured between those calls. MB read: the weights as the file has them, once, and a row "
+        "of the embedding table a token; reading: at the measured rate, which caches exceed."
     ]
     for guard in result["guards"]:
         about = guard["bundle"]
         title = f"{about['name']} {about['version']}, {about['recipe']}"
-        parts += [f"**{title}**: ms a batch", _grid(guard), _fit(guard["fit"])]
-        parts += ["How far from the limit, one text at a time:", _limits(guard, peak)]
+        digest = about["sha256"]["guard.json"][:16]
+        loaded = "its prepared copy" if guard["prepared"] else "the bundle as it is"
+        parts += [f"**{title}** (guard.json sha256 `{digest}`, {loaded}): ms a batch"]
+        parts += [_grid(guard), _fit(guard["fit"])]
+        parts += ["How far from the limit, one text at a time:", _limits(guard, result["read_gbs"])]
     return "\n\n".join(parts)
 
 
-def floor_ms(profile: Mapping[str, Any], peak_gops: float) -> float:
-    """Milliseconds that the multiply-adds alone would take at the measured peak."""
-    return 2000 * sum(float(cell["macs"]) for cell in profile.values()) / (peak_gops * 1e9)
+def floor_ms(guard: Mapping[str, Any], tokens: str) -> float:
+    """Milliseconds that the multiply-adds alone would take at the peak measured beside them.
+
+    The peak is fp32's for the recipe fp32, int8's for all others.
+    """
+    peak = guard["peak_gops"][tokens]["fp32" if guard["bundle"]["recipe"] == "fp32" else "int8"]
+    return float(2000 * macs(guard, tokens) / (peak * 1e9))
 
 
-def peak_of(guard: Mapping[str, Any], peak: Mapping[str, float]) -> float:
-    """The peak that a guard's recipe is held against: fp32 for fp32, int8 for all others."""
-    return peak["fp32" if guard["bundle"]["recipe"] == "fp32" else "int8"]
+def macs(guard: Mapping[str, Any], tokens: str) -> float:
+    """Multiply-adds of a verdict."""
+    return sum(float(cell["macs"]) for cell in guard["profile"][tokens].values())
+
+
+def read_mb(guard: Mapping[str, Any], tokens: str) -> float:
+    """MB of weights that a verdict reads, as the file has them."""
+    found = guard["bytes_read"]
+    return float(found["whole"] + int(tokens) * found["token"]) / 1e6
 
 
 def _grid(guard: Mapping[str, Any]) -> str:
@@ -57,25 +73,23 @@ def _fit(fit: Mapping[str, float]) -> str:
     )
 
 
-def _limits(guard: Mapping[str, Any], peak: Mapping[str, float]) -> str:
+def _limits(guard: Mapping[str, Any], read_gbs: float) -> str:
     rows = []
     for tokens, profile in guard["profile"].items():
         total = sum(cell["ms"] for cell in profile.values())
-        floor = floor_ms(profile, peak_of(guard, peak))
+        floor, read = floor_ms(guard, tokens), read_mb(guard, tokens)
         largest = list(profile.items())[:4]
         rows.append(
             [
                 tokens,
-                f"{sum(cell['macs'] for cell in profile.values()) / 1e6:.0f}",
+                f"{macs(guard, tokens) / 1e6:.0f}",
                 f"{floor:.2f}",
+                f"{read:.1f}",
+                f"{read / read_gbs:.2f}",
                 f"{total:.2f}",
                 f"{total / floor:.1f}" if floor else "-",
                 ", ".join(f"{name} {cell['ms'] / total:.0%}" for name, cell in largest),
             ]
         )
-    head = ["tokens", "million multiply-adds", "floor, ms", "kernels, ms", "times", "largest parts"]
-    read = guard["model_bytes"] / 1e6
-    return (
-        f"{table(head, rows)}\n\nThe floor is the multiply-adds at the measured peak; the model's "
-        f"file is {read:.1f} MB, of which a call reads all but most rows of its embedding table."
-    )
+    head = ["tokens", "million multiply-adds", "floor, ms", "MB read", "reading, ms"]
+    return table([*head, "kernels, ms", "kernels / floor", "largest parts"], rows)

@@ -3,21 +3,28 @@
     python -m benchmarks.scaling harmguard/models/mini guards/mini-fp32
     python -m benchmarks.scaling harmguard/models/mini --quick
 
-The floor is computed: the multiply-adds of the graph at the measured peak of the best kernel.
-Needs the package onnx (extra `bench`) for the peak. One bundle a recipe.
+The floor is computed: the multiply-adds of the graph at the measured peak of the best kernel, whose
+calls alternate with the graph's. Needs the package onnx (extra `bench`) for the peak. One bundle a
+recipe, each in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import signal
+import sys
 import time
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import _peak, _results, _scaling_table
+from benchmarks._errors import WorkerError
+from harmguard._prepare import prepare
 from harmguard._session import Session, release_memory
 from harmguard.bench import stats
 from harmguard.bench.machine import artefact, describe
@@ -32,12 +39,15 @@ MOST, MOST_LARGE = 32_768, 4096
 """Tokens of a batch at most, and of a guard above LARGE_BYTES."""
 CALLS, QUICK_CALLS = 9, 2
 CELL_S = 3.0
+KINDS, PEAK_CALLS = ("fp32", "int8"), 3
 SEED = 23
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write the raw JSON, print the table."""
     options = _parser().parse_args(arguments)
+    # Stopped from outside, it takes the process of a guard along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     calls = QUICK_CALLS if options.quick else CALLS
     result: dict[str, Any] = {
         "benchmark": "scaling",
@@ -45,44 +55,87 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "started": _results.now(),
         "threads": options.threads,
         "machine": describe(),
-        "peak_gops": {k: round(_peak.peak_gops(k, options.threads), 1) for k in ("fp32", "int8")},
+        "read_gbs": round(_peak.read_gbs(options.threads), 1),
         "guards": [],
     }
     for folder in options.bundles:
-        bundle = open_bundle(folder)
-        _results.say(f"{bundle.manifest.name}, {bundle.manifest.precision.recipe} ...")
-        result["guards"].append(_guard(bundle, options, calls))
+        result["guards"].append(_in_own_process(folder, options, calls))
         _results.keep(result, options)
+    peaks = [peaks for guard in result["guards"] for peaks in guard["peak_gops"].values()]
+    result["peak_gops"] = {kind: max(one[kind] for one in peaks) for kind in KINDS}
     _results.finish(result, options)
     print(_scaling_table.scaling(result))
     return 0
 
 
-def _guard(bundle: Bundle, options: argparse.Namespace, calls: int) -> dict[str, Any]:
+def _in_own_process(folder: Path, options: argparse.Namespace, calls: int) -> dict[str, Any]:
+    """So that no guard's memory is another one's. WorkerError if the process fails."""
+    open_bundle(folder)  # so that what is wrong with it is said by name
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, folder, options, calls), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        found: dict[str, Any] = receiver.recv()
+    except EOFError:
+        process.join()
+        raise WorkerError(
+            f"scaling of {folder.name}: its process ended with exit status {process.exitcode}; "
+            "its own message is on stderr, if it had one"
+        ) from None
+    process.join()
+    return found
+
+
+def _send(sender: Connection, folder: Path, options: argparse.Namespace, calls: int) -> None:
+    sender.send(_guard(folder, options, calls))
+
+
+def _guard(folder: Path, options: argparse.Namespace, calls: int) -> dict[str, Any]:
     """Cells of the grid, their fit, and the profile at some lengths."""
+    bundle = open_bundle(folder)
+    _results.say(f"{bundle.manifest.name}, {bundle.manifest.precision.recipe} ...")
     size = sum(entry.size for name, entry in bundle.manifest.files.items() if "onnx" in name)
     limit = bundle.manifest.input.max_tokens
     grid = shapes(limit, MOST_LARGE if size > LARGE_BYTES else MOST, quick=options.quick)
-    session = Session(bundle, options.threads)
+    copy = None if options.cache is None else prepare(bundle, options.cache).model
+    session = Session(bundle, options.threads, copy)
     random = np.random.default_rng(SEED)
+    smallest = feed(bundle, random, 1, min(TOKENS))
     cells = []
     for batch, tokens in grid:
         inputs = feed(bundle, random, batch, tokens)
         cells.append({"batch": batch, "tokens": tokens, **_cell(session, inputs, calls)})
+        session.run(*smallest, shrink=True)
         release_memory()
-    profiles = {}
+    del session
+    profiles, peaks = {}, {}
+    products = {kind: _peak.Product(kind, options.threads) for kind in KINDS}
+
+    def between() -> None:
+        for one in products.values():
+            one.time(PEAK_CALLS)
+
     for tokens in [n for n in PROFILED if n <= limit and (n < 512 or not options.quick)]:
         ids, mask, types = feed(bundle, random, 1, tokens)
         named = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
         wanted = {name: named[name] for name in bundle.manifest.input.names}
         model = bundle.path("model.onnx")
-        profiles[str(tokens)] = _peak.profile(model, wanted, options.threads, calls)
+        for one in products.values():
+            one.best_s = np.inf
+        profiles[str(tokens)] = _peak.profile(model, wanted, options.threads, calls, between)
+        peaks[str(tokens)] = {kind: round(one.gops, 1) for kind, one in products.items()}
+    whole, row = _peak.bytes_read(bundle.path("model.onnx"))
     return {
         "bundle": artefact(bundle),
+        "prepared": copy is not None,
         "model_bytes": size,
+        "bytes_read": {"whole": whole, "token": row},
         "cells": cells,
         "fit": fit(cells),
         "profile": profiles,
+        "peak_gops": peaks,
     }
 
 
@@ -145,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="one a recipe")
     made.add_argument("--out", type=Path, help="raw JSON (default: results/scaling.json)")
     made.add_argument("--quick", action="store_true", help="few samples, to see that it runs")
+    made.add_argument("--cache", type=Path, help="load prepared copies, kept in this folder")
     made.add_argument("--threads", type=int, default=2, help="threads of the model (default: 2)")
     return made
 

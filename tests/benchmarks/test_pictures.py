@@ -29,6 +29,7 @@ def peers() -> dict[str, Any]:
             "one_time": {key: {"seconds": 60.0} for key in ("install", "convert")},
             "memory_mb": {"anonymous": None if name == "torch" else 50.0},
             "file_mb": 26.0,
+            "bundle": {"sha256": {"guard.json": 16 * "cd"}} if "harmguard" in name else None,
             "installed_mb": 120.0,
             "score_error": {} if name == "llama-guard" else {"32": {"max": 0.01}},
         }
@@ -47,15 +48,20 @@ def scaling() -> dict[str, Any]:
         if b * n < 5000
     ]
     profile = {"MatMul": {"macs": 1e9, "ms": 30.0}, "Add": {"macs": 0, "ms": 4.0}}
+    about = {"name": "mini", "version": "1", "sha256": {"guard.json": 16 * "ab"}}
     guard = {
-        "bundle": {"name": "mini", "version": "1", "recipe": "int8"},
+        "bundle": {**about, "recipe": "int8"},
+        "prepared": False,
+        "bytes_read": {"whole": 13e6, "token": 2000.0},
         "model_bytes": 26_000_000,
         "cells": cells,
         "fit": {"call_ms": 0.2, "token_ms": 0.1, "square_ms": 1e-5, "worst": 0.08},
         "profile": {"32": profile, "128": profile},
+        "peak_gops": {key: {"fp32": 200.0, "int8": 700.0} for key in ("32", "128")},
     }
-    fp32 = {**guard, "bundle": {"name": "mini", "version": "1", "recipe": "fp32"}}
-    return {"peak_gops": {"fp32": 200.0, "int8": 700.0}, "guards": [guard, fp32]}
+    fp32 = {**guard, "bundle": {**about, "recipe": "fp32"}}
+    head = {"read_gbs": 20.0, "peak_gops": {"fp32": 200.0, "int8": 700.0}}
+    return {**head, "guards": [guard, fp32]}
 
 
 @pytest.mark.parametrize("name", ["peers", "scaling"])

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks import _peak, _scaling_table, scaling
+from benchmarks._errors import WorkerError
 
 
 def test_a_quick_run(
     small_bundle: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(_peak, "ROWS", 32)
-    monkeypatch.setattr(_peak, "CALLS", 2)
     out = tmp_path / "scaling.json"
     assert scaling.main([str(small_bundle), "--quick", "--threads", "1", "--out", str(out)]) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
@@ -31,7 +32,8 @@ def test_a_quick_run(
     # 32 tokens x 16 x 16, then x 16 x 1, and 16 x 2 for the one row that is pooled.
     assert sum(cell["macs"] for cell in profile.values()) == 32 * 16 * 17 + 16 * 2
     text = capsys.readouterr().out
-    assert "**tiny 1, fp32**: ms a batch" in text
+    digest = hashlib.sha256((small_bundle / "guard.json").read_bytes()).hexdigest()[:16]
+    assert f"**tiny 1, fp32** (guard.json sha256 `{digest}`, the bundle as it is): ms" in text
 
 
 def test_shapes_are_within_the_limits() -> None:
@@ -61,8 +63,65 @@ def test_multiply_adds_of_an_attention() -> None:
         {"op_name": "QAttention", "input_type_shape": shapes, "output_type_shape": [{"f": [2]}]}
     )
     assert found == 2 * 10 * (8 * 24 + 2 * 10 * 8)
+    packed = [shapes[0], {"float": []}, {"float": [24]}]
+    assert found == _peak.macs(
+        {"op_name": "QAttention", "input_type_shape": packed, "output_type_shape": [{"f": [2]}]}
+    )
+
+
+def test_nodes_of_a_body_count_each_time_they_run_and_its_holder_never(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, numpy_helper
+
+    def value(name: str, shape: list[int]) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    body = helper.make_graph(
+        [helper.make_node("MatMul", ["one", "w"], ["made"])],
+        "body",
+        [value("one", [2, 3])],
+        [value("made", [2, 4])],
+    )
+    scan = helper.make_node("Scan", ["x"], ["y"], body=body, num_scan_inputs=1)
+    weights = numpy_helper.from_array(np.ones((3, 4), np.float32), "w")
+    graph = helper.make_graph(
+        [scan], "scan", [value("x", [5, 2, 3])], [value("y", [5, 2, 4])], [weights]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    feed = {"x": np.ones((5, 2, 3), np.float32)}
+    found = _peak.profile(tmp_path / "model.onnx", feed, 1, 3)
+    assert set(found) == {"MatMul"}
+    assert (found["MatMul"]["nodes"], found["MatMul"]["macs"]) == (5, 5 * 2 * 3 * 4)
 
 
 def test_the_floor_is_twice_the_multiply_adds_at_the_peak() -> None:
     profile = {"MatMul": {"macs": 5e8, "ms": 3.0}, "Add": {"macs": 0, "ms": 1.0}}
-    assert _scaling_table.floor_ms(profile, 100.0) == pytest.approx(10.0)
+    guard = {
+        "bundle": {"recipe": "fp32"},
+        "profile": {"32": profile},
+        "peak_gops": {"32": {"fp32": 100.0, "int8": 400.0}},
+        "bytes_read": {"whole": 3e6, "token": 1e3},
+    }
+    assert _scaling_table.floor_ms(guard, "32") == pytest.approx(10.0)
+    other = {**guard, "bundle": {"recipe": "int4"}}
+    assert _scaling_table.floor_ms(other, "32") == pytest.approx(2.5)
+    assert _scaling_table.read_mb(guard, "32") == pytest.approx(3.032)
+
+
+def test_bytes_read_are_the_weights_once_and_rows_of_tables(small_bundle: Path) -> None:
+    import onnx
+
+    path = small_bundle / "model.onnx"
+    whole, row = _peak.bytes_read(path)
+    tensors = onnx.load(str(path)).graph.initializer
+    sizes = {one.name: len(onnx.numpy_helper.to_array(one).tobytes()) for one in tensors}
+    tables = [one for one in tensors if one.name in ("words", "types")]
+    assert row == sum(sizes[one.name] / one.dims[0] for one in tables) > 0
+    assert whole == sum(sizes.values()) - sum(sizes[one.name] for one in tables)
+
+
+def test_a_guard_s_process_that_ends_is_named(small_bundle: Path) -> None:
+    options = scaling._parser().parse_args([str(small_bundle)])
+    options.threads = "none"
+    with pytest.raises(WorkerError, match="its process ended with exit status 1"):
+        scaling._in_own_process(small_bundle, options, 1)
