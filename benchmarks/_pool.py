@@ -106,7 +106,7 @@ def turns(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
 
     A pause of SETTLE_S before each.
     """
-    for index in range(rounds):
+    for index in range(rounds if names else 0):
         shift = index % len(names)
         for name in [*names[shift:], *names[:shift]]:
             time.sleep(SETTLE_S)

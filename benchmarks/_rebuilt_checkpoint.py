@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,11 @@ def read(model: Path) -> tuple[Arrays, dict[str, float], int]:
     import onnx
     from onnx import numpy_helper
 
-    graph = onnx.load(str(model)).graph
+    # A copy, since onnx refuses weights with hard links, which a bundle's have once it is prepared.
+    with tempfile.TemporaryDirectory() as folder:
+        for file in model.parent.glob("model.onnx*"):
+            shutil.copy(file, folder)
+        graph = onnx.load(str(Path(folder) / model.name)).graph
     arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     made_by = {node.output[0]: node for node in graph.node}
     reaches, heads = {}, 1

@@ -86,8 +86,9 @@ def bulk(result: Mapping[str, Any]) -> str:
     search = ", ".join(f"{k}: {v:.2f} s" for k, v in result["optimum_search_s"].items())
     return (
         table(["way", "s", "pairs / s", "time / score_many"], rows)
-        + f"\n\n{result['pairs']} pairs, median of {result['seconds']['score_many']['n']} rounds "
-        f"(lowest to highest ratio). Optimum by batch size, on every sixteenth pair: {search}."
+        + f"\n\n{result['pairs']} pairs in {result['parts']} parts at which the ways took turns, "
+        f"median of {result['seconds']['score_many']['n']} rounds (ratio: median and range "
+        f"of the parts). Optimum by batch size, on every sixteenth pair: {search}."
     )
 
 

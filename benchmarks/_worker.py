@@ -77,17 +77,17 @@ class Server:
         self._last_s = seconds[-1]
         return seconds
 
-    def bulk(self, batch: int, stride: int = 1) -> dict[str, Any]:
+    def bulk(self, batch: int, stride: int = 1, first: int = 0) -> dict[str, Any]:
         """Seconds and scores of every `stride`-th pair in batches; batch 0 is the runtime's own."""
-        pairs = self._pairs[::stride]
+        pairs = self._pairs[first::stride]
         gc.collect()
         start = time.perf_counter()
         scores = self._backend.score_many(pairs, batch)
         return {"seconds": time.perf_counter() - start, "scores": scores}
 
-    def one_by_one(self, stride: int = 1) -> dict[str, Any]:
+    def one_by_one(self, stride: int = 1, first: int = 0) -> dict[str, Any]:
         """Seconds and scores of every `stride`-th pair, a call for each."""
-        pairs = self._pairs[::stride]
+        pairs = self._pairs[first::stride]
         gc.collect()
         start = time.perf_counter()
         scores = [self._backend.score(*pair) for pair in pairs]

@@ -24,6 +24,8 @@ PAIRS, QUICK_PAIRS = 2000, 200
 ROUNDS, QUICK_ROUNDS = 2, 1
 BATCHES = (1, 2, 4, 8, 16, 32)
 STRIDE = 16
+PARTS = 4
+"""The pairs are scored in so many parts, and the ways take turns at each."""
 SEED = 12
 
 
@@ -68,18 +70,23 @@ def _measure(started: dict[str, Worker], rounds: int) -> dict[str, Any]:
     """Find optimum's batch size, then time the three ways in turn."""
     search = _search(started["optimum"])
     best = min(search, key=lambda size: search[size])
-    ways = {
-        "score_many": lambda: started["harmguard"].call("bulk", batch=0),
-        "one_by_one": lambda: started["harmguard"].call("one_by_one"),
-        "optimum": lambda: started["optimum"].call("bulk", batch=best),
+    ways: dict[str, tuple[Worker, str, dict[str, int]]] = {
+        "score_many": (started["harmguard"], "bulk", {"batch": 0}),
+        "one_by_one": (started["harmguard"], "one_by_one", {}),
+        "optimum": (started["optimum"], "bulk", {"batch": best}),
     }
     seconds: dict[str, list[list[float]]] = {way: [] for way in ways}
-    scores: dict[str, list[float]] = {}
-    for index, way in turns(list(ways), rounds):
-        done = ways[way]()
-        _results.say(f"round {index + 1} of {rounds}: {way} {done['seconds']:.1f} s")
+    scores: dict[str, list[float]] = {way: [] for way in ways}
+    for index, way in turns(list(ways), PARTS * rounds):
+        worker, call, more = ways[way]
+        done = worker.call(call, stride=PARTS, first=index % PARTS, **more)
+        _results.say(f"part {index + 1} of {PARTS * rounds}: {way} {done['seconds']:.1f} s")
         seconds[way].append([done["seconds"]])
-        scores[way] = done["scores"]
+        scores[way] += done["scores"]
+    whole = {
+        way: [sum(s for (s,) in taken[i * PARTS :][:PARTS]) for i in range(rounds)]
+        for way, taken in seconds.items()
+    }
     return {
         "score_error": {
             "one_by_one": _setup.distance(scores["one_by_one"], scores["score_many"]),
@@ -87,14 +94,13 @@ def _measure(started: dict[str, Worker], rounds: int) -> dict[str, Any]:
         },
         "optimum_batch": best,
         "optimum_search_s": {str(size): taken for size, taken in search.items()},
-        "seconds": {
-            way: asdict(stats.summary([one[0] for one in taken])) for way, taken in seconds.items()
-        },
+        "seconds": {way: asdict(stats.summary(taken)) for way, taken in whole.items()},
         "times_score_many": {
             way: asdict(stats.ratio(seconds[way], seconds["score_many"]))
             for way in ("one_by_one", "optimum")
         },
-        "rounds_s": {way: [one[0] for one in taken] for way, taken in seconds.items()},
+        "parts": PARTS,
+        "parts_s": {way: [one[0] for one in taken] for way, taken in seconds.items()},
     }
 
 

@@ -14,6 +14,7 @@ are random. Needs the extras `bench` and `export`.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -23,7 +24,7 @@ from typing import Any
 from benchmarks import _peers_table, _results, _setup
 from benchmarks._errors import WorkerError
 from benchmarks._peer_models import CACHE, CACHE_HELP, SIZES, Models, Peer, Ready
-from benchmarks._pool import Worker, turns
+from benchmarks._pool import SETTLE_S, Worker, turns
 from harmguard.bench import stats
 from harmguard.bench.machine import artefact, describe
 from harmguard.bench.memory import Memory
@@ -32,8 +33,8 @@ from harmguard.bundle import open_bundle
 from harmguard.errors import BenchError, MemoryUnreadableError
 
 LENGTHS, QUICK_LENGTHS = (32, 128, 512), (32, 128)
-ROUNDS = {"mini": 6, "435m": 5}
-CALLS, CALLS_S = 5, 3.0
+ROUNDS = {"mini": 9, "435m": 5}
+CALLS, CALLS_S = 3, 3.0
 """Calls in a turn, as long as they take less than this many seconds together."""
 QUICK_ROUNDS, QUICK_CALLS = 2, 3
 LOADS = {"mini": 3, "435m": 2}
@@ -195,21 +196,26 @@ class _Run:
         for name in sorted(self._workers, key=lambda name: name != REFERENCE):
             if self._ask(name, "pairs", pairs=self._pairs[tokens]) is not None:
                 self._errors(name, tokens)
-        names = list(self._workers)
+        others = [name for name in self._workers if name != ANCHOR]
         rounds = QUICK_ROUNDS if self._options.quick else ROUNDS[self._options.size]
         asked = {
             "mode": "text",
             "calls": QUICK_CALLS if self._options.quick else CALLS,
             "limit_s": CALLS_S,
         }
-        taken: dict[str, list[list[float]]] = {name: [] for name in names}
-        for _, name in turns(names, rounds) if names else ():
-            if name in self._workers:
-                found = self._ask(name, "time", **asked)
-                if found is not None:
-                    taken[name].append(found)
+        taken: dict[str, list[list[float]]] = {name: [] for name in others}
+        before: dict[str, list[list[float]]] = {name: [] for name in others}
+        for _, name in turns(others, rounds):
+            # The anchor right before each peer, so that slow seconds of the machine are in both.
+            for one, kept in ((ANCHOR, before), (name, taken)):
+                if {name, one} <= set(self._workers):
+                    found = self._ask(one, "time", **asked)
+                    if found is not None:
+                        kept[name].append(found)
+                    time.sleep(SETTLE_S)
+        own = [seconds for name in others for seconds in before[name]]
         for name in self._workers:
-            self._keep(name, tokens, taken[name], taken.get(ANCHOR, []))
+            self._keep(name, tokens, taken.get(name, own), before.get(name, own))
 
     def _errors(self, name: str, tokens: int) -> None:
         found = self._ask(name, "scores", mode="text")
@@ -231,6 +237,8 @@ class _Run:
         seconds = stats.flat(rounds)
         if name == ANCHOR:
             seconds = self._anchor[tokens] = self._anchor.get(tokens, []) + seconds
+        if not seconds:
+            return
         row, key = self.rows[name], str(tokens)
         row["ms"][key] = asdict(stats.summary([1000 * s for s in seconds]))
         if len(anchor) == len(rounds):

@@ -24,7 +24,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times longer one runtime takes than another, taken round by round."""
+    """How many times longer one runtime takes than another, over rounds that have a ratio each."""
 
     median: float
     low: float
@@ -66,12 +66,11 @@ def summary(samples: Sequence[float]) -> Summary:
 def ratio(slow: Sequence[Sequence[float]], fast: Sequence[Sequence[float]]) -> Ratio:
     """Time of `slow` over time of `fast`, both as rounds of samples.
 
-    The median is of all samples. Low and high are the extremes over the rounds, whose two
-    halves ran next to each other, so they show how steady the machine kept the ratio.
+    A round's ratio is that of its medians, whose two halves ran next to each other: a machine that
+    is slow for some seconds is slow for both. Median, low and high are over the rounds.
     """
     rounds = [percentile(a, 0.5) / percentile(b, 0.5) for a, b in zip(slow, fast, strict=True)]
-    whole = percentile(flat(slow), 0.5) / percentile(flat(fast), 0.5)
-    return Ratio(whole, min(rounds), max(rounds))
+    return Ratio(percentile(rounds, 0.5), min(rounds), max(rounds))
 
 
 def flat(rounds: Sequence[Sequence[float]]) -> list[float]:

@@ -61,6 +61,7 @@ def speed() -> dict[str, Any]:
 def bulk() -> dict[str, Any]:
     return HEAD | {
         "benchmark": "bulk",
+        "parts": 4,
         "pairs": 2000,
         "optimum_batch": 1,
         "optimum_search_s": {"1": 3.0, "2": 4.0},

@@ -78,10 +78,10 @@ def test_bulk_takes_every_stride_th_pair_in_order() -> None:
         LOAD,
         PAIRS,
         {"call": "scores", "mode": "text"},
-        {"call": "bulk", "batch": 1, "stride": 2},
+        {"call": "bulk", "batch": 1, "stride": 2, "first": 1},
         {"call": "one_by_one"},
     )[2:]
-    assert bulk["ok"]["scores"] == scores["ok"][::2]
+    assert bulk["ok"]["scores"] == scores["ok"][1::2]
     assert one["ok"]["scores"] == scores["ok"]
 
 
