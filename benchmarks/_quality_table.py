@@ -44,6 +44,11 @@ def quality(result: Mapping[str, Any]) -> str:
         ]
         head = table(["source", "label", "n", *names], rows)
         parts.append(f"Sets with one label, share flagged:\n\n{head}")
+    digests = [
+        f"{name} {one['artefact']['file']} `{one['artefact']['sha256'][:16]}`"
+        for name, one in zip(names, guards, strict=True)
+    ]
+    parts.append(f"Guards, by their sha256: {', '.join(digests)}.")
     parts.append(
         "At each guard's default thresholds; 95 % intervals in brackets (bootstrap, stratified by "
         "source and label; Wilson for shares)."

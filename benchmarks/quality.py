@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _results.say(f"{folder} ...")
         _, found = evaluate_guard(folder, files, threads=options.threads)
         result["files"] = found["data"]
-        result["guards"].append(guard(found))
+        result["guards"].append({**guard(found), "artefact": identity(folder)})
     _results.finish(result, options)
     print(_quality_table.quality(result))
     return 0
@@ -59,6 +59,14 @@ def report_files() -> list[Path]:
             "another folder"
         )
     return files
+
+
+def identity(folder: Path) -> dict[str, str]:
+    """The file that identifies a guard: a bundle's manifest, or a checkpoint's weights."""
+    from harmguard.training.data import sha256_of
+
+    name = "guard.json" if (folder / "guard.json").exists() else "model.safetensors"
+    return {"file": name, "sha256": sha256_of(folder / name)}
 
 
 def guard(report: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def test_guards_side_by_side(
     assert first["sources"]["made (prompt)"]["fpr"]["value"] == 0
     assert first["one_class"]["safe (prompt)"]["flagged"]["value"] == pytest.approx(0.2)
     assert second["sources"].keys() == first["sources"].keys()
+    digest = hashlib.sha256((small_bundle / "guard.json").read_bytes()).hexdigest()
+    assert second["artefact"] == {"file": "guard.json", "sha256": digest}
     assert "danger" not in text
     printed = capsys.readouterr().out
     assert "0.200 [" in printed
