@@ -33,11 +33,11 @@ from harmguard.errors import BenchError
 LIMIT_S, QUICK_LIMIT_S = 3600, 300
 PLANNED_S = {
     "startup": (60, 10),
-    "peers-mini": (450, 100),
-    "peers-435m": (960, 0),
-    "scaling": (900, 20),
-    "speed": (180, 30),
-    "bulk": (480, 60),
+    "peers-mini": (480, 150),
+    "peers-435m": (600, 0),
+    "scaling": (540, 10),
+    "speed": (180, 40),
+    "bulk": (420, 30),
     "longtext": (240, 60),
     "report": (10, 0),
 }

@@ -43,7 +43,7 @@ def peers(result: Mapping[str, Any]) -> str:
     parts = [
         table(head, [_row(name, row, lengths) for name, row in rows.items()]),
         f"Medians (p90, from n = {MIN_SAMPLES} on) and how many times {TITLES[result['anchor']]} "
-        f"takes, n = {_span([c['n'] for c in cells])} by row; {WEIGHTS[result['weights']]}. Load: "
+        f"takes, by the fastest runs, n = {_span([c['n'] for c in cells])} by row; {WEIGHTS[result['weights']]}. Load: "
         "from a running interpreter to a loaded model, imports included, the best of "
         f"{_span([row['load_s']['n'] for row in rows.values()])}. Memory: after a score of 128 "
         "tokens. Installed: all packages of the peer's environment, its converter included. Score "
@@ -81,7 +81,7 @@ def _latency(cell: Mapping[str, Any] | None, times: Mapping[str, Any] | None) ->
     if cell is None:
         return "-"
     tail = f" ({cell['p90']:.1f})" if cell["n"] >= MIN_SAMPLES else ""
-    return f"{cell['median']:.1f}{tail}" + (f", x{times['median']:.2f}" if times else "")
+    return f"{cell['median']:.1f}{tail}" + (f", x{times['fastest']:.2f}" if times else "")
 
 
 def _missing(missing: Mapping[str, str]) -> str:

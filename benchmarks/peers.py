@@ -33,8 +33,8 @@ from harmguard.bundle import open_bundle
 from harmguard.errors import BenchError, MemoryUnreadableError
 
 LENGTHS, QUICK_LENGTHS = (32, 128, 512), (32, 128)
-ROUNDS = {"mini": 9, "435m": 5}
-CALLS, CALLS_S = 3, 3.0
+ROUNDS = {"mini": 6, "435m": 4}
+CALLS, CALLS_S = 20, 0.25
 """Calls in a turn, as long as they take less than this many seconds together."""
 QUICK_ROUNDS, QUICK_CALLS = 2, 3
 LOADS = {"mini": 3, "435m": 2}

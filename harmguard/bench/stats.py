@@ -24,10 +24,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times longer one runtime takes than another, over rounds that have a ratio each."""
+    """How many times longer one runtime takes than another."""
 
-    median: float
+    fastest: float
+    """Of the fastest samples: neighbours on a machine only add time, so this one repeats."""
     low: float
+    """The lowest ratio of one round's medians."""
     high: float
 
 
@@ -66,11 +68,11 @@ def summary(samples: Sequence[float]) -> Summary:
 def ratio(slow: Sequence[Sequence[float]], fast: Sequence[Sequence[float]]) -> Ratio:
     """Time of `slow` over time of `fast`, both as rounds of samples.
 
-    A round's ratio is that of its medians, whose two halves ran next to each other: a machine that
-    is slow for some seconds is slow for both. Median, low and high are over the rounds.
+    The two halves of a round ran next to each other, so the range of their medians' ratios shows
+    how steady the machine was.
     """
     rounds = [percentile(a, 0.5) / percentile(b, 0.5) for a, b in zip(slow, fast, strict=True)]
-    return Ratio(percentile(rounds, 0.5), min(rounds), max(rounds))
+    return Ratio(min(flat(slow)) / min(flat(fast)), min(rounds), max(rounds))
 
 
 def flat(rounds: Sequence[Sequence[float]]) -> list[float]:

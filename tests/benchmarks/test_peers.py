@@ -90,7 +90,7 @@ def test_a_quick_run(
     assert found["rows"]["torch"]["bundle"] is None
     assert found["rows"]["harmguard fp32"]["bundle"]["recipe"] == "fp32"
     assert found["rows"]["torch"]["score_error"]["16"]["max"] == 0
-    assert found["rows"]["harmguard fp32"]["times_anchor"]["16"]["median"] == 1
+    assert found["rows"]["harmguard fp32"]["times_anchor"]["16"]["fastest"] == 1
     assert not list(tmp_path.glob("*.partial.json"))
     text = capsys.readouterr().out
     assert "- LiteRT fp32: `litert: pip could not install it: no such package`" in text

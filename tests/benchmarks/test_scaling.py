@@ -47,7 +47,7 @@ def test_shapes_are_within_the_limits() -> None:
 
 def test_the_fit_finds_what_the_cells_were_made_of() -> None:
     cells = [
-        {"batch": b, "tokens": n, "ms": 0.5 + 0.02 * b * n + 1e-5 * b * n * n}
+        {"batch": b, "tokens": n, "fastest_ms": 0.5 + 0.02 * b * n + 1e-5 * b * n * n}
         for b, n in scaling.shapes(512, scaling.MOST, quick=False)
     ]
     found = scaling.fit(cells)
