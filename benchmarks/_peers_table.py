@@ -43,8 +43,9 @@ def peers(result: Mapping[str, Any]) -> str:
     parts = [
         table(head, [_row(name, row, lengths) for name, row in rows.items()]),
         f"Medians (p90, from n = {MIN_SAMPLES} on) and how many times {TITLES[result['anchor']]} "
-        f"takes, by the fastest runs, n = {_span([c['n'] for c in cells])} by row; {WEIGHTS[result['weights']]}. Load: "
-        "from a running interpreter to a loaded model, imports included, the best of "
+        f"takes, by the fastest runs, n = {_span([c['n'] for c in cells])} by row; "
+        f"{WEIGHTS[result['weights']]}. Load: from a running interpreter to "
+        "a loaded model, imports included, the best of "
         f"{_span([row['load_s']['n'] for row in rows.values()])}. Memory: after a score of 128 "
         "tokens. Installed: all packages of the peer's environment, its converter included. Score "
         "error: the largest distance from torch fp32.",

@@ -178,9 +178,9 @@ def _cell(session: Session, inputs: tuple[Any, ...], calls: int) -> dict[str, An
 
 
 def fit(cells: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Fastest ms = call + token x (batch x tokens) + square x (batch x tokens^2), least relative error.
+    """ms = call + token x (batch x tokens) + square x (batch x tokens^2), least relative error.
 
-    The three parts are what a call costs whatever its size, the products with weights, and the
+    Of the fastest calls. The three parts are what a call costs whatever its size, the products with weights, and the
     attention. `worst` is the largest relative error of the fit.
     """
     n = np.array([cell["tokens"] for cell in cells], np.float64)
