@@ -68,7 +68,8 @@ def _cell(cell: Mapping[str, Any] | None) -> str:
 def _fit(fit: Mapping[str, float]) -> str:
     return (
         f"Fit of the fastest calls: {fit['call_ms']:.2f} ms a call + "
-        f"{1000 * fit['token_ms']:.1f} us a token + {1e6 * fit['square_ms']:.0f} ns a token and token of its text; "
+        f"{1000 * fit['token_ms']:.1f} us a token + "
+        f"{1e6 * fit['square_ms']:.0f} ns a token and token of its text; "
         f"off by {fit['worst']:.0%} at most."
     )
 

@@ -180,8 +180,8 @@ def _cell(session: Session, inputs: tuple[Any, ...], calls: int) -> dict[str, An
 def fit(cells: Sequence[dict[str, Any]]) -> dict[str, float]:
     """ms = call + token x (batch x tokens) + square x (batch x tokens^2), least relative error.
 
-    Of the fastest calls. The three parts are what a call costs whatever its size, the products with weights, and the
-    attention. `worst` is the largest relative error of the fit.
+    Of the fastest calls. The three parts are what a call costs whatever its size, the products with
+    weights, and the attention. `worst` is the largest relative error of the fit.
     """
     n = np.array([cell["tokens"] for cell in cells], np.float64)
     rows = np.array([cell["batch"] for cell in cells], np.float64) * n
