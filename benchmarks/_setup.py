@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,19 @@ def distance(scores: Sequence[float], reference: Sequence[float]) -> dict[str, f
     """Mean and largest absolute difference of two lists of equal length."""
     errors = [abs(a - b) for a, b in zip(scores, reference, strict=True)]
     return {"mean": sum(errors) / len(errors), "max": max(errors)}
+
+
+def logit_distance(scores: Sequence[float], reference: Sequence[float]) -> float:
+    """Largest absolute difference of log(p / (1 - p)): it shows where scores are near 0 or 1.
+
+    Beyond 36 a float64 probability is 1, and so are its neighbours.
+    """
+
+    def logit(p: float) -> float:
+        inner = min(max(p, sys.float_info.epsilon), 1 - sys.float_info.epsilon)
+        return math.log(inner / (1 - inner))
+
+    return max(abs(logit(a) - logit(b)) for a, b in zip(scores, reference, strict=True))
 
 
 def moved(scores: Sequence[float], own: float, wanted: float) -> list[float]:

@@ -228,7 +228,9 @@ class _Run:
             return
         own = self._ready[name].settings["temperature"]
         scores = _setup.moved(found, own, self._ready[REFERENCE].settings["temperature"])
-        self.rows[name]["score_error"][str(tokens)] = _setup.distance(scores, reference)
+        found = _setup.distance(scores, reference)
+        found["logit"] = _setup.logit_distance(scores, reference)
+        self.rows[name]["score_error"][str(tokens)] = found
 
     def _keep(
         self, name: str, tokens: int, rounds: list[list[float]], anchor: list[list[float]]

@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks import _peak, _results, _scaling_table
 from benchmarks._errors import WorkerError
+from benchmarks._pool import SETTLE_S
 from harmguard._prepare import prepare
 from harmguard._session import Session, release_memory
 from harmguard.bench import stats
@@ -40,6 +41,7 @@ MOST, MOST_LARGE = 32_768, 4096
 CALLS, QUICK_CALLS = 7, 2
 CELL_S = 1.5
 KINDS, PEAK_CALLS = ("fp32", "int8"), 3
+PROFILED_CALLS = 15
 SEED = 23
 
 
@@ -111,11 +113,13 @@ def _guard(folder: Path, options: argparse.Namespace, calls: int) -> dict[str, A
         release_memory()
     del session
     profiles, peaks = {}, {}
+    profiled = QUICK_CALLS if options.quick else PROFILED_CALLS
     products = {kind: _peak.Product(kind, options.threads) for kind in KINDS}
 
     def between() -> None:
         for one in products.values():
             one.time(PEAK_CALLS)
+        time.sleep(SETTLE_S)
 
     for tokens in [n for n in PROFILED if n <= limit and (n < 512 or not options.quick)]:
         ids, mask, types = feed(bundle, random, 1, tokens)
@@ -124,7 +128,7 @@ def _guard(folder: Path, options: argparse.Namespace, calls: int) -> dict[str, A
         model = bundle.path("model.onnx")
         for one in products.values():
             one.best_s = np.inf
-        profiles[str(tokens)] = _peak.profile(model, wanted, options.threads, calls, between)
+        profiles[str(tokens)] = _peak.profile(model, wanted, options.threads, profiled, between)
         peaks[str(tokens)] = {kind: round(one.gops, 1) for kind, one in products.items()}
     whole, row = _peak.bytes_read(bundle.path("model.onnx"))
     return {

@@ -41,3 +41,9 @@ def test_different_ids_stop_the_benchmark() -> None:
     _setup.check_encoded("torch", same, same)
     with pytest.raises(OutputsDifferError, match=r"torch: 1 of 2 texts .* first at index 1"):
         _setup.check_encoded("torch", [*same, [[1], [0]]], [*same, [[2], [0]]])
+
+
+def test_distance_of_logits_shows_what_scores_near_one_hide() -> None:
+    assert _setup.logit_distance([0.5, 1.0], [0.5, 1.0]) == 0
+    assert _setup.logit_distance([1 - 1e-12], [1 - 2e-12]) == pytest.approx(math.log(2), abs=1e-3)
+    assert _setup.logit_distance([0.0], [1e-9]) == pytest.approx(15.3, abs=0.1)
