@@ -33,7 +33,10 @@ from harmguard.bundle import open_bundle
 from harmguard.errors import BenchError, MemoryUnreadableError
 
 LENGTHS, QUICK_LENGTHS = (32, 128, 512), (32, 128)
-ROUNDS = {"mini": 6, "435m": 4}
+PASSES = 3
+"""Times that all lengths are gone through, so that each is measured at moments minutes apart."""
+ROUNDS = {"mini": {32: 4, 128: 3, 512: 2}, "435m": {32: 4, 128: 2, 512: 1}}
+"""Turns of each runtime in a pass, by length."""
 CALLS, CALLS_S = 20, 0.25
 """Calls in a turn, as long as they take less than this many seconds together."""
 QUICK_ROUNDS, QUICK_CALLS = 2, 3
@@ -101,6 +104,8 @@ class _Run:
         self._workers: dict[str, Worker] = {}
         self._reference: dict[int, list[float]] = {}
         self._anchor: dict[int, list[float]] = {}
+        self._taken: dict[tuple[str, int], list[list[float]]] = {}
+        self._before: dict[tuple[str, int], list[list[float]]] = {}
         self._lengths = QUICK_LENGTHS if options.quick else LENGTHS
         self._pairs: dict[int, list[Pair]] = {}
         self._warm: list[Pair] = []
@@ -140,9 +145,10 @@ class _Run:
                         self._workers[name] = self._open(name, stack)
                     except BenchError as error:
                         self._miss(name, error)
-                for tokens in self._pairs:
-                    self._measure(tokens)
-                    _results.keep(self.result, self._options)
+                for _ in range(1 if self._options.quick else PASSES):
+                    for tokens in self._pairs:
+                        self._measure(tokens)
+                        _results.keep(self.result, self._options)
 
     def _make_texts(self) -> None:
         """Texts of the lengths in tokens of the checkpoint's own tokenizer."""
@@ -197,25 +203,23 @@ class _Run:
             if self._ask(name, "pairs", pairs=self._pairs[tokens]) is not None:
                 self._errors(name, tokens)
         others = [name for name in self._workers if name != ANCHOR]
-        rounds = QUICK_ROUNDS if self._options.quick else ROUNDS[self._options.size]
+        rounds = QUICK_ROUNDS if self._options.quick else ROUNDS[self._options.size][tokens]
         asked = {
             "mode": "text",
             "calls": QUICK_CALLS if self._options.quick else CALLS,
             "limit_s": CALLS_S,
         }
-        taken: dict[str, list[list[float]]] = {name: [] for name in others}
-        before: dict[str, list[list[float]]] = {name: [] for name in others}
         for _, name in turns(others, rounds):
             # The anchor right before each peer, so that slow seconds of the machine are in both.
-            for one, kept in ((ANCHOR, before), (name, taken)):
+            for one, kept in ((ANCHOR, self._before), (name, self._taken)):
                 if {name, one} <= set(self._workers):
                     found = self._ask(one, "time", **asked)
                     if found is not None:
-                        kept[name].append(found)
+                        kept.setdefault((name, tokens), []).append(found)
+                        self._anchor.setdefault(tokens, []).extend(found if one == ANCHOR else [])
                     time.sleep(SETTLE_S)
-        own = [seconds for name in others for seconds in before[name]]
         for name in self._workers:
-            self._keep(name, tokens, taken.get(name, own), before.get(name, own))
+            self._keep(name, tokens)
 
     def _errors(self, name: str, tokens: int) -> None:
         found = self._ask(name, "scores", mode="text")
@@ -232,13 +236,13 @@ class _Run:
         found["logit"] = _setup.logit_distance(scores, reference)
         self.rows[name]["score_error"][str(tokens)] = found
 
-    def _keep(
-        self, name: str, tokens: int, rounds: list[list[float]], anchor: list[list[float]]
-    ) -> None:
-        """A row's cell of one length; the anchor's is of all its groups."""
-        seconds = stats.flat(rounds)
+    def _keep(self, name: str, tokens: int) -> None:
+        """A row's cell of one length, of all passes so far; the anchor's is of all groups."""
+        rounds = self._taken.get((name, tokens), [])
+        anchor = self._before.get((name, tokens), [])
         if name == ANCHOR:
-            seconds = self._anchor[tokens] = self._anchor.get(tokens, []) + seconds
+            rounds = anchor = [self._anchor.get(tokens, [])]
+        seconds = stats.flat(rounds)
         if not seconds:
             return
         row, key = self.rows[name], str(tokens)
