@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._peers_table import TITLES
-from benchmarks._scaling_table import floor_ms, macs, read_mb
+from benchmarks._scaling_table import floor_ms, macs, read_mb, spent_ms
 
 _COLOURS = ("#0b5fa5", "#b3470a", "#3a7d34", "#7a3e9d", "#a8862a")
 _MARKS = "os^Dv"
@@ -59,7 +59,7 @@ def scaling(result: Mapping[str, Any], path: Path) -> None:
     panels = below.subplots(len(guards), 2, squeeze=False)
     for guard, (left, right) in zip(guards, panels, strict=True):
         _latency(left, guard)
-        _parts(right, guard)
+        _parts(right, guard, result["peak_gops"])
     _save(figure, path)
 
 
@@ -90,7 +90,7 @@ def _roofline(axes: Any, result: Mapping[str, Any]) -> None:
 def _point(guard: Mapping[str, Any], tokens: str) -> tuple[float, float]:
     """Operations a byte, and 10^9 operations a second of all kernels together."""
     operations = 2 * macs(guard, tokens)
-    spent = sum(cell["ms"] for cell in guard["profile"][tokens].values())
+    spent = spent_ms(guard["profile"][tokens])
     return operations / (1e6 * read_mb(guard, tokens)), operations / (1e6 * spent)
 
 
@@ -108,17 +108,17 @@ def _latency(axes: Any, guard: Mapping[str, Any]) -> None:
     axes.set_xticks(lengths, [str(n) for n in lengths])
 
 
-def _parts(axes: Any, guard: Mapping[str, Any]) -> None:
+def _parts(axes: Any, guard: Mapping[str, Any], peak_gops: Mapping[str, float]) -> None:
     """Beside the floor, the kernels by type: the largest ones of all lengths, then the rest."""
     profiles = guard["profile"]
     lengths = list(profiles)
-    floors = [floor_ms(guard, tokens) for tokens in lengths]
+    floors = [floor_ms(guard, tokens, peak_gops) for tokens in lengths]
     places = range(len(lengths))
     # In multiples of the floor, so that short texts are seen beside long ones.
     axes.bar([i - 0.2 for i in places], [1] * len(lengths), 0.38, color="#999999", label="floor")
     share: dict[str, float] = {}
     for tokens in lengths:
-        whole = sum(cell["ms"] for cell in profiles[tokens].values())
+        whole = spent_ms(profiles[tokens])
         for name, cell in profiles[tokens].items():
             share[name] = share.get(name, 0.0) + cell["ms"] / whole
     shown = sorted(share, key=lambda name: -share[name])[: len(_COLOURS)]

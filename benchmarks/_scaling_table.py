@@ -15,7 +15,7 @@ def scaling(result: Mapping[str, Any]) -> str:
         f"Measured peak of one large product: {peak['fp32']:.0f} GOPS in fp32, "
         f"{peak['int8']:.0f} in int8; a product of one row reads {result['read_gbs']:.1f} GB/s. "
         "Kernels: the fastest call of each node. Floor: the multiply-adds at the peak that was "
-        "measured between those calls. MB read: the weights as the file has them, once, and a row "
+        "measured between them. MB read: the weights as the file has them, once, and a row "
         "of the embedding table a token; reading: at the measured rate, which caches exceed."
     ]
     for guard in result["guards"]:
@@ -25,17 +25,22 @@ def scaling(result: Mapping[str, Any]) -> str:
         loaded = "its prepared copy" if guard["prepared"] else "the bundle as it is"
         parts += [f"**{title}** (guard.json sha256 `{digest}`, {loaded}): ms a batch"]
         parts += [_grid(guard), _fit(guard["fit"])]
-        parts += ["How far from the limit, one text at a time:", _limits(guard, result["read_gbs"])]
+        parts += ["How far from the limit, one text at a time:", _limits(guard, result)]
     return "\n\n".join(parts)
 
 
-def floor_ms(guard: Mapping[str, Any], tokens: str) -> float:
-    """Milliseconds that the multiply-adds alone would take at the peak measured beside them.
+def floor_ms(guard: Mapping[str, Any], tokens: str, peak_gops: Mapping[str, float]) -> float:
+    """Milliseconds that the multiply-adds alone would take at the measured peak.
 
     The peak is fp32's for the recipe fp32, int8's for all others.
     """
-    peak = guard["peak_gops"][tokens]["fp32" if guard["bundle"]["recipe"] == "fp32" else "int8"]
+    peak = peak_gops["fp32" if guard["bundle"]["recipe"] == "fp32" else "int8"]
     return float(2000 * macs(guard, tokens) / (peak * 1e9))
+
+
+def spent_ms(profile: Mapping[str, Any]) -> float:
+    """Milliseconds of all kernels of a profile."""
+    return sum(float(cell["ms"]) for cell in profile.values())
 
 
 def macs(guard: Mapping[str, Any], tokens: str) -> float:
@@ -74,11 +79,11 @@ def _fit(fit: Mapping[str, float]) -> str:
     )
 
 
-def _limits(guard: Mapping[str, Any], read_gbs: float) -> str:
-    rows = []
+def _limits(guard: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    rows, read_gbs = [], result["read_gbs"]
     for tokens, profile in guard["profile"].items():
-        total = sum(cell["ms"] for cell in profile.values())
-        floor, read = floor_ms(guard, tokens), read_mb(guard, tokens)
+        total = spent_ms(profile)
+        floor, read = floor_ms(guard, tokens, result["peak_gops"]), read_mb(guard, tokens)
         largest = list(profile.items())[:4]
         rows.append(
             [

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks import _results
 from benchmarks._errors import BenchmarkDataError
 from benchmarks._peers_table import TITLES
-from benchmarks._scaling_table import floor_ms
+from benchmarks._scaling_table import floor_ms, spent_ms
 
 BOUND = 0.15
 """The larger ratio of a cell is at most this much above the smaller one."""
@@ -106,10 +106,10 @@ def _scaling(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for guard in result["guards"]:
         about = guard["bundle"]
         for tokens, profile in guard["profile"].items():
-            floor = floor_ms(guard, tokens)
+            floor = floor_ms(guard, tokens, result["peak_gops"])
             if floor:
-                total = sum(cell["ms"] for cell in profile.values())
-                yield f"{about['name']} {about['recipe']} / floor, {tokens} tokens", total / floor
+                times = spent_ms(profile) / floor
+                yield f"{about['name']} {about['recipe']} / floor, {tokens} tokens", times
 
 
 READERS = {

@@ -24,13 +24,8 @@ def results(folder: Path, **changed: float) -> Path:
         "bulk": {"times_score_many": {"optimum": {"fastest": ratio["bulk"]}}},
         "peers-mini": {"anchor": "harmguard int8", "rows": {"litert": row, "harmguard int8": own}},
         "scaling": {
-            "guards": [
-                {
-                    "bundle": about,
-                    "profile": {"32": profile},
-                    "peak_gops": {"32": {"fp32": 200.0, "int8": 700.0}},
-                }
-            ],
+            "peak_gops": {"fp32": 200.0, "int8": 700.0},
+            "guards": [{"bundle": about, "profile": {"32": profile}}],
         },
     }
     folder.mkdir()

@@ -57,7 +57,6 @@ def scaling() -> dict[str, Any]:
         "cells": cells,
         "fit": {"call_ms": 0.2, "token_ms": 0.1, "square_ms": 1e-5, "worst": 0.08},
         "profile": {"32": profile, "128": profile},
-        "peak_gops": {key: {"fp32": 200.0, "int8": 700.0} for key in ("32", "128")},
     }
     fp32 = {**guard, "bundle": {**about, "recipe": "fp32"}}
     head = {"read_gbs": 20.0, "peak_gops": {"fp32": 200.0, "int8": 700.0}}

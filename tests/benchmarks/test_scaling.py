@@ -96,15 +96,15 @@ def test_nodes_of_a_body_count_each_time_they_run_and_its_holder_never(tmp_path:
 
 def test_the_floor_is_twice_the_multiply_adds_at_the_peak() -> None:
     profile = {"MatMul": {"macs": 5e8, "ms": 3.0}, "Add": {"macs": 0, "ms": 1.0}}
+    peak = {"fp32": 100.0, "int8": 400.0}
     guard = {
         "bundle": {"recipe": "fp32"},
         "profile": {"32": profile},
-        "peak_gops": {"32": {"fp32": 100.0, "int8": 400.0}},
         "bytes_read": {"whole": 3e6, "token": 1e3},
     }
-    assert _scaling_table.floor_ms(guard, "32") == pytest.approx(10.0)
+    assert _scaling_table.floor_ms(guard, "32", peak) == pytest.approx(10.0)
     other = {**guard, "bundle": {"recipe": "int4"}}
-    assert _scaling_table.floor_ms(other, "32") == pytest.approx(2.5)
+    assert _scaling_table.floor_ms(other, "32", peak) == pytest.approx(2.5)
     assert _scaling_table.read_mb(guard, "32") == pytest.approx(3.032)
 
 
