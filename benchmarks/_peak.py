@@ -6,6 +6,7 @@ Operations are two for each multiply-add; GOPS are 10^9 operations in a second.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -16,11 +17,13 @@ import numpy as np
 
 from harmguard._session import ort
 
-ROWS, INNER, COLUMNS = 512, 1024, 4096
-"""A product as large as a large guard's feed-forward layer: kernels are at their best there."""
+Shape = tuple[int, int, int]
+SHAPE: Shape = (512, 1024, 4096)
+"""Rows, inner and columns of a product as large as a large guard's feed-forward layer: kernels are
+at their best there."""
+ONE_ROW: Shape = (1, 4096, 16_384)
+"""268 MB of weights in fp32: more than a processor's caches hold."""
 CALLS = 12
-READ_INNER, READ_COLUMNS = 4096, 16_384
-"""268 MB in fp32: more than a processor's caches hold."""
 _WEIGHTED = ("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulIntegerToFloat", "MatMulInteger")
 _PACKED = ("DynamicQuantizeMatMul", "MatMulNBits")
 _ATTENTION = ("Attention", "QAttention")
@@ -39,15 +42,13 @@ def options(threads: int) -> Any:
 class Product:
     """One large product of "fp32" or "int8" (u8 x s8), ready to be timed again and again."""
 
-    def __init__(self, kind: str, threads: int) -> None:
+    def __init__(self, kind: str, threads: int, shape: Shape = SHAPE) -> None:
+        self._operations = 2 * math.prod(shape)
         self._session = ort.InferenceSession(
-            product(kind), options(threads), ["CPUExecutionProvider"]
+            product(kind, shape), options(threads), ["CPUExecutionProvider"]
         )
-        random = np.random.default_rng(3)
-        self._value: Any = random.normal(size=(ROWS, INNER)).astype(np.float32)
-        if kind == "int8":
-            self._value = random.integers(0, 255, (ROWS, INNER)).astype(np.uint8)
-        self.best_s = np.inf
+        self._value: Any = np.ones(shape[:2], np.uint8 if kind == "int8" else np.float32)
+        self.best_s = math.inf
 
     def time(self, calls: int = CALLS) -> None:
         """Keep the least seconds of `calls` more calls."""
@@ -59,7 +60,7 @@ class Product:
     @property
     def gops(self) -> float:
         """The best rate so far."""
-        return float(2 * ROWS * INNER * COLUMNS / self.best_s / 1e9)
+        return self._operations / self.best_s / 1e9
 
 
 def peak_gops(kind: str, threads: int) -> float:
@@ -71,33 +72,17 @@ def peak_gops(kind: str, threads: int) -> float:
 
 def read_gbs(threads: int) -> float:
     """10^9 bytes in a second that a product of one row reads at best, its weights not cached."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    weights = np.ones((READ_INNER, READ_COLUMNS), np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "read",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, READ_INNER])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, READ_COLUMNS])],
-        [numpy_helper.from_array(weights, "w")],
-    )
-    made = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9
-    ).SerializeToString()
-    session = ort.InferenceSession(made, options(threads), ["CPUExecutionProvider"])
-    value, seconds = np.ones((1, READ_INNER), np.float32), []
-    for _ in range(CALLS):
-        before = time.perf_counter()
-        session.run(None, {"x": value})
-        seconds.append(time.perf_counter() - before)
-    return float(weights.nbytes / min(seconds) / 1e9)
+    made = Product("fp32", threads, ONE_ROW)
+    made.time()
+    return 4 * math.prod(ONE_ROW) / made.best_s / 1e9
 
 
-def product(kind: str) -> bytes:
+def product(kind: str, shape: Shape) -> bytes:
     """An ONNX graph of one product with a constant."""
     from onnx import TensorProto, helper, numpy_helper
 
-    weights = np.random.default_rng(4).normal(size=(INNER, COLUMNS)).astype(np.float32)
+    rows, inner, columns = shape
+    weights = np.random.default_rng(4).standard_normal((inner, columns), np.float32)
     element, node = TensorProto.FLOAT, helper.make_node("MatMul", ["x", "w"], ["y"])
     constants = [numpy_helper.from_array(weights, "w")]
     opsets = [helper.make_opsetid("", 18)]
@@ -115,8 +100,8 @@ def product(kind: str) -> bytes:
     graph = helper.make_graph(
         [node],
         "peak",
-        [helper.make_tensor_value_info("x", element, [ROWS, INNER])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [ROWS, COLUMNS])],
+        [helper.make_tensor_value_info("x", element, [rows, inner])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [rows, columns])],
         constants,
     )
     model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
@@ -165,7 +150,7 @@ def profile(
     feed: Mapping[str, Any],
     threads: int,
     calls: int,
-    between: Callable[[], None] = lambda: None,
+    between: Callable[[], None],
 ) -> dict[str, Any]:
     """Milliseconds and multiply-adds of one call by operator type, from onnxruntime's profile.
 

@@ -24,7 +24,8 @@ labels or weights. Quality is judged by the export's parity gate, not here."""
 API_ERROR = 0.002
 """Between the public API, its bulk call and the bare session: the same model, so near equal."""
 
-_LEAST = 1e-9
+_LEAST = sys.float_info.epsilon
+"""A probability is held this far from 0 and 1, so that it has a logit."""
 
 
 def settings(bundle: Path, checkpoint: Path, optimum: Path, threads: int) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def logit_distance(scores: Sequence[float], reference: Sequence[float]) -> float
     """
 
     def logit(p: float) -> float:
-        inner = min(max(p, sys.float_info.epsilon), 1 - sys.float_info.epsilon)
+        inner = min(max(p, _LEAST), 1 - _LEAST)
         return math.log(inner / (1 - inner))
 
     return max(abs(logit(a) - logit(b)) for a, b in zip(scores, reference, strict=True))

@@ -134,7 +134,6 @@ def _guard(folder: Path, options: argparse.Namespace, calls: int) -> dict[str, A
     return {
         "bundle": artefact(bundle),
         "prepared": copy is not None,
-        "model_bytes": size,
         "bytes_read": {"whole": whole, "token": row},
         "cells": cells,
         "fit": fit(cells),

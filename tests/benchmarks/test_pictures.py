@@ -53,7 +53,6 @@ def scaling() -> dict[str, Any]:
         "bundle": {**about, "recipe": "int8"},
         "prepared": False,
         "bytes_read": {"whole": 13e6, "token": 2000.0},
-        "model_bytes": 26_000_000,
         "cells": cells,
         "fit": {"call_ms": 0.2, "token_ms": 0.1, "square_ms": 1e-5, "worst": 0.08},
         "profile": {"32": profile, "128": profile},

@@ -89,7 +89,7 @@ def test_nodes_of_a_body_count_each_time_they_run_and_its_holder_never(tmp_path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     feed = {"x": np.ones((5, 2, 3), np.float32)}
-    found = _peak.profile(tmp_path / "model.onnx", feed, 1, 3)
+    found = _peak.profile(tmp_path / "model.onnx", feed, 1, 3, lambda: None)
     assert set(found) == {"MatMul"}
     assert (found["MatMul"]["nodes"], found["MatMul"]["macs"]) == (5, 5 * 2 * 3 * 4)
 

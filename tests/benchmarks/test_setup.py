@@ -47,3 +47,8 @@ def test_distance_of_logits_shows_what_scores_near_one_hide() -> None:
     assert _setup.logit_distance([0.5, 1.0], [0.5, 1.0]) == 0
     assert _setup.logit_distance([1 - 1e-12], [1 - 2e-12]) == pytest.approx(math.log(2), abs=1e-3)
     assert _setup.logit_distance([0.0], [1e-9]) == pytest.approx(15.3, abs=0.1)
+
+
+def test_a_score_near_one_moves_to_another_temperature_and_keeps_its_logit() -> None:
+    own, wanted = 1 / (1 + math.exp(-30.0)), 1 / (1 + math.exp(-25.0))
+    assert _setup.logit_distance(_setup.moved([own], 1.0, 1.2), [wanted]) < 0.01
