@@ -33,7 +33,7 @@ from harmguard.errors import BenchError
 LIMIT_S, QUICK_LIMIT_S = 3600, 300
 PLANNED_S = {
     "startup": (60, 10),
-    "peers-mini": (600, 160),
+    "peers-mini": (600, 150),
     "peers-435m": (1260, 0),
     "scaling": (540, 10),
     "speed": (180, 40),
