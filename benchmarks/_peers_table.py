@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harmguard.bench.run import MIN_SAMPLES
@@ -48,7 +48,7 @@ def peers(result: Mapping[str, Any]) -> str:
         "a loaded model, imports included, the best of "
         f"{_span([row['load_s']['n'] for row in rows.values()])}. Memory: after a score of 128 "
         "tokens. Installed: all packages of the peer's environment, its converter included. Score "
-        "error: the largest distance from torch fp32, of logits in brackets.",
+        "error: the largest distance from torch fp32, the bare model's logits in brackets.",
         f"Bundles, by the sha256 of guard.json: {_bundles(rows)}.",
         f"Missing: {_missing(result['missing'])}",
         f"Made once, not timed: {'; '.join(_cost(name, row) for name, row in rows.items())}.",
@@ -74,12 +74,15 @@ def _row(name: str, row: Mapping[str, Any], lengths: list[str]) -> list[str]:
         number(row["memory_mb"]["anonymous"], 0),
         f"{row['file_mb']:.0f}",
         f"{row['installed_mb']:.0f}",
-        f"{_most(errors, 'max'):.4f} ({_most(errors, 'logit'):.4f})" if errors else "-",
+        _error(list(errors)),
     ]
 
 
-def _most(errors: Iterable[Mapping[str, float]], key: str) -> float:
-    return max(one[key] for one in errors)
+def _error(errors: Sequence[Mapping[str, float]]) -> str:
+    if not errors:
+        return "-"
+    logits = [one["model_logit"] for one in errors if "model_logit" in one]
+    return f"{max(one['max'] for one in errors):.4f}" + (f" ({max(logits):.4f})" if logits else "")
 
 
 def _latency(cell: Mapping[str, Any] | None, times: Mapping[str, Any] | None) -> str:

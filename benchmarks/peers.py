@@ -102,7 +102,7 @@ class _Run:
         self._models = Models(options.cache.resolve(), size, options.checkpoint, options.threads)
         self._ready: dict[str, Ready] = {}
         self._workers: dict[str, Worker] = {}
-        self._reference: dict[int, list[float]] = {}
+        self._reference: dict[int, list[list[float]]] = {}
         self._anchor: dict[int, list[float]] = {}
         self._taken: dict[tuple[str, int], list[list[float]]] = {}
         self._before: dict[tuple[str, int], list[list[float]]] = {}
@@ -222,8 +222,14 @@ class _Run:
             self._keep(name, tokens)
 
     def _errors(self, name: str, tokens: int) -> None:
-        found = self._ask(name, "scores", mode="text")
-        if found is None or PEERS[name].runtime == "llama_guard":
+        if PEERS[name].runtime == "llama_guard":
+            return
+        # A public score of float32 is 1 where a logit still has digits, so logits are the model's.
+        found = []
+        for mode in ("text", "ids"):
+            if name in self._workers:
+                found.append(self._ask(name, "scores", mode=mode))
+        if name not in self._workers:
             return
         if name == REFERENCE:
             self._reference[tokens] = found
@@ -231,10 +237,12 @@ class _Run:
         if reference is None:
             return
         own = self._ready[name].settings["temperature"]
-        scores = _setup.moved(found, own, self._ready[REFERENCE].settings["temperature"])
-        found = _setup.distance(scores, reference)
-        found["logit"] = _setup.logit_distance(scores, reference)
-        self.rows[name]["score_error"][str(tokens)] = found
+        wanted = self._ready[REFERENCE].settings["temperature"]
+        text, ids = (_setup.moved(scores, own, wanted) for scores in found)
+        self.rows[name]["score_error"][str(tokens)] = {
+            **_setup.distance(text, reference[0]),
+            "model_logit": _setup.logit_distance(ids, reference[1]),
+        }
 
     def _keep(self, name: str, tokens: int) -> None:
         """A row's cell of one length, of all passes so far; the anchor's is of all groups."""

@@ -89,7 +89,7 @@ def test_a_quick_run(
         assert row["one_time"]["install"] == MADE
     assert found["rows"]["torch"]["bundle"] is None
     assert found["rows"]["harmguard fp32"]["bundle"]["recipe"] == "fp32"
-    assert found["rows"]["torch"]["score_error"]["16"] == {"mean": 0, "max": 0, "logit": 0}
+    assert found["rows"]["torch"]["score_error"]["16"] == {"mean": 0, "max": 0, "model_logit": 0}
     assert found["rows"]["harmguard fp32"]["times_anchor"]["16"]["fastest"] == 1
     assert not list(tmp_path.glob("*.partial.json"))
     text = capsys.readouterr().out
