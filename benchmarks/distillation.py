@@ -3,9 +3,9 @@
     python -m benchmarks.distillation DATA WORK --backbone FOLDER [--jobs N]
 
 DATA is the folder that docs/data.md describes, WORK a folder of any disk that keeps every run
-(given again, the command goes on where it was stopped), FOLDER all-MiniLM-L6-v2. The teacher is
-the mean of three minis of different seeds, trained by the recipe of `harmguard.training.mini`.
-Every student sees the same 12,000 rows, 3,000 of each kind and label, once, at 128 tokens.
+(given again, the command goes on where it was stopped), FOLDER all-MiniLM-L6-v2. Every run sees
+the same 12,000 rows, 3,000 of each kind and label, once, at 128 tokens. The teacher is the mean of
+three minis of different seeds that learnt from hard labels, so that nothing but the labels differs.
 docs/experiments.md says what came out.
 """
 
@@ -35,14 +35,13 @@ from harmguard.training.evaluate import evaluate, scored
 
 OUT = _results.RESULTS / "distillation.json"
 ROWS_PER_CELL, MAX_TOKENS, SEED = 3000, 128, 17
-TEACHER_SEEDS = (0, 1, 2)
 KEPT_LAYERS = (1, 3, 5)  # of the six, for the student of three
-STUDENTS = {"mini": (0,), "3 layers": (0, 1, 2)}  # -> seeds
-LABELS = {
-    "hard": ["hard.jsonl"],
-    "soft": ["soft.jsonl"],
-    "soft, and unlabelled pairs": ["soft.jsonl", "unlabelled.jsonl"],
-}
+SEEDS = {"mini": (0,), "3 layers": (0, 1, 2)}  # of a student; of the teacher:
+TEACHER_SEEDS = (0, 1, 2)
+HARD, SOFT, MORE = "hard", "soft", "soft, and unlabelled pairs"
+FILES = {HARD: ["hard.jsonl"], SOFT: ["soft.jsonl"], MORE: ["soft.jsonl", "unlabelled.jsonl"]}
+Run = tuple[str, str, int]
+"""Student, labels, seed."""
 CONFIG = """\
 [student]
 path = {student}
@@ -74,20 +73,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data, work, jobs = options.data, options.work, options.jobs
     if not (work / "data").is_dir():
         mini.write(data, work / "data", options.backbone)
-    teachers = _teachers(work, jobs)
-    _label(data, work, teachers)
     _three_layers(work)
-    runs = _students(work, jobs)
+    drawn = _hard(work)
+    teachers = _runs(work, [("mini", HARD, seed) for seed in TEACHER_SEEDS], jobs)
+    _soft(data, work, drawn, list(teachers.values()))
+    every = [(student, labels, seed) for student in SEEDS for labels in FILES
+             for seed in SEEDS[student] if (student, labels, seed) not in teachers]  # fmt: skip
+    runs = teachers | _runs(work, every, jobs)
     val = read_rows(data / "val.jsonl.gz")
     scorer = RowScorer(val)
     found = {
         "machine": describe(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "val_sha256": sha256_of(data / "val.jsonl.gz"),
-        "settings": {"rows": 4 * ROWS_PER_CELL, "tokens": MAX_TOKENS, "config": CONFIG},
-        "teachers": [_quality(val, scorer.scores([teacher])) for teacher in teachers],
-        "ensemble": _quality(val, scorer.scores(teachers)),
-        "students": [{**about, **_quality(val, scorer.scores([folder]))} for about, folder in runs],
+        "settings": {"rows": len(drawn), "tokens": MAX_TOKENS, "config": CONFIG},
+        "teacher": _quality(val, scorer.scores(list(teachers.values()))),
+        "students": [
+            {"student": student, "labels": labels, "seed": seed}
+            | _quality(val, scorer.scores([folder]))
+            for (student, labels, seed), folder in runs.items()
+        ],
     }
     _results.write_json(options.out, found)
     print(table(found))
@@ -97,10 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def table(found: dict[str, Any]) -> str:
     """The result as a Markdown table: AUPRC on val, mean over seeds and their spread."""
     lines = ["| student | labels | seeds | macro | prompts | pairs |", "|---|---|---|---|---|---|"]
-    for name, figures in (("teacher, one", found["teachers"]), ("teacher", [found["ensemble"]])):
-        lines.append(_line(name, "", figures))
-    for student in STUDENTS:
-        for labels in LABELS:
+    lines.append(_line("teacher", "mean of mini's 3 seeds", [found["teacher"]]))
+    for student in SEEDS:
+        for labels in FILES:
             chosen = [r for r in found["students"]
                       if (r["student"], r["labels"]) == (student, labels)]  # fmt: skip
             lines.append(_line(student, labels, chosen))
@@ -116,37 +120,26 @@ def _line(name: str, labels: str, figures: Sequence[dict[str, Any]]) -> str:
     return f"| {name} | {labels} | {len(figures)} | {' | '.join(cells)} |"
 
 
-def _teachers(work: Path, jobs: int) -> list[Path]:
-    config = (work / "data" / "distill.toml").read_text(encoding="utf-8")
-    runs = {}
-    for seed in TEACHER_SEEDS:
-        path = work / "data" / f"teacher-{seed}.toml"
-        path.write_text(config.replace("seed = 0", f"seed = {seed}"), encoding="utf-8")
-        runs[path] = work / f"teacher-{seed}"
-    return _distil(runs, jobs)
+def _runs(work: Path, wanted: Sequence[Run], jobs: int) -> dict[Run, Path]:
+    """The folder of the student of each run."""
+    configs = [_config(work, *run) for run in wanted]
+    outs = {config: config.with_suffix("") for config in configs}
+    return dict(zip(wanted, _distil(outs, jobs), strict=True))
 
 
-def _students(work: Path, jobs: int) -> list[tuple[dict[str, Any], Path]]:
-    """Each run's description and the folder of its student."""
-    abouts, runs = [], {}
-    for student, seeds in STUDENTS.items():
-        start = work / ("data/student" if student == "mini" else "three")
-        for labels, files in LABELS.items():
-            for seed in seeds:
-                name = f"{student}-{labels}-{seed}".replace(", and ", "+").replace(" ", "-")
-                config = work / f"{name}.toml"
-                config.write_text(
-                    CONFIG.format(
-                        student=json.dumps(str(start.resolve())),
-                        tokens=MAX_TOKENS,
-                        train=json.dumps(files),
-                        seed=seed,
-                    ),
-                    encoding="utf-8",
-                )
-                abouts.append({"student": student, "labels": labels, "seed": seed})
-                runs[config] = work / name
-    return list(zip(abouts, _distil(runs, jobs), strict=True))
+def _config(work: Path, student: str, labels: str, seed: int) -> Path:
+    """The written settings of one run."""
+    start = work / ("data/student" if student == "mini" else "three")
+    name = f"{student}-{labels}-{seed}".replace(", and ", "+").replace(" ", "-")
+    path = work / f"{name}.toml"
+    text = CONFIG.format(
+        student=json.dumps(str(start.resolve())),
+        tokens=MAX_TOKENS,
+        train=json.dumps(FILES[labels]),
+        seed=seed,
+    )
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def _distil(runs: dict[Path, Path], jobs: int) -> list[Path]:
@@ -165,13 +158,18 @@ def _distil(runs: dict[Path, Path], jobs: int) -> list[Path]:
         return list(pool.map(one, runs.items()))
 
 
-def _label(data: Path, work: Path, teachers: Sequence[Path]) -> None:
-    """Write hard.jsonl, soft.jsonl and unlabelled.jsonl: the same rows with and without soft."""
+def _hard(work: Path) -> list[Row]:
+    """The rows of every run, also in hard.jsonl."""
     rows = _draw(read_rows(work / "data" / "train.jsonl"))
-    bare = read_rows(data / "unlabelled.jsonl.gz")
     if not (work / "hard.jsonl").is_file():
         _write(work / "hard.jsonl", rows)
-    for name, part in (("soft", rows), ("unlabelled", bare)):
+    return rows
+
+
+def _soft(data: Path, work: Path, drawn: Sequence[Row], teachers: Sequence[Path]) -> None:
+    """Write soft.jsonl, the same rows, and unlabelled.jsonl, both with the teacher's score."""
+    bare = read_rows(data / "unlabelled.jsonl.gz")
+    for name, part in (("soft", drawn), ("unlabelled", bare)):
         path = work / f"{name}.jsonl"
         if not path.is_file():
             soft = RowScorer(part).scores(teachers)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
-from benchmarks import _unigram_tokenizer, distillation, large, small_deberta
+from benchmarks import _unigram_tokenizer, large, small_deberta
 from benchmarks._outliers import CHANNELS, scale_layer_norms
 from harmguard.training.checkpoint import collate, load_encoder
 from harmguard.training.data import read_rows
@@ -100,22 +100,6 @@ def test_made_up_pieces_fill_the_vocabulary_after_the_trained_ones() -> None:
     assert pieces[:5] == [(name, 0.0) for name in _unigram_tokenizer.SPECIALS]
     assert min(score for _, score in pieces[:7]) == -4.0
     assert max(score for _, score in pieces[7:]) < -4.0
-
-
-def test_a_table_of_students_gives_means_and_spreads() -> None:
-    figures = {"macro": 0.5, "prompt": 0.6, "exchange": 0.7}
-    better = {name: value + 0.1 for name, value in figures.items()}
-    students = [
-        {"student": name, "labels": labels, "seed": seed, **(better if seed else figures)}
-        for name, seeds in distillation.STUDENTS.items()
-        for labels in distillation.LABELS
-        for seed in seeds
-    ]
-    found = {"teachers": [figures, better], "ensemble": better, "students": students}
-    lines = distillation.table(found).splitlines()
-    assert lines[2].startswith("| teacher, one |  | 2 | 0.5500 ± 0.0707 |")
-    assert lines[4] == "| mini | hard | 1 | 0.5000 | 0.6000 | 0.7000 |"
-    assert len(lines) == 10
 
 
 def test_disk_counts_a_linked_file_once(tmp_path: Path) -> None:
