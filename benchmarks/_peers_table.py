@@ -81,8 +81,8 @@ def _row(name: str, row: Mapping[str, Any], lengths: list[str]) -> list[str]:
 def _error(errors: Sequence[Mapping[str, float]]) -> str:
     if not errors:
         return "-"
-    logits = [one["model_logit"] for one in errors if "model_logit" in one]
-    return f"{max(one['max'] for one in errors):.4f}" + (f" ({max(logits):.4f})" if logits else "")
+    worst = {key: max(one[key] for one in errors) for key in ("max", "model_logit")}
+    return f"{worst['max']:.4f} ({worst['model_logit']:.4f})"
 
 
 def _latency(cell: Mapping[str, Any] | None, times: Mapping[str, Any] | None) -> str:
