@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from benchmarks._scaling_table import floor_ms, macs, read_mb, spent_ms
 _COLOURS = ("#0b5fa5", "#b3470a", "#3a7d34", "#7a3e9d", "#a8862a")
 _MARKS = "os^Dv"
 _SMALL = {"fontsize": 7, "ha": "center"}
+_SIDES = ((11, -7), (11, 7), (-11, 7), (-11, -7), (0, 9), (0, -9))
 
 
 def peers(result: Mapping[str, Any], path: Path) -> None:
@@ -78,13 +81,34 @@ def _roofline(axes: Any, result: Mapping[str, Any]) -> None:
     for index, (guard, found) in enumerate(zip(result["guards"], points, strict=True)):
         style = {"color": _COLOURS[index % len(_COLOURS)], "marker": _MARKS[index % len(_MARKS)]}
         axes.plot(*zip(*found, strict=True), ":", ms=5, label=_title(guard), **style)
-        for (x, y), tokens in zip(found, guard["profile"], strict=True):
-            axes.annotate(tokens, (x, y), (4, -10), textcoords="offset points", fontsize=7)
     axes.set(xscale="log", yscale="log", title="Roofline, one text; the numbers are its tokens")
+    _label(axes, points, [tokens for guard in result["guards"] for tokens in guard["profile"]])
     axes.set(xlabel="operations a byte of weights read", ylabel="10^9 operations a second")
     _plain(axes.xaxis, axes.yaxis)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def _label(
+    axes: Any, series: Sequence[Sequence[tuple[float, float]]], texts: Sequence[str]
+) -> None:
+    """Each text beside its point, on the side that is farthest from lines and earlier texts."""
+    points = [[tuple(one) for one in axes.transData.transform(line) * 72 / axes.figure.dpi]
+              for line in series]  # fmt: skip
+    taken = [
+        (a[0] + (b[0] - a[0]) * step / 40, a[1] + (b[1] - a[1]) * step / 40)
+        for line in points
+        for a, b in itertools.pairwise(line)
+        for step in range(41)
+    ]
+    values, places = itertools.chain(*series), itertools.chain(*points)
+    for value, (x, y), text in zip(values, places, texts, strict=True):
+        sides = [(x + right, y + up) for right, up in _SIDES]
+        room = [min(math.dist(side, one) for one in taken) for side in sides]
+        best = room.index(max(room))
+        taken.append(sides[best])
+        offset = {"textcoords": "offset points", "va": "center"}
+        axes.annotate(text, value, _SIDES[best], **offset, **_SMALL)
 
 
 def _point(guard: Mapping[str, Any], tokens: str) -> tuple[float, float]:
