@@ -93,8 +93,9 @@ def _label(
     axes: Any, series: Sequence[Sequence[tuple[float, float]]], texts: Sequence[str]
 ) -> None:
     """Each text beside its point, on the side that is farthest from lines and earlier texts."""
-    points = [[tuple(one) for one in axes.transData.transform(line) * 72 / axes.figure.dpi]
-              for line in series]  # fmt: skip
+    axes.autoscale_view()  # matplotlib leaves the limits as they were until it draws
+    dots = axes.figure.dpi / 72
+    points = [[(x / dots, y / dots) for x, y in axes.transData.transform(line)] for line in series]
     taken = [
         (a[0] + (b[0] - a[0]) * step / 40, a[1] + (b[1] - a[1]) * step / 40)
         for line in points
