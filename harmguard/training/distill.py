@@ -41,7 +41,7 @@ from harmguard.errors import CheckpointError, ConfigError, DataError
 from harmguard.training.checkpoint import METADATA_FILE, collate, load_encoder
 from harmguard.training.config import Config, Student
 from harmguard.training.data import Row, read_rows, sha256_of
-from harmguard.training.loss import distillation_loss
+from harmguard.training.loss import WIDE, distillation_loss
 from harmguard.training.schedule import plan
 
 COMPLETE_FILE = "complete"  # written last into a checkpoint: without it the save was cut short
@@ -151,7 +151,7 @@ class Collator:
         rows = [self._rows[i] for i in indices]
         batch["labels"] = torch.tensor([row.hard for row in rows])
         soft = [float("nan") if row.soft is None else row.soft for row in rows]
-        batch["soft"] = torch.tensor(soft)
+        batch["soft"] = torch.tensor(soft, dtype=WIDE)
         batch["weight"] = torch.tensor([self._weights[i] for i in indices])
         return batch
 

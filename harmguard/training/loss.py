@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# In float32 the other side of 1 - 1e-9 is 0; Apple's GPUs have nothing wider.
+WIDE = torch.float32 if torch.backends.mps.is_available() else torch.float64
+
 
 def distillation_loss(
     logits: Tensor,
@@ -19,18 +22,20 @@ def distillation_loss(
     """Sum over rows of weight * (lambda CE(hard) + (1 - lambda) T^2 KL(teacher || student)).
 
     logits [B, 2]; labels [B] int64, -100 where a row has no hard label of its own or by its
-    soft one; soft [B], the teacher's P(harmful), NaN where there is none (then CE counts
-    whole); weight [B]. Returns a scalar sum: the caller divides by the rows of a step, so
-    that accumulation and several devices give the same gradient as one large batch.
+    soft one; soft [B] in [0, 1], the teacher's P(harmful), NaN where there is none (then CE
+    counts whole); weight [B]. Returns a scalar sum of type WIDE, whatever the inputs' types: the
+    caller divides by the rows of a step, so that accumulation and several devices give the same
+    gradient as one large batch.
     """
-    logits = logits.float()
+    logits, soft = logits.to(WIDE), soft.to(WIDE)
     hard = F.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
     has_soft = ~torch.isnan(soft)
-    teacher_1 = torch.where(has_soft, soft, torch.full_like(soft, 0.5)).float()
+    harmful = torch.where(has_soft, soft, torch.full_like(soft, 0.5))
     # The teacher's distribution at T: its logits are log p up to a constant that cancels.
-    teacher = torch.stack([1.0 - teacher_1, teacher_1], -1).clamp_min(1e-7).log() / temperature
-    teacher = F.log_softmax(teacher, -1)
+    logs = torch.stack([torch.log1p(-harmful), harmful.log()], -1) / temperature
+    teacher = logs.softmax(-1)
     student = F.log_softmax(logits / temperature, -1)
-    kl = (teacher.exp() * (teacher - student)).sum(-1) * temperature**2
+    # xlogy: a side that the teacher rules out adds 0, not 0 times minus infinity.
+    kl = (torch.xlogy(teacher, teacher) - teacher * student).sum(-1) * temperature**2
     mixed = lambda_hard * hard + (1.0 - lambda_hard) * kl
-    return (weight.float() * torch.where(has_soft, mixed, hard)).sum()
+    return (weight.to(WIDE) * torch.where(has_soft, mixed, hard)).sum()
