@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harmguard.errors import DataError
-from harmguard.training.data import Row, read_parquet
+from harmguard.training.data import DAMAGED, Row, cause, has_surrogate, read_parquet
 
 Record = Mapping[str, Any]
 
@@ -103,9 +103,9 @@ def _rows(one: Set, path: Path) -> list[Row]:
 def _records(path: Path) -> Iterator[Record]:
     try:
         yield from _READERS[path.name.split(".", 1)[1]](path)
-    except (ValueError, TypeError, EOFError, gzip.BadGzipFile) as error:
+    except (*DAMAGED, ValueError, TypeError, RecursionError) as error:
         raise DataError(
-            f"{path.name}: unreadable ({type(error).__name__}); likely truncated or another format"
+            f"{path.name}: unreadable ({cause(error)}); likely truncated or another format"
         ) from None
 
 
@@ -148,6 +148,8 @@ def _make(name: str, source: str, prompt: Any, response: Any, label: int) -> Row
         raise ValueError("a text is no string")
     if not prompt:
         raise ValueError("an empty prompt")
+    if has_surrogate(prompt) or has_surrogate(response or ""):
+        raise ValueError("a text with lone surrogates; expected valid Unicode")
     return Row(id=name, prompt=prompt, response=response, label=label, source=source)
 
 

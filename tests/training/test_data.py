@@ -71,6 +71,14 @@ def test_the_hard_label_comes_from_the_soft_one_where_it_has_none(tmp_path: Path
         ({"prompt": "a", "soft": 1.5}, "soft is missing or wrong; expected a probability"),
         ({"prompt": "a", "weight": -1}, "weight is missing or wrong"),
         ({"prompt": "a", "task": "both"}, "task is missing or wrong"),
+        ({"prompt": "a \ud800"}, "line 1: prompt is missing or wrong; expected valid Unicode"),
+        (
+            {"prompt": "a", "response": "\udfff", "label": 1},
+            "response is .*lone surrogates",
+        ),
+        ({"prompt": "a", "id": "\ud800"}, "id is missing or wrong; expected valid Unicode"),
+        ({"prompt": "a", "source": "\ud800"}, "source is missing or wrong; expected valid"),
+        ({"prompt": "a", "weight": 10**400}, "weight is missing or wrong"),
         ([1], "line 1: a list; expected an object"),
     ],
 )
@@ -93,8 +101,33 @@ def test_bad_files(tmp_path: Path) -> None:
         read_rows(tmp_path / "broken.jsonl")
     whole = gzip.compress(b'{"prompt": "a"}\n' * 1000)
     (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="likely truncated"):
+    with pytest.raises(DataError, match=r"unreadable \(EOFError\); likely truncated"):
         read_rows(tmp_path / "cut.jsonl.gz")
+    damaged = bytearray(whole)
+    damaged[12:20] = b"\xff" * 8
+    (tmp_path / "damaged.jsonl.gz").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"unreadable \(Error -3 .*damaged or not UTF-8"):
+        read_rows(tmp_path / "damaged.jsonl.gz")
+    (tmp_path / "digits.jsonl").write_text('{"prompt": "a", "label": 1' + "0" * 5000 + "}")
+    with pytest.raises(DataError, match=r"line 1: unreadable \(ValueError\); expected one object"):
+        read_rows(tmp_path / "digits.jsonl")
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"line 1: unreadable \(RecursionError\)"):
+        read_rows(tmp_path / "deep.jsonl")
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_a_file_in_another_encoding_is_named_and_not_quoted(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes("prompt,label\ncaf\u00e9,1\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"unreadable \(UnicodeDecodeError\).*UTF-8$") as raised:
+        read_rows(tmp_path / name)
+    assert "caf" not in str(raised.value)
+
+
+def test_a_field_that_csv_refuses_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(f"prompt,label\n{'a' * 131_073},1\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"r.csv: unreadable \(field larger than field limit"):
+        read_rows(tmp_path / "r.csv")
 
 
 @given(st.text(min_size=1).filter(lambda text: "\x00" not in text), st.text())

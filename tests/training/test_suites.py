@@ -118,6 +118,9 @@ def test_some_sets_give_no_mean(sets: Path, word_bundle: Path) -> None:
     assert "3 of the paper's 4 sets are here: no mean" in table(report)
 
 
+DAMAGED = gzip.compress(b"{}\n" * 1000)[:12] + b"\xff" * 20
+
+
 def _lines(rows: list[dict[str, Any]]) -> Write:
     return lambda path: path.write_text("".join(json.dumps(r) + "\n" for r in rows))
 
@@ -134,6 +137,15 @@ def _lines(rows: list[dict[str, Any]]) -> Write:
         ("samples-1680.jsonl", lambda p: p.write_text("{"), r"unreadable \(JSONDecodeError\)"),
         ("samples-1680.jsonl", lambda p: p.write_text("\n"), "holds no labelled records"),
         ("samples-1680.jsonl.gz", lambda p: p.write_text("{}"), "likely truncated"),
+        ("samples-1680.jsonl.gz", lambda p: p.write_bytes(DAMAGED), r"unreadable \(Error -3"),
+        ("samples-1680.jsonl", _lines([{"prompt": "\ud800", "S": 1}]), "record 1: .*surrogates"),
+        ("xstest_prompts.csv", lambda p: p.write_bytes(b"prompt\n\xe9\n"), "UnicodeDecodeError"),
+        (
+            "xstest_prompts.csv",
+            lambda p: p.write_text(f"prompt,label\n{'a' * 131_073},safe\n"),
+            r"unreadable \(field larger than field limit",
+        ),
+        ("text_behaviors_val_set.json", lambda p: p.write_text("[" * 100_000), "RecursionError"),
         (
             "toxic-chat_annotation_test.csv",
             lambda p: write_csv(p, [{"user_input": "a", "jailbreaking": 0}]),
