@@ -36,10 +36,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--out", type=Path, metavar="DIR", help="new folder for the report")
     parser.add_argument(
         "--threshold",
-        default="default",
         metavar="T",
-        help="a number, or an operating point of the bundle (default: %(default)s; .5 for a "
-        "checkpoint)",
+        help="with files: a number, or an operating point of the bundle (default: default; .5 "
+        "for a checkpoint)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of a bundle")
     parser.set_defaults(run=run, usage_error=parser.error)
@@ -50,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     suite = args.suite is not None
     if bool(args.files) is suite or (args.data is not None) is not suite:
         args.usage_error("expected files, or --suite with --data")
+    if suite and args.threshold is not None:
+        args.usage_error("--threshold is for files; --suite is at .5, as the paper's figures are")
     from harmguard.training.evaluate import check_new, markdown, write_report
     from harmguard.training.scoring import evaluate_guard, evaluate_rows
     from harmguard.training.suites import load_suite, table
@@ -62,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
         print(table(report))
     else:
         rows, report = evaluate_guard(
-            args.guard, args.files, threshold=args.threshold, threads=args.threads
+            args.guard,
+            args.files,
+            threshold="default" if args.threshold is None else args.threshold,
+            threads=args.threads,
         )
         print(markdown(report))
     if args.out is not None:

@@ -210,3 +210,6 @@ def test_the_command(sets: Path, word_bundle: Path, capsys: pytest.CaptureFixtur
     for wrong in ([], ["--suite", "harmaug"], ["--data", "x"], ["x", "--suite", "harmaug"]):
         assert main(["eval", str(word_bundle), *wrong]) == 2
         assert "expected files, or --suite with --data" in capsys.readouterr().err
+    suite = ["--suite", "harmaug", "--data", str(sets), "--threshold", "0.5"]
+    assert main(["eval", str(word_bundle), *suite]) == 2
+    assert "--threshold is for files; --suite is at .5" in capsys.readouterr().err
