@@ -15,13 +15,16 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import transformers
 from accelerate.state import AcceleratorState
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
@@ -37,11 +40,13 @@ from transformers import (
 )
 
 from harmguard._encode import PairEncoder, Window
-from harmguard.errors import CheckpointError, ConfigError, DataError
+from harmguard.errors import CheckpointError, ConfigError, DataError, StageError
 from harmguard.training.checkpoint import METADATA_FILE, collate, load_encoder
 from harmguard.training.config import Config, Student
 from harmguard.training.data import Row, read_rows, sha256_of
 from harmguard.training.loss import WIDE, distillation_loss
+from harmguard.training.pipeline.recipe import Model
+from harmguard.training.pipeline.work import identity
 from harmguard.training.schedule import plan
 
 COMPLETE_FILE = "complete"  # written last into a checkpoint: without it the save was cut short
@@ -60,14 +65,17 @@ DROPOUT_FIELDS = (
 def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Path:
     """Train the student of `config`; returns its folder, `out/student`.
 
-    `checkpoints` (default `out/checkpoints`) holds the resumable states, two at a time.
-    Raises ConfigError when `out` belongs to another config or other data, DataError for
-    rows without any label, CheckpointError when the student cannot be used.
+    `checkpoints` (default `out/checkpoints`) holds the resumable states, two at a time. What
+    is resumed is known by the hashes of student and data, so that folders may move. Raises
+    ConfigError when `out` belongs to another config, student or data, DataError for rows
+    without any label, CheckpointError when the student cannot be used, StageError when a
+    file cannot be written.
     """
     student = out / "student"
     states = checkpoints or out / "checkpoints"
     rows = _rows(config)
-    _claim(out / "run.json", _run_record(config, rows))
+    record = _run_record(config, rows)
+    _claim(out / "run.json", record)
     if (student / METADATA_FILE).is_file():
         return student
     set_seed(config.optim.seed)
@@ -92,7 +100,7 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
     )
     trainer.train(resume_from_checkpoint=_last_whole(states))
     if trainer.is_world_process_zero():
-        _write_student(trainer, config, rows, student)
+        _write_student(trainer, config, rows, record, student)
     return student
 
 
@@ -129,6 +137,10 @@ class DistillTrainer(Trainer):
         # DDP averages gradients over processes; this keeps the sum over all their rows.
         loss = total * self.accelerator.num_processes / self._config.optim.batch_rows
         return (loss, outputs) if return_outputs else loss
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with _writing("a checkpoint"):
+            cast(Any, super())._save_checkpoint(*args, **kwargs)  # untyped in 4.57
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
         return SequentialSampler(cast(Sized, self.train_dataset))
@@ -226,6 +238,8 @@ def _rows(config: Config) -> list[Row]:
         raise DataError(
             f"none of {len(rows)} rows has a licence in {config.data.licences}; expected some"
         )
+    if config.loss.hard_from_soft:
+        kept = [row if row.soft is None else replace(row, label=None) for row in kept]
     bare = sum(row.hard is None for row in kept)
     if bare:
         raise DataError(f"{bare} of {len(kept)} rows have neither label nor soft; expected one")
@@ -313,6 +327,7 @@ def _arguments(config: Config, states: Path, steps: int) -> TrainingArguments:
 def _run_record(config: Config, rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "config": config.to_json(),
+        "student": identity(Model(config.student.path)),
         "data_sha256": [sha256_of(Path(path)) for path in config.data.train],
         "rows": len(rows),
         "bf16": _in_bf16(config),
@@ -325,21 +340,55 @@ def _claim(path: Path, record: dict[str, Any]) -> None:
     """Write the run's record, or check that a run under way here is the same one."""
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("config", "data_sha256"):
-            if found.get(key) != record[key]:
+        for key, value in _compared(record).items():
+            if _compared(found).get(key) != value:
                 raise ConfigError(
                     f"{path.parent.name} holds a run with another {key}; "
                     "expected the same, to resume it, or a new --out"
                 )
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_json(path, record)
+    with _writing(path.parent.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_json(path, record)
+
+
+def _compared(record: dict[str, Any]) -> dict[str, Any]:
+    """What makes two runs the same: student and data by their hashes, not by where they lie."""
+    config = record["config"]
+    settings = {
+        **config,
+        "student": {**config["student"], "path": None},
+        "data": {**config["data"], "train": None},
+    }
+    return {
+        "config": settings,
+        "student": record.get("student"),
+        "data_sha256": record["data_sha256"],
+    }
+
+
+@contextmanager
+def _writing(what: str) -> Iterator[None]:
+    """Name a failure to write: each library has an error of its own for a full disk."""
+    try:
+        yield
+    # torch.save says RuntimeError; only writes stand in these blocks.
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise StageError(
+            f"{what} cannot be written ({reason}); expected room and a folder of one's own; "
+            "likely the disk or the quota is full; the same command goes on from the last whole "
+            "checkpoint"
+        ) from None
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    aside.replace(path)
+    try:
+        aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _last_whole(states: Path) -> str | None:
@@ -353,13 +402,16 @@ def _last_whole(states: Path) -> str | None:
     return str(max(whole, key=lambda f: int(f.name.rsplit("-", 1)[1]))) if whole else None
 
 
-def _write_student(trainer: Trainer, config: Config, rows: Sequence[Row], student: Path) -> None:
+def _write_student(
+    trainer: Trainer,
+    config: Config,
+    rows: Sequence[Row],
+    record: dict[str, Any],
+    student: Path,
+) -> None:
     """Model, tokenizer and metadata, aside and then renamed."""
-    aside = student.with_name(f"student.{os.getpid()}.part")
-    trainer.save_model(str(aside))
     tokenizer = AutoTokenizer.from_pretrained(config.student.path)
     tokenizer.model_max_length = config.student.max_tokens
-    tokenizer.save_pretrained(str(aside))
     sources: dict[tuple[str, str], int] = {}
     for row in rows:
         sources[row.source, row.licence] = sources.get((row.source, row.licence), 0) + 1
@@ -369,13 +421,18 @@ def _write_student(trainer: Trainer, config: Config, rows: Sequence[Row], studen
     ]
     recipe = config.card.get("recipe", "harmguard train distill")
     card = {key: value for key, value in config.card.items() if key != "recipe"}
-    _write_json(
-        aside / METADATA_FILE,
-        {
-            **card,
-            "max_tokens": config.student.max_tokens,
-            "training": {"data": data, "recipe": recipe},
-            "run": _run_record(config, rows),
-        },
-    )
-    aside.replace(student)
+    about = {
+        **card,
+        "max_tokens": config.student.max_tokens,
+        "training": {"data": data, "recipe": recipe},
+        "run": record,
+    }
+    aside = student.with_name(f"student.{os.getpid()}.part")
+    try:
+        with _writing(f"{student.parent.name}/student"):
+            trainer.save_model(str(aside))
+            tokenizer.save_pretrained(str(aside))
+            _write_json(aside / METADATA_FILE, about)
+            aside.replace(student)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification
 from harmguard._encode import Window
 from harmguard.errors import CheckpointError, ConfigError, DataError
 from harmguard.training.checkpoint import collate, load_encoder
-from harmguard.training.config import Config, Data, Optim, Student
+from harmguard.training.config import Config, Data, Optim, Student, read_config
 from harmguard.training.data import Row, read_rows
 from harmguard.training.distill import (
     distill,
@@ -226,6 +226,73 @@ def test_a_run_s_folder_is_not_taken_over_by_another_config(tmp_path: Path) -> N
     tiny.row_file(Path(config.data.train[0]), 33)
     with pytest.raises(ConfigError, match="another data_sha256"):
         distill(config, tmp_path / "run")
+
+
+def test_a_run_is_known_by_its_files_wherever_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    distill(_config(folder, "bert", rows=32), folder / "run")
+    moved = folder.rename(tmp_path / "b")
+    monkeypatch.chdir(moved)
+    weights = moved / "run" / "student" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    config = _config(moved, "bert", rows=32)
+    relative = replace(
+        config,
+        student=replace(config.student, path="student-bert"),
+        data=replace(config.data, train=["rows32.jsonl"]),
+    )
+    for same, out in ((config, moved / "run"), (relative, Path("run"))):
+        assert distill(same, out).resolve() == weights.parent
+        assert weights.stat().st_mtime_ns == before
+    # Another student in the same place is another run.
+    config_file = moved / "student-bert" / "config.json"
+    config_file.write_text(config_file.read_text() + "\n")
+    with pytest.raises(ConfigError, match="run holds a run with another student"):
+        distill(config, moved / "run")
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from harmguard.errors import StageError
+from harmguard.training.config import read_config
+from harmguard.training.distill import distill
+config = read_config(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+try:
+    distill(config, Path(sys.argv[2]))
+except StageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "minutes", "limit"),
+    [
+        ("run", "9.0", "100"),  # run.json
+        ("a checkpoint", "0.0", "20000"),  # the weights, by safetensors
+        ("a checkpoint", "0.0", "120000"),  # the optimizer's state, by torch
+        ("run/student", "9.0", "20000"),
+    ],
+)
+def test_a_full_disk_is_named(
+    killed: tuple[Path, Path], what: str, minutes: str, limit: str
+) -> None:
+    config, out = killed
+    text = config.read_text(encoding="utf-8").replace("epochs = 20", "epochs = 1")
+    text = text.replace("save_minutes = 0.0", f"save_minutes = {minutes}")
+    config.write_text(text, encoding="utf-8")
+    command = [sys.executable, "-c", FULL, str(config), str(out), limit]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert f"{what} cannot be written (" in done.stdout
+    assert "likely the disk or the quota is full" in done.stdout
+    assert not list(out.glob("*.part"))
+    # With room, the same command ends as it should.
+    assert distill(read_config(config), out) == out / "student"
 
 
 def test_errors(tmp_path: Path) -> None:
