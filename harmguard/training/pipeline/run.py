@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from harmguard.errors import StageError
+from harmguard.training.data import sha256_of
 from harmguard.training.distill import distill
 from harmguard.training.pipeline.generate import generate
+from harmguard.training.pipeline.inputs import described
 from harmguard.training.pipeline.label import label
 from harmguard.training.pipeline.recipe import Recipe, read_recipe
 from harmguard.training.pipeline.respond import respond
@@ -28,6 +30,7 @@ def run(recipe: str, out: Path) -> dict[str, Any]:
 
     Raises what the stages raise; finished rows and stages stay, and the same call goes on.
     """
+    out = out.resolve()
     chosen = read_recipe(recipe, out)
     if chosen.tiny_models:
         _say("making tiny models")
@@ -69,7 +72,10 @@ def table(report: dict[str, Any]) -> str:
     """The report as lines for a terminal: one per seed, then mean and deviation."""
     lines = [
         f"seed {student['seed']}: "
-        + ", ".join(f"{name} {value:.4f}" for name, value in student["mean"].items())
+        + (
+            ", ".join(f"{name} {value:.4f}" for name, value in student["mean"].items())
+            or "not measured"
+        )
         for student in report["students"]
     ]
     lines += [
@@ -85,20 +91,34 @@ def _student(recipe: Recipe, out: Path, seed: int) -> dict[str, Any]:
     rows = out / "label" / recipe.rows_file
     _say(f"distill, seed {seed}")
     student = distill(recipe.distill.config(rows, seed), folder)
-    report = folder / "eval.json"
-    if not report.is_file():
-        _, found = evaluate_guard(student, [Path(path) for path in recipe.evaluate])
-        write_json(report, found)
-    try:
-        sources = json.loads(report.read_text(encoding="utf-8"))["sources"]
-    except (ValueError, KeyError):
-        raise StageError(f"{folder.name}/eval.json is no report; likely edited") from None
+    sources = _measured(student, folder / "eval.json", recipe.evaluate)
     mean = {
         name: statistics.fmean(source[name]["value"] for source in sources)
         for name in FIGURES
         if sources
     }
     return {"seed": seed, "mean": mean, "sources": sources}
+
+
+def _measured(student: Path, report: Path, evaluate: Sequence[str]) -> list[dict[str, Any]]:
+    """The figures of each source; those of `report` where it is about these files and weights."""
+    weights = student / "model.safetensors"
+    guard = sha256_of(weights) if weights.is_file() else None
+    data = described(evaluate)
+    try:
+        kept = json.loads(report.read_text(encoding="utf-8"))
+        files = [{key: file[key] for key in ("name", "sha256")} for file in kept["data"]]
+        if kept["guard"]["sha256"] == guard and files == data:
+            sources: list[dict[str, Any]] = kept["sources"]
+            return sources
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or no report: measured below
+        pass
+    found: dict[str, Any] = {"guard": {"sha256": guard}, "data": [], "sources": []}
+    if evaluate:
+        _, found = evaluate_guard(student, [Path(path) for path in evaluate])
+    write_json(report, found)
+    measured: list[dict[str, Any]] = found["sources"]
+    return measured
 
 
 def _say_stage(name: str, manifest: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from harmguard.training.pipeline.respond import respond
 from harmguard.training.pipeline.run import run, spread, table
 from harmguard.training.pipeline.smoke import make_models
 
+FOLDER = Path(str(files("harmguard.training.pipeline") / "recipes"))
 FINAL = [
     *(f"{stage}/{name}.jsonl" for stage in ("generate", "respond", "label")
       for name in ("rows", "rejects")),
@@ -120,13 +122,46 @@ def test_models_that_a_kill_left_half_made_are_made_again(
         assert again.read_bytes() == first.read_bytes()
 
 
-def test_an_edited_report_is_noticed(whole: Path, tmp_path: Path) -> None:
-    out = tmp_path / "edited"
+def with_evaluate(recipe: Path, sets: list[Path]) -> Path:
+    """The smoke recipe in a file of its own, with other sets to measure on."""
+    text = (FOLDER / "smoke.toml").read_text(encoding="utf-8")
+    text = text.replace("smoke_rows.jsonl", str(FOLDER / "smoke_rows.jsonl"))
+    names = json.dumps([str(file) for file in sets])
+    recipe.write_text(text.replace('["smoke_eval.jsonl"]', names), encoding="utf-8")
+    return recipe
+
+
+def test_without_sets_to_measure_on_every_seed_is_trained(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "moved"
     shutil.copytree(whole, out)
-    (out / "distill-0" / "run.json").unlink()
-    (out / "distill-0" / "eval.json").write_text("{}")
-    with pytest.raises(StageError, match=r"distill-0/eval.json is no report"):
-        run("smoke", out)
+    shutil.rmtree(out / "distill-1")
+    report = run(str(with_evaluate(tmp_path / "r.toml", [])), out)
+    assert (out / "distill-1" / "student" / "model.safetensors").is_file()
+    assert json.loads((out / "distill-0" / "eval.json").read_text())["sources"] == []
+    assert report["students"] == [{"seed": s, "mean": {}, "sources": []} for s in (0, 1)]
+    assert report["spread"] == {}
+    assert table(report) == "seed 0: not measured\nseed 1: not measured"
+
+
+def test_figures_of_other_sets_or_another_student_are_not_kept(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "moved"
+    shutil.copytree(whole, out)
+    kept = out / "distill-0" / "eval.json"
+
+    def measured(recipe: Path) -> tuple[int, dict[str, Any]]:
+        run(str(recipe), out)
+        return kept.stat().st_mtime_ns, json.loads(kept.read_text())
+
+    before, first = kept.stat().st_mtime_ns, json.loads(kept.read_text())
+    same = with_evaluate(tmp_path / "same.toml", [FOLDER / "smoke_eval.jsonl"])
+    assert measured(same) == (before, first)
+    lines = (FOLDER / "smoke_eval.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "fewer.jsonl").write_text("".join(lines[1:]))
+    fewer = with_evaluate(tmp_path / "fewer.toml", [tmp_path / "fewer.jsonl"])
+    assert measured(fewer)[1]["data"][0]["rows"] == len(lines) - 1
+    for edited in ({**first, "guard": {"sha256": "0"}}, {}):
+        kept.write_text(json.dumps(edited))
+        assert measured(same)[1] == first
 
 
 def test_the_spread_over_seeds() -> None:
