@@ -110,7 +110,7 @@ class Distill:
 
     student: Student
     seeds: list[int]
-    balance: bool = True
+    balance: bool | str = True
     loss: Loss = field(default_factory=Loss)
     optim: Optim = field(default_factory=Optim)
     card: dict[str, str] = field(default_factory=dict)
@@ -221,7 +221,8 @@ def _check_recipe(recipe: Recipe, where: str) -> None:
         (made.filters.language not in ("", "en"), 'generate.filters.language must be "en" or ""'),
         (set(shares) != set(MODES), f"respond.shares must have exactly {MODES}"),
         (any(not 0.0 <= s <= 1.0 for s in shares.values()), "respond.shares must be in [0, 1]"),
-        (sum(shares.values()) < 1.0, "respond.shares must sum to at least 1"),
+        # Decimal fractions such as .7, .2 and .1 sum to a little less than 1.
+        (sum(shares.values()) < 1.0 - 1e-9, "respond.shares must sum to at least 1"),
         (any("{prompt}" not in m.request for m in (recipe.respond.comply, recipe.respond.refuse)),
          "respond requests must hold {prompt}"),
         (recipe.label.kind not in TEACHERS, f"label.kind must be one of {TEACHERS}"),

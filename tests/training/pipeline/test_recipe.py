@@ -30,9 +30,13 @@ def test_the_papers_settings_stand_in_the_file() -> None:
     assert raw["label"]["temperature"] == 1.0
     assert raw["distill"]["student"]["path"] == "microsoft/deberta-v3-large"
     assert raw["distill"]["student"]["max_tokens"] == 1024
-    assert raw["distill"]["loss"] == {"lambda_hard": 0.5, "temperature": 1.0}
+    assert raw["distill"]["loss"] == {
+        "lambda_hard": 0.5,
+        "temperature": 1.0,
+        "hard_from_soft": True,
+    }
     assert len(raw["distill"]["seeds"]) == 3
-    assert raw["distill"]["balance"] is True
+    assert raw["distill"]["balance"] == "drawn"
     optim = raw["distill"]["optim"]
     assert optim.pop("device_rows") > 0
     assert optim == {
@@ -52,6 +56,7 @@ def test_the_paper_recipe_is_read_as_it_stands() -> None:
     assert (config.optim.lr, config.optim.epochs, config.optim.batch_rows) == (3e-5, 3, 256)
     assert config.student.max_tokens == 1024
     assert config.data.train == ["rows.jsonl"]
+    assert (config.data.balance, config.loss.hard_from_soft) == ("drawn", True)
 
 
 def test_the_smoke_rows_are_few_and_differ_from_the_eval_rows() -> None:
@@ -80,6 +85,19 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     assert recipe.labelled == [str(tmp_path / "wildguardmix_train.jsonl")]
     assert recipe.distill.student.path == str(tmp_path / "microsoft" / "deberta-v3-large")
     assert recipe.label.model.path == "meta-llama/Llama-Guard-3-8B"
+
+
+@pytest.mark.parametrize("shares", [(0.7, 0.2, 0.1), (0.6, 0.3, 0.1), (0.1, 0.2, 0.7)])
+def test_shares_that_sum_to_one_but_for_rounding(
+    tmp_path: Path, shares: tuple[float, float, float]
+) -> None:
+    text = (FOLDER / "harmaug-435m.toml").read_text(encoding="utf-8")
+    changed = "comply = {}, refuse = {}, none = {}".format(*shares)
+    (tmp_path / "r.toml").write_text(
+        text.replace("comply = 1.0, refuse = 1.0, none = 0.0", changed), encoding="utf-8"
+    )
+    recipe = read_recipe(str(tmp_path / "r.toml"))
+    assert tuple(recipe.respond.shares.values()) == shares
 
 
 def test_models_that_a_run_makes_need_a_run() -> None:
