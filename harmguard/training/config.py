@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 from harmguard.errors import ConfigError
 
+DRAWN = "drawn"  # a value of data.balance
 TIER_WEIGHTS = {"A": 1.0, "B": 0.7, "C": 0.4}
 
 
@@ -28,7 +29,9 @@ class Data:
 
     train: list[str]  # files of rows
     licences: list[str] = field(default_factory=list)  # keep rows with one of these; [] keeps all
-    balance: bool = True  # as many harmful as benign rows of each kind of input per epoch
+    # True: as many harmful as benign rows of each kind of input per epoch. "drawn", as HarmAug's
+    # authors: as many rows as there are, with replacement, both hard labels equally likely.
+    balance: bool | str = True
     tier_weights: dict[str, float] = field(default_factory=lambda: dict(TIER_WEIGHTS))
 
 
@@ -42,6 +45,7 @@ class Loss:
 
     lambda_hard: float = 0.5
     temperature: float = 1.0
+    hard_from_soft: bool = False  # the paper's: soft > .5, even where a row has a label of its own
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,8 @@ def check(config: Config, where: str) -> None:
     for bad, message in (
         (not 0.0 <= loss.lambda_hard <= 1.0, "loss.lambda_hard must be in [0, 1]"),
         (loss.temperature <= 0.0, "loss.temperature must be above 0"),
+        (config.data.balance not in (True, False, DRAWN), 'data.balance must be true, false or '
+         '"drawn"'),
         (optim.precision not in ("auto", "fp32"), 'optim.precision must be "auto" or "fp32"'),
         (optim.epochs < 1, "optim.epochs must be at least 1"),
         (optim.device_rows < 1, "optim.device_rows must be at least 1"),

@@ -6,11 +6,13 @@ random state for its data, and skips exactly the steps that were done.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from harmguard.errors import DataError
+from harmguard.training.config import DRAWN
 from harmguard.training.data import Row
 
 LENGTH_POOL_BATCHES = 100  # rows are sorted by length within pools of this many batches
@@ -22,26 +24,52 @@ def plan(
     *,
     epochs: int,
     batch_rows: int,
-    balance: bool,
+    balance: bool | str,
     seed: int,
 ) -> list[list[int]]:
     """Batches of row indices for all epochs, rows of like length together.
 
-    With `balance`, an epoch takes as many harmful as benign rows of each kind of input:
+    With `balance` DRAWN, an epoch is `len(rows)` independent draws with replacement, in which
+    each hard label is equally likely: a batch is a draw, and lengths order the rows within it
+    alone. With `balance` true, an epoch takes as many harmful as benign rows of each kind of input:
     all rows of the smaller side, and a share of the larger one that moves on from epoch to
     epoch without repeats until it is used up. The rows left over at the end of an epoch
     (fewer than a batch) are dropped. Raises DataError when an epoch is under one batch.
     """
     rng = np.random.default_rng(seed)
-    takers = [_Taker(group, rng) for group in _groups(rows, balance)]
+    if balance == DRAWN:
+        return _some(_drawn(rows, lengths, epochs, batch_rows, rng), rows, batch_rows)
+    takers = [_Taker(group, rng) for group in _groups(rows, bool(balance))]
     batches: list[list[int]] = []
     for _ in range(epochs):
         epoch = np.concatenate([taker.take() for taker in takers])
         batches.extend(_by_length(rng.permutation(epoch), lengths, batch_rows, rng))
+    return _some(batches, rows, batch_rows)
+
+
+def _some(batches: list[list[int]], rows: Sequence[Row], batch_rows: int) -> list[list[int]]:
     if not batches:
         raise DataError(
             f"{len(rows)} rows make no batch of {batch_rows}; expected more rows or a smaller batch"
         )
+    return batches
+
+
+def _drawn(
+    rows: Sequence[Row],
+    lengths: Sequence[int],
+    epochs: int,
+    batch_rows: int,
+    rng: np.random.Generator,
+) -> list[list[int]]:
+    counts = Counter(row.hard for row in rows)
+    chances = np.array([1.0 / (len(counts) * counts[row.hard]) for row in rows])
+    batches = []
+    for _ in range(epochs):
+        draws = rng.choice(len(rows), len(rows), p=chances / chances.sum()).tolist()
+        for start in range(0, len(rows) - batch_rows + 1, batch_rows):
+            # The step's sum is the same in any order; this one pads less.
+            batches.append(sorted(draws[start : start + batch_rows], key=lambda i: lengths[i]))
     return batches
 
 

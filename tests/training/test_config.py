@@ -45,6 +45,8 @@ def test_a_student_that_is_no_folder_here_is_a_hub_id(tmp_path: Path) -> None:
         (MINIMAL + "[optim]\nepochs = 0\n", "optim.epochs must be at least 1"),
         (MINIMAL + "[optim]\nprecision = 'fp16'\n", "optim.precision must be"),
         (MINIMAL + "[optim]\nbatch_rows = 10\n", "batch_rows must be a multiple"),
+        (MINIMAL + "balance = 'drawm'\n", "data.balance must be true, false or"),
+        (MINIMAL + "balance = 1\n", "data: balance: found a int; expected"),
         (MINIMAL + "[loss]\nlambda_hard = 2\n", r"loss.lambda_hard must be in \[0, 1\]"),
         (MINIMAL + "[loss]\ntemperature = 0\n", "loss.temperature must be above 0"),
         ("loss = 3\n" + MINIMAL, "loss: found a int; expected a section"),

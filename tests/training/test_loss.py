@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from harmguard._encode import Window
-from harmguard.training.config import Config, Data, Student
+from harmguard.training.config import Config, Data, Loss, Student
 from harmguard.training.data import read_rows
-from harmguard.training.distill import Collator
+from harmguard.training.distill import Collator, _rows
 from harmguard.training.loss import distillation_loss
 
 NAN = math.nan
@@ -82,3 +82,15 @@ def test_a_soft_label_keeps_its_precision_from_the_file_to_the_batch(tmp_path: P
     config = Config(Student("student"), Data([str(path)]))
     collator = Collator(rows, [window] * len(rows), config, SimpleNamespace(pad_token_id=0))
     assert collator(range(len(rows)))["soft"].tolist() == SOFT[:-1]
+
+
+@pytest.mark.parametrize(("from_soft", "hard"), [(False, [1, 0, 1, 0]), (True, [0, 1, 1, 0])])
+def test_hard_labels_are_the_rows_own_or_the_teacher_s(
+    tmp_path: Path, from_soft: bool, hard: list[int]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    values = ({"label": 1, "soft": 0.5}, {"label": 0, "soft": 0.51}, {"label": 1}, {"soft": 0.1})
+    path.write_text("".join(json.dumps({"prompt": "a", **value}) + "\n" for value in values))
+    loss = Loss(hard_from_soft=from_soft)
+    rows = _rows(Config(Student("student"), Data([str(path)]), loss))
+    assert [row.hard for row in rows] == hard

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,32 @@ def test_each_kind_is_balanced_in_every_epoch_and_the_larger_side_moves_on() -> 
 def test_without_balance_every_row_comes_once_an_epoch() -> None:
     batches = plan(ROWS, LENGTHS, epochs=2, batch_rows=4, balance=False, seed=1)
     assert set(Counter(i for batch in batches for i in batch).values()) == {2}
+
+
+def test_drawn_epochs_have_all_the_rows_and_both_labels_as_likely_in_any_batch() -> None:
+    rows = _rows((None, 1, 30), (None, 0, 500), ("r", 1, 70), ("r", 0, 400))
+    lengths = [(i * 37) % 100 for i in range(len(rows))]
+    settings: dict[str, Any] = {"epochs": 3, "batch_rows": 64, "balance": "drawn"}
+    batches = plan(rows, lengths, **settings, seed=1)
+    assert len(batches) == 3 * (1000 // 64)
+    assert all(len(batch) == 64 for batch in batches)
+    used = Counter(i for batch in batches for i in batch)
+    harmful = sum(used[i] for i, row in enumerate(rows) if row.label == 1)
+    assert harmful / used.total() == pytest.approx(0.5, abs=0.03)
+    prompts = sum(used[i] for i, row in enumerate(rows) if row.label == 1 and row.kind == "prompt")
+    assert prompts / harmful == pytest.approx(0.3, abs=0.04)  # each kind by its rows
+    assert max(used.values()) > 15  # with replacement: 100 harmful rows fill half of 3 epochs
+    assert all(0.25 < sum(rows[i].label or 0 for i in b) / 64 < 0.75 for b in batches)
+    assert all([lengths[i] for i in b] == sorted(lengths[i] for i in b) for b in batches)
+    assert plan(rows, lengths, **settings, seed=1) == batches
+    assert plan(rows, lengths, **settings, seed=2) != batches
+
+
+def test_drawn_rows_of_one_label_and_too_few_of_them() -> None:
+    rows = _rows((None, 1, 8))
+    assert len(plan(rows, [5] * 8, epochs=2, batch_rows=4, balance="drawn", seed=0)) == 4
+    with pytest.raises(DataError, match="8 rows make no batch of 9"):
+        plan(rows, [5] * 8, epochs=2, batch_rows=9, balance="drawn", seed=0)
 
 
 def test_the_seed_alone_fixes_the_order() -> None:
