@@ -4,7 +4,8 @@
     python -m benchmarks.reward guards/large --calls 8 --group 64 --judged completion
 
 Calls are made as a trainer makes them: `group` prompts and completions at a time, here the texts
-of the bundle's golden pairs.
+of the bundle's golden pairs. Prints one JSON object: pairs per second of the calls (median,
+slowest, fastest), the tokens of the pairs, and what they were measured on.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks._results import guarded
 from harmguard import HarmGuard
-from harmguard.bundle import EMBEDDED
+from harmguard.bench.machine import artefact, describe, load_average
+from harmguard.bundle import EMBEDDED, open_bundle
 from harmguard.training.reward import GuardReward
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Score the groups after one that warms up; print the pairs per second as JSON."""
+    """Score the groups after one that warms up; print their pairs per second as JSON."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.reward", description=__doc__)
     made.add_argument("bundle", nargs="?", type=Path, default=EMBEDDED)
     made.add_argument("--calls", type=int, default=8, help="groups that are timed")
@@ -36,13 +39,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     texts = [str(row["prompt"]) for row in golden]
     answers = [str(row.get("response") or row["prompt"]) for row in golden]
     pairs = itertools.cycle(zip(texts, answers, strict=True))
+    calls = [list(itertools.islice(pairs, options.group)) for _ in range(options.calls + 1)]
+    rates, load = [], load_average()
     with HarmGuard(options.bundle, threads=options.threads) as guard:
-        warm, reward = GuardReward(guard, options.judged), GuardReward(guard, options.judged)
-        for call in [warm, *[reward] * options.calls]:
-            prompts, completions = zip(*itertools.islice(pairs, options.group), strict=True)
-            call(prompts, completions)
-    rate = round(reward.pairs_per_second, 1)
-    print(json.dumps({"pairs": reward.pairs, "pairs_per_second": rate}))
+        for call in calls:
+            reward = GuardReward(guard, options.judged)
+            reward(*zip(*call, strict=True))
+            rates.append(reward.pairs_per_second)
+        exchange = options.judged == "exchange"
+        judged = [pair if exchange else (pair[1], None) for pair in calls[0]]
+        tokens = [verdict.tokens for verdict in guard.check_many(judged)]
+    found = {"median": statistics.median(rates[1:]), "min": min(rates[1:]), "max": max(rates[1:])}
+    result = {
+        "pairs": options.calls * options.group,
+        "pairs_per_second": {name: round(rate, 1) for name, rate in found.items()},
+        "calls": options.calls,
+        "judged": options.judged,
+        "threads": options.threads,
+        "tokens_of_a_pair": {"mean": round(statistics.fmean(tokens), 1), "max": max(tokens)},
+        "load_average_before": load,
+        "bundle": artefact(open_bundle(options.bundle)),
+        "machine": describe(),
+    }
+    print(json.dumps(result))
     return 0
 
 
