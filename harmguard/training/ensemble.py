@@ -26,6 +26,14 @@ from harmguard.training.checkpoint import CheckpointScorer
 from harmguard.training.data import Row, read_rows, sha256_of
 
 
+def open_scorer(folder: Path) -> CheckpointScorer:
+    """A checkpoint on a GPU where there is one. Raises CheckpointError as its class does."""
+    gpu = torch.cuda.is_available()
+    return CheckpointScorer(
+        folder, max_batch_tokens=65_536 if gpu else 4096, device="cuda" if gpu else "cpu"
+    )
+
+
 class RowScorer:
     """Rows that several checkpoints score: those that share a tokenizer encode them once."""
 
@@ -40,12 +48,9 @@ class RowScorer:
         """
         if not teachers:
             raise ConfigError("no teachers; expected at least one checkpoint folder")
-        gpu = torch.cuda.is_available()
         total = np.zeros(len(self._rows), np.float32)
         for folder in teachers:
-            scorer = CheckpointScorer(
-                folder, max_batch_tokens=65_536 if gpu else 4096, device="cuda" if gpu else "cpu"
-            )
+            scorer = open_scorer(folder)
             total += scorer.scores(self._encode(folder, scorer))
         return (total / len(teachers)).astype(np.float32)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harmguard.errors import ConfigError, OutputExistsError
+from harmguard.training import ensemble
 from harmguard.training.checkpoint import CheckpointScorer
 from harmguard.training.data import Row, read_rows
-from harmguard.training.ensemble import RowScorer, label, main
+from harmguard.training.ensemble import RowScorer, label, main, open_scorer
+from harmguard.training.pipeline.recipe import Engine, Label, Model
+from harmguard.training.pipeline.work import Judge
 from tests.training import tiny
 
 ROWS = [
@@ -39,6 +43,18 @@ def test_scores_are_the_mean_of_the_teachers(teachers: list[Path]) -> None:
     # The second time nothing is encoded again, and nothing changes.
     np.testing.assert_allclose(scorer.scores(teachers[1:]), each[1], atol=1e-6)
     assert float(np.abs(each[0] - each[1]).max()) > 0.01
+
+
+def test_a_scorer_is_on_the_gpu_where_there_is_one(
+    teachers: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(ensemble, "CheckpointScorer", lambda _, **options: made.append(options))
+    for gpu in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=gpu: found)
+        open_scorer(teachers[0])
+        Judge(Engine(), Label(Model(str(teachers[0])), kind="classifier")).open()
+    assert [options["device"] for options in made] == ["cpu", "cpu", "cuda", "cuda"]
 
 
 def test_rows_keep_all_they_had_and_get_soft(teachers: list[Path], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from harmguard.training.data import sha256_of
 from harmguard.training.pipeline.chat import ids_of, opened_turn, verdict_place, verdict_words
 from harmguard.training.pipeline.engines import open_backend
 from harmguard.training.pipeline.recipe import Engine, Label, Model, Sampling
-from harmguard.training.pipeline.stage import FAILED, REASON, Item
+from harmguard.training.pipeline.stage import REASON, Item
 
 TOO_LONG = "too long for the teacher"
 
@@ -28,18 +28,24 @@ def seed_of(seed: int, name: str) -> int:
 
 @dataclass(frozen=True)
 class Continue:
-    """Items {"id", "request", "prefix"} -> {"id", "text"}: an assistant's turn, continued."""
+    """Items {"id", "request", "prefix"} -> {"id", "text"}: an assistant's turn, continued.
+
+    Instead of "text" there may be a reason why there is none, as in `engines.Backend`.
+    """
 
     engine: Engine
     model: Model
     sampling: Sampling
     seed: int
 
+    @property
+    def rows_apart(self) -> bool:
+        """True behind a server; on this machine padding reaches the last bits of a number."""
+        return self.engine.kind == "openai"
+
     def open(self) -> Callable[[Sequence[Item]], list[Item]]:
         """Load the model; the function from a block to its texts."""
         backend = open_backend(self.engine, self.model)
-        # A template that cannot be continued shows before the first answer.
-        opened_turn(backend.tokenizer, "Hello.", "Yes:")
 
         def function(items: Sequence[Item]) -> list[Item]:
             prompts = [opened_turn(backend.tokenizer, i["request"], i["prefix"]) for i in items]
@@ -56,6 +62,11 @@ class Judge:
 
     engine: Engine
     label: Label
+
+    @property
+    def rows_apart(self) -> bool:
+        """As in `Continue`; a classifier or a bundle runs here whatever the engine."""
+        return self.engine.kind == "openai" and self.label.kind == "causal"
 
     def open(self) -> Callable[[Sequence[Item]], list[Item]]:
         """Load the teacher; the function from a block to its soft labels."""
@@ -84,16 +95,16 @@ class Judge:
             out: list[float | Item] = [{REASON: TOO_LONG} for _ in items]
             verdicts = backend.verdicts([prompts[i] for i in fits], words) if fits else []
             for i, verdict in zip(fits, verdicts, strict=True):
-                known = REASON not in verdict and FAILED not in verdict
+                known = "unsafe" in verdict
                 out[i] = verdict["unsafe"] - verdict["safe"] if known else verdict
             return out
 
         return margins
 
     def _classifier(self) -> Callable[[Sequence[Item]], list[float | Item]]:
-        from harmguard.training.checkpoint import CheckpointScorer
+        from harmguard.training.ensemble import open_scorer
 
-        scorer = CheckpointScorer(Path(self.label.model.path))
+        scorer = open_scorer(Path(self.label.model.path))
         return lambda items: [
             _logit(s) for s in scorer.score_many([(i["prompt"], i["response"]) for i in items])
         ]

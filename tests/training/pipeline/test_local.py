@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from harmguard.errors import ChatTemplateError
 from harmguard.training.pipeline.chat import opened_turn, verdict_words
 from harmguard.training.pipeline.engines.local import LocalModel, _nucleus, _RowSampler
 from harmguard.training.pipeline.recipe import Model, Recipe, Sampling
+from harmguard.training.pipeline.stage import Item
 from harmguard.training.pipeline.work import Continue, seed_of
 
 
@@ -76,15 +78,36 @@ def test_verdicts_do_not_depend_on_padding(smoke_models: Path) -> None:
         assert [verdict["safe"], verdict["unsafe"]] == pytest.approx(logits.tolist(), abs=1e-5)
 
 
-def test_a_template_that_cannot_be_continued_shows_before_the_first_answer(
-    smoke: Recipe, bad_model: Callable[..., str]
+def test_verdicts_keep_no_keys_and_values(
+    smoke_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = LocalModel.load(Model(str(smoke_models / "models" / "teacher")))
+    plain, kept = teacher.model.forward, []
+
+    def forward(**inputs: Any) -> Any:
+        found = plain(**inputs)
+        kept.append(found.past_key_values)
+        return found
+
+    monkeypatch.setattr(teacher.model, "forward", forward)
+    teacher.verdicts(prompts(teacher, 2), (1, 2))
+    assert kept == [None]
+
+
+def test_a_template_that_cannot_be_continued_matters_with_a_prefix_alone(
+    smoke: Recipe, bad_model: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def change(folder: Path) -> None:
         (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
 
     model = Model(bad_model("generator", change))
+    function = Continue(smoke.engine, model, Sampling(max_new_tokens=2), 0).open()
+    item: Item = {"id": "a", "request": "Hello.", "prefix": ""}
+    (found,) = function([item])
+    assert isinstance(found["text"], str)
+    monkeypatch.delattr(LocalModel, "generate")  # it shows before the first answer
     with pytest.raises(ChatTemplateError, match="does not show an assistant's turn"):
-        Continue(smoke.engine, model, Sampling(), 0).open()
+        function([item, {**item, "prefix": "Yes:"}])
 
 
 def test_seeds_of_rows_differ_and_stay() -> None:

@@ -63,8 +63,13 @@ class LocalModel:
         ids, mask = self._padded(prompts)
         positions = (mask.cumsum(-1) - 1).clamp_min(0)  # a model may have absolute positions
         with torch.inference_mode():
+            # No token follows, and the keys and values of a block would be the most of its memory.
             logits = self.model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=1
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                logits_to_keep=1,
+                use_cache=False,
             ).logits[:, -1, list(words)]
         if not torch.isfinite(logits).all():
             raise TeacherError(
