@@ -16,7 +16,7 @@ from harmguard.training.pipeline.engines import executor
 from harmguard.training.pipeline.filters import Sieve, instruction_of
 from harmguard.training.pipeline.inputs import described, unique
 from harmguard.training.pipeline.recipe import Recipe
-from harmguard.training.pipeline.stage import Item, Stage
+from harmguard.training.pipeline.stage import REASON, Item, Stage
 from harmguard.training.pipeline.work import Continue, identity, seed_of
 
 PICTURE = "diversity.png"
@@ -141,17 +141,11 @@ class _Round:
     def run(self, asks: Sequence[_Ask]) -> None:
         recipe = self._recipe
         work = Continue(recipe.engine, recipe.generate.model, recipe.generate.sampling, recipe.seed)
-        results = self._stage.run(
-            [ask.item for ask in asks], executor(recipe.engine, work), recipe.engine.block_rows
-        )
-        if asks and not any(result["text"].strip() for result in results):
-            raise GenerationError(
-                f"all {len(results)} answers are empty; expected text; likely a chat template of "
-                "another model, or one whose turn ends at once"
-            )
+        results = self._stage.run([ask.item for ask in asks], *executor(recipe.engine, work))
+        check_texts("answers", results)
         for ask, result in zip(asks, results, strict=True):
-            text = instruction_of(result["text"])
-            reason = self._sieve.reason(text, ask.exemplars)
+            text = instruction_of(result.get("text", ""))
+            reason = result.get(REASON) or self._sieve.reason(text, ask.exemplars)
             self.verdicts.append(reason)
             if reason is None:
                 self.kept.append((ask.id, text))
@@ -168,6 +162,17 @@ def _texts(rows: Sequence[Row], label: int, needed: int) -> list[str]:
             f"{needed}, the exemplars of one request"
         )
     return found
+
+
+def check_texts(what: str, results: Sequence[Item]) -> None:
+    """Raise GenerationError when there are results and none of them has a text."""
+    if not results or any(result.get("text", "").strip() for result in results):
+        return
+    reasons = Counter(result.get(REASON, "empty") for result in results)
+    raise GenerationError(
+        f"no text in {len(results)} {what} ({_counts(reasons)}); expected some; likely a chat "
+        "template of another model, one whose turn ends at once, or a server with other limits"
+    )
 
 
 def filled(template: str, exemplars: Sequence[str], instruction: str) -> str:

@@ -38,7 +38,7 @@ def label(recipe: Recipe, data: Sequence[Path], out: Path) -> dict[str, Any]:
             return stage.manifest
         items = [{"id": r.id, "prompt": r.prompt, "response": r.response} for r in rows]
         work = Judge(recipe.engine, recipe.label)
-        results = stage.run(items, executor(recipe.engine, work), recipe.engine.block_rows)
+        results = stage.run(items, *executor(recipe.engine, work))
         made = [
             replace(row, soft=result["soft"])
             for row, result in zip(rows, results, strict=True)

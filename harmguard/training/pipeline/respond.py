@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harmguard.errors import GenerationError
 from harmguard.training.data import Row, read_rows
 from harmguard.training.pipeline.engines import executor
 from harmguard.training.pipeline.filters import is_refusal
+from harmguard.training.pipeline.generate import check_texts
 from harmguard.training.pipeline.inputs import as_item, described, unique
 from harmguard.training.pipeline.recipe import MODES, Recipe
-from harmguard.training.pipeline.stage import Item, Stage
+from harmguard.training.pipeline.stage import REASON, Item, Stage
 from harmguard.training.pipeline.work import Continue, identity, seed_of
 
 
 def respond(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
     """Write `out/rows.jsonl`: the instructions of `data` with their responses; the manifest.
 
-    A response begins with its mode's prefix. Raises GenerationError when every answer of a
-    mode is empty.
+    A response begins with its mode's prefix. Rows that a server refuses to answer go to
+    `rejects.jsonl` with the reason. Raises GenerationError when no answer of a mode has text.
     """
     settings = recipe.respond
     rows = unique(read_rows(data))
@@ -36,17 +37,21 @@ def respond(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
         if stage.manifest:
             return stage.manifest
         parts = assign(rows, settings.shares, recipe.seed)
-        made, summary = [], {}
+        made: list[Row] = []
+        rejects: list[Item] = []
+        summary: dict[str, Any] = {}
         for mode in MODES:
-            answered = _answered(stage, recipe, mode, parts[mode])
+            answered, unanswered = _answered(stage, recipe, mode, parts[mode])
             made += answered
+            rejects += unanswered
             texts = [row.response for row in answered if row.response is not None]
             summary[mode] = {
                 "rows": len(answered),
                 "refusals": sum(map(is_refusal, texts)),
                 "empty": sum(not text for text in texts),
+                "removed": dict(sorted(Counter(r[REASON] for r in unanswered).items())),
             }
-        return stage.finish([as_item(row) for row in made], [], summary)
+        return stage.finish([as_item(row) for row in made], rejects, summary)
 
 
 def assign(rows: Sequence[Row], shares: dict[str, float], seed: int) -> dict[str, list[Row]]:
@@ -65,10 +70,13 @@ def assign(rows: Sequence[Row], shares: dict[str, float], seed: int) -> dict[str
     return parts
 
 
-def _answered(stage: Stage, recipe: Recipe, mode: str, rows: Sequence[Row]) -> list[Row]:
+def _answered(
+    stage: Stage, recipe: Recipe, mode: str, rows: Sequence[Row]
+) -> tuple[list[Row], list[Item]]:
+    """The rows with their responses, and the results of those that got none."""
     named = [replace(row, id=f"{row.id}-{mode}", label=None, soft=None) for row in rows]
     if mode == "none":
-        return [replace(row, response=None, task="prompt") for row in named]
+        return [replace(row, response=None, task="prompt") for row in named], []
     how = getattr(recipe.respond, mode)
     items: list[Item] = [
         {
@@ -79,13 +87,11 @@ def _answered(stage: Stage, recipe: Recipe, mode: str, rows: Sequence[Row]) -> l
         for row in named
     ]
     work = Continue(recipe.engine, how.model, recipe.respond.sampling, recipe.seed)
-    results = stage.run(items, executor(recipe.engine, work), recipe.engine.block_rows)
-    if results and not any(result["text"].strip() for result in results):
-        raise GenerationError(
-            f"all {len(results)} responses of {mode} are empty; expected text; likely a chat "
-            "template of another model, or one whose turn ends at once"
-        )
-    return [
+    results = stage.run(items, *executor(recipe.engine, work))
+    check_texts(f"responses of {mode}", results)
+    made = [
         replace(row, response=(how.prefix + result["text"]).strip(), task="response")
         for row, result in zip(named, results, strict=True)
+        if REASON not in result
     ]
+    return made, [result for result in results if REASON in result]

@@ -30,14 +30,24 @@ from harmguard.training.data import parquet, sha256_of
 
 Item = dict[str, Any]  # has "id"
 FAILED = "failed"  # in a result: why the row must be asked for again; such a row is not kept
+AWAY = "away"  # in a failed result: the server itself is gone or takes nothing
+REFUSED = "refused"  # in a result: a reason that a server's settings may lift; for this run only
 REASON = "reason"  # in a result: why there will be no row
+AWAY_ROWS = 16  # so many in a row without a server end a stage
 
 
 class Work(Protocol):
     """What a stage does to its items; picklable, opened where it runs."""
 
+    @property
+    def rows_apart(self) -> bool:
+        """Whether a result does not depend on the other rows of its block."""
+
     def open(self) -> Callable[[Sequence[Item]], list[Item]]:
-        """The function from a block of items to their results, in the same order."""
+        """The function from a block of items to their results, in the same order.
+
+        Called from several threads at a time where rows are apart.
+        """
 
 
 class Journal:
@@ -49,20 +59,30 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._name = path.name
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._fd)
-            raise StageError(
-                f"{path.parent.name} is in use; expected one process per stage; likely another "
-                "run of the same command"
-            ) from None
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise _unwritable(path.name, error) from None
         try:
+            self._lock(path)
             self.done = self._read(path)
         except BaseException:
             self.close()
             raise
+
+    def _lock(self, path: Path) -> None:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StageError(
+                f"{path.parent.name} is in use; expected one process per stage; likely another "
+                "run of the same command"
+            ) from None
+        except OSError as error:
+            raise StageError(
+                f"{path.name} cannot be locked ({error.strerror}); expected a file system with "
+                "locks; likely a network share: choose an --out on a local disk"
+            ) from None
 
     def _read(self, path: Path) -> dict[str, Item]:
         data = path.read_bytes()
@@ -161,13 +181,16 @@ class Stage:
         """The results of all items, in order; only what the journal lacks is computed.
 
         Blocks are always cut in the same places, so that a block that was done in part is
-        computed again as a whole and gives the same numbers. Raises ServerError at the end
-        when some rows failed; the others are kept.
+        computed again as a whole and gives the same numbers; with blocks of one row, finished
+        rows are never asked for again. Raises ServerError at the end when some rows failed, or
+        as soon as AWAY_ROWS one after another found no server; the others are kept.
         """
         done = self._journal.done
         blocks = [list(items[i : i + block_rows]) for i in range(0, len(items), block_rows)]
         left = [block for block in blocks if any(item["id"] not in done for item in block)]
         failed: list[str] = []
+        refused: dict[str, Item] = {}
+        away = 0
         with tqdm(
             total=len(items),
             initial=len(items) - sum(map(len, left)),
@@ -177,19 +200,35 @@ class Stage:
             disable=None,
         ) as bar:
             for results in execute(left):
-                failed += [r[FAILED] for r in results if FAILED in r]
-                self._journal.append([r for r in results if FAILED not in r])
+                self._journal.append([r for r in results if not {FAILED, REFUSED} & r.keys()])
                 bar.update(len(results))
+                failed += [r[FAILED] for r in results if FAILED in r]
+                refused |= {
+                    r["id"]: {"id": r["id"], REASON: r[REFUSED]} for r in results if REFUSED in r
+                }
+                for result in results:
+                    away = away + 1 if AWAY in result else 0
+                if away >= AWAY_ROWS:
+                    break
         if failed:
-            counts = ", ".join(f"{failed.count(why)} x {why}" for why in sorted(set(failed)))
-            raise ServerError(
-                f"{self.out.name}: {len(failed)} of {len(items)} rows failed ({counts}); the "
-                "others are kept; run the same command again for the rest"
-            )
-        missing = [item["id"] for item in items if item["id"] not in done]
+            raise self._failure(failed, len(items), stopped=away >= AWAY_ROWS)
+        found = {**refused, **done}
+        missing = [item["id"] for item in items if item["id"] not in found]
         if missing:
             raise StageError(f"{self.out.name}: {len(missing)} of {len(items)} rows got no result")
-        return [done[item["id"]] for item in items]
+        return [found[item["id"]] for item in items]
+
+    def _failure(self, failed: Sequence[str], rows: int, *, stopped: bool) -> ServerError:
+        counts = ", ".join(f"{failed.count(why)} x {why}" for why in sorted(set(failed)))
+        likely = (
+            f"stopped after {AWAY_ROWS} in a row without a server, which is likely down, "
+            "overloaded, or at another url; "
+        )
+        return ServerError(
+            f"{self.out.name}: {len(failed)} of {rows} rows failed ({counts}); "
+            f"{likely if stopped else ''}the others are kept; run the same command again for "
+            "the rest"
+        )
 
     def finish(
         self, rows: Sequence[Item], rejects: Sequence[Item], summary: dict[str, Any]

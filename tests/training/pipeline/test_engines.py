@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
 
-from harmguard.errors import MissingExtraError
+from harmguard.errors import EngineError, MissingExtraError
 from harmguard.training.pipeline.engines import executor
 from harmguard.training.pipeline.recipe import Engine
 from harmguard.training.pipeline.stage import Item
@@ -20,19 +21,68 @@ class Echo:
     """Gives items back; says how often it was opened."""
 
     opened: list[int]
+    rows_apart = False
 
     def open(self) -> Callable[[Sequence[Item]], list[Item]]:
         self.opened.append(1)
         return list
 
 
+@dataclass(frozen=True)
+class Apart:
+    """Rows of their own: "c" waits for `go`, "d" ends in an error."""
+
+    go: threading.Event
+    rows_apart = True
+
+    def open(self) -> Callable[[Sequence[Item]], list[Item]]:
+        def function(items: Sequence[Item]) -> list[Item]:
+            (item,) = items
+            if item["id"] == "c":
+                assert self.go.wait(30)
+            if item["id"] == "d":
+                raise EngineError("the server answers 401")
+            return [item]
+
+        return function
+
+
 def test_blocks_go_through_one_opening() -> None:
     blocks: list[list[Item]] = [[{"id": "a"}, {"id": "b"}], [{"id": "c"}]]
     opened: list[int] = []
-    assert list(executor(Engine(), Echo(opened))(blocks)) == blocks
+    execute, block_rows = executor(Engine(block_rows=2), Echo(opened))
+    assert block_rows == 2
+    assert list(execute(blocks)) == blocks
     assert opened == [1]
-    assert list(executor(Engine(), Echo(opened))([])) == []
+    assert list(execute([])) == []
     assert opened == [1]  # nothing left: nothing is loaded
+
+
+def test_rows_apart_come_as_soon_as_they_are_done() -> None:
+    go = threading.Event()
+    execute, block_rows = executor(Engine("openai", block_rows=64, workers=2), Apart(go))
+    assert block_rows == 1
+    found = execute([[{"id": name}] for name in "cab"])
+    early: list[Item] = []
+    while len(early) < 2:  # while "c", asked first, is still under way
+        early += next(found)
+    assert sorted(item["id"] for item in early) == ["a", "b"]
+    go.set()
+    assert [item for results in found for item in results] == [{"id": "c"}]
+    assert list(execute([])) == []
+
+
+def test_an_error_loses_no_answer_that_is_under_way() -> None:
+    go = threading.Event()
+    execute, _ = executor(Engine("openai", workers=2), Apart(go))
+    found = execute([[{"id": name}] for name in "cadbbbb"])
+    kept: list[str] = []
+    while not kept:
+        kept += [item["id"] for item in next(found)]
+    threading.Timer(0.2, go.set).start()  # "c" ends after "d" has failed
+    with pytest.raises(EngineError, match="the server answers 401"):
+        kept.extend(item["id"] for results in found for item in results)
+    assert sorted(kept) == ["a", "c"]
 
 
 @pytest.mark.parametrize(("kind", "module"), [("openai", "server"), ("ray", "cluster")])

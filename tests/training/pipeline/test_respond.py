@@ -61,7 +61,9 @@ def test_all_responses_empty(smoke: Recipe, instructions: Path, tmp_path: Path) 
     refuse = replace(smoke.respond.refuse, prefix="I cannot help with that.")
     shares = {"comply": 0.0, "refuse": 1.0, "none": 0.0}
     settings = replace(smoke.respond, shares=shares, refuse=refuse, sampling=sampling)
-    with pytest.raises(GenerationError, match="responses of refuse are empty"):
+    with pytest.raises(
+        GenerationError, match=r"no text in \d+ responses of refuse \(\d+ x empty\)"
+    ):
         respond(replace(smoke, respond=settings), instructions, tmp_path / "respond")
 
 

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 import torch
 
-from harmguard.errors import EngineError, ServerError
+from harmguard.errors import EngineError, GenerationError, ServerError
 from harmguard.training.data import read_rows
 from harmguard.training.pipeline.engines.local import LocalModel
 from harmguard.training.pipeline.generate import generate
 from harmguard.training.pipeline.label import label
 from harmguard.training.pipeline.recipe import Engine, Model, Recipe
+from harmguard.training.pipeline.respond import respond
+from harmguard.training.pipeline.stage import AWAY_ROWS
 
 pytestmark = pytest.mark.skipif(find_spec("openai") is None, reason="needs the extra [scale]")
 
@@ -164,7 +166,7 @@ def test_a_missing_word_is_counted_and_no_number(
 @pytest.mark.parametrize(
     ("status", "body", "name"),
     [
-        (422, "{}", "status 422"),
+        (500, "{}", "status 500"),
         (200, "<html>welcome</html>", "an answer that is no completion"),
         (200, '{"choices": []}', "an answer that is no completion"),
         (200, '{"choices": [{"text": 5, "logprobs": {"top_logprobs": [7]}}]}', "no completion"),
@@ -184,20 +186,71 @@ def test_a_row_that_fails_is_named_and_the_others_are_kept(
     journal = (tmp_path / "label" / "journal.jsonl").read_text().splitlines()
     assert len(journal) == 38
     teacher.always = {}
+    before = len(teacher.requests)
     label(recipe, data, tmp_path / "label")
+    again = {tuple(request["prompt"]) for request in teacher.requests[before:]}
+    assert again == set(sorted(asked)[:2])
+    assert len(teacher.requests) == before + 2
     for file in ("rows.jsonl", "rejects.jsonl", "manifest.json"):
         same = [(tmp_path / run / file).read_bytes() for run in ("label", "whole")]
         assert same[0] == same[1]
 
 
-@pytest.mark.parametrize("status", [401, 404])
-def test_a_wrong_key_or_model_stops_at_once(
+# vLLM says 400 of a prompt that is longer than its max-model-len.
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_row_that_the_server_refuses_is_counted_and_the_stage_ends(
     smoke: Recipe, teacher: Served, tmp_path: Path, status: int
 ) -> None:
-    teacher.trouble = dict.fromkeys(range(100), (status, "{}"))
+    recipe, data = served_recipe(smoke, teacher), [Path(smoke.evaluate[0])]
+    label(recipe, data, tmp_path / "whole")
+    refused = sorted({tuple(request["prompt"]) for request in teacher.requests})[:2]
+    teacher.always = dict.fromkeys(refused, (status, "{}"))
+    manifest = label(recipe, data, tmp_path / "label")
+    reason = f"refused by the server with status {status}"
+    assert manifest["summary"]["without_verdict"] == {reason: 2}
+    assert manifest["summary"]["labelled"] == 38
+    rejects = (tmp_path / "label" / "rejects.jsonl").read_text().splitlines()
+    assert [json.loads(line)["reason"] for line in rejects] == [reason] * 2
+    # Not in the journal: the server's limit may be another when a killed run goes on.
+    assert len((tmp_path / "label" / "journal.jsonl").read_text().splitlines()) == 38
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [('{"safe": -Infinity, "unsafe": -0.1}', 0), ('{"safe": -0.1, "unsafe": -9999.0}', 2)],
+)
+def test_an_infinite_log_probability_is_counted_and_no_number(
+    smoke: Recipe, teacher: Served, tmp_path: Path, values: str, found: int
+) -> None:
+    recipe, data = served_recipe(smoke, teacher), [Path(smoke.evaluate[0])]
+    label(recipe, data, tmp_path / "whole")
+    prompts = sorted({tuple(request["prompt"]) for request in teacher.requests})[:2]
+    body = f'{{"choices": [{{"text": "x", "logprobs": {{"top_logprobs": [{values}]}}}}]}}'
+    teacher.always = dict.fromkeys(prompts, (200, body))
+    summary = label(recipe, data, tmp_path / "label")["summary"]
+    reason = "a log-probability of safe or unsafe that is not finite"
+    assert summary["without_verdict"] == ({} if found else {reason: 2})
+    assert summary["labelled"] == 38 + found
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_wrong_key_or_model_stops_at_once_and_loses_no_answer(
+    smoke: Recipe, teacher: Served, tmp_path: Path, status: int
+) -> None:
+    recipe, data = served_recipe(smoke, teacher), [Path(smoke.evaluate[0])]
+    teacher.trouble = {21: (status, "{}")}
     with pytest.raises(EngineError, match=f"the server answers {status}"):
-        label(served_recipe(smoke, teacher), [Path(smoke.evaluate[0])], tmp_path / "label")
-    assert len(teacher.requests) <= 16
+        label(recipe, data, tmp_path / "label")
+    asked = len(teacher.requests)
+    assert asked < 21 + 1 + recipe.engine.workers
+    journal = (tmp_path / "label" / "journal.jsonl").read_text().splitlines()
+    assert len(journal) == asked - 1
+    label(recipe, data, tmp_path / "label")
+    assert len(teacher.requests) == 40 + 1
+    label(recipe, data, tmp_path / "whole")
+    for file in ("rows.jsonl", "rejects.jsonl", "manifest.json"):
+        same = [(tmp_path / run / file).read_bytes() for run in ("label", "whole")]
+        assert same[0] == same[1]
 
 
 def test_no_server(
@@ -207,8 +260,23 @@ def test_no_server(
 
     monkeypatch.setattr(server, "RETRIES", 0)
     gone = replace(teacher, url="http://127.0.0.1:9/v1")
-    with pytest.raises(ServerError, match=r"40 of 40 rows failed \(40 x no connection\)"):
+    with pytest.raises(
+        ServerError, match=r"(\d+) of 40 rows failed \(\1 x no connection\); stopped"
+    ):
         label(served_recipe(smoke, gone), [Path(smoke.evaluate[0])], tmp_path / "label")
+
+
+def test_a_server_that_stays_busy_ends_the_stage(
+    smoke: Recipe, teacher: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harmguard.training.pipeline.engines import server
+
+    monkeypatch.setattr(server, "RETRIES", 0)
+    teacher.trouble = dict.fromkeys(range(10, 100), (503, "{}"))
+    with pytest.raises(ServerError, match=rf"stopped after {AWAY_ROWS} in a row without a server"):
+        label(served_recipe(smoke, teacher), [Path(smoke.evaluate[0])], tmp_path / "label")
+    assert len(teacher.requests) < 10 + AWAY_ROWS + 2 * 4
+    assert len((tmp_path / "label" / "journal.jsonl").read_text().splitlines()) == 10
 
 
 def test_instructions_through_a_server(smaller: Recipe, generator: Served, tmp_path: Path) -> None:
@@ -218,3 +286,37 @@ def test_instructions_through_a_server(smaller: Recipe, generator: Served, tmp_p
     assert manifest["summary"]["harmful"]["kept"] >= 12
     assert manifest["summary"]["without_prefix"]["removed"] == {"refusal": 4}
     assert len({request["seed"] for request in generator.requests}) == len(generator.requests)
+
+
+def test_instructions_that_are_no_text_or_refused_are_counted(
+    smaller: Recipe, generator: Served, tmp_path: Path
+) -> None:
+    settings = replace(smaller.generate, model=replace(smaller.generate.model, url=generator.url))
+    recipe = replace(smaller, generate=settings, engine=Engine("openai", block_rows=8, workers=3))
+    half = '{"choices": [{"text": "Write a \\ud83d"}]}'
+    generator.trouble = {2: (200, half), 3: (200, half), 5: (413, "{}")}
+    manifest = generate(recipe, tmp_path / "generate")
+    removed = manifest["summary"]["harmful"]["removed"]
+    assert removed["a text with half a character"] == 2
+    assert removed["refused by the server with status 413"] == 1
+    assert manifest["summary"]["harmful"]["kept"] >= 12
+    generator.trouble = dict.fromkeys(range(1000), (400, "{}"))
+    with pytest.raises(GenerationError, match=r"no text in \d+ answers \(\d+ x refused by the ser"):
+        generate(recipe, tmp_path / "none")
+
+
+def test_responses_that_are_no_text_are_counted(
+    smoke: Recipe, generator: Served, tmp_path: Path
+) -> None:
+    mode = replace(smoke.respond.comply, model=replace(smoke.generate.model, url=generator.url))
+    shares = {"comply": 1.0, "refuse": 0.0, "none": 0.0}
+    settings = replace(smoke.respond, shares=shares, comply=mode, refuse=mode)
+    recipe = replace(smoke, respond=settings, engine=Engine("openai", workers=3))
+    lines = [json.dumps({"id": f"i{n}", "prompt": "Write a note."}) for n in range(6)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    generator.trouble = {1: (200, '{"choices": [{"text": "Sure \\udc00"}]}'), 4: (400, "{}")}
+    manifest = respond(recipe, tmp_path / "rows.jsonl", tmp_path / "respond")
+    removed = {"a text with half a character": 1, "refused by the server with status 400": 1}
+    assert manifest["summary"]["comply"]["removed"] == removed
+    assert manifest["outputs"]["rows.jsonl"]["rows"] == 4
+    assert manifest["outputs"]["rejects.jsonl"]["rows"] == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -15,7 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmguard.errors import DataError, ServerError, StageError
-from harmguard.training.pipeline.stage import FAILED, Item, Journal, Stage, write_json
+from harmguard.training.pipeline.stage import (
+    AWAY,
+    AWAY_ROWS,
+    FAILED,
+    REASON,
+    REFUSED,
+    Item,
+    Journal,
+    Stage,
+    write_json,
+)
 
 ITEMS: list[Item] = [{"id": f"r{i}"} for i in range(10)]
 Execute = Callable[[list[list[Item]]], Iterator[list[Item]]]
@@ -36,9 +48,9 @@ def execute(seen: list[str], stop_after: int = 99) -> Execute:
     return work
 
 
-def complete(out: Path, seen: list[str]) -> dict[str, Any]:
+def complete(out: Path, seen: list[str], block_rows: int = 3) -> dict[str, Any]:
     with Stage(out, {"stage": "x"}) as stage:
-        results = stage.run(ITEMS, execute(seen), 3)
+        results = stage.run(ITEMS, execute(seen), block_rows)
         return stage.finish(results, [], {"rows": len(results)})
 
 
@@ -82,7 +94,12 @@ def test_a_row_that_comes_twice_is_kept_once(tmp_path: Path) -> None:
     assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 1
 
 
-def test_failed_rows_are_named_and_asked_for_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("block_rows", "again"), [(1, ["r1", "r8"]), (3, ["r0", "r1", "r2", "r6", "r7", "r8"])]
+)
+def test_failed_rows_are_named_and_their_blocks_are_asked_for_again(
+    tmp_path: Path, block_rows: int, again: list[str]
+) -> None:
     def flaky(blocks: list[list[Item]]) -> Iterator[list[Item]]:
         for block in blocks:
             yield [
@@ -92,11 +109,51 @@ def test_failed_rows_are_named_and_asked_for_again(tmp_path: Path) -> None:
 
     with Stage(tmp_path, {"stage": "x"}) as stage:
         with pytest.raises(ServerError, match=r"2 of 10 rows failed \(2 x status 500\)"):
-            stage.run(ITEMS, flaky, 3)
+            stage.run(ITEMS, flaky, block_rows)
     seen: list[str] = []
-    complete(tmp_path, seen)
-    assert seen == ["r0", "r1", "r2", "r6", "r7", "r8"]
+    complete(tmp_path, seen, block_rows)
+    assert seen == again
     assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 10
+
+
+def test_a_server_that_is_gone_ends_the_stage(tmp_path: Path) -> None:
+    items: list[Item] = [{"id": f"r{i:03}"} for i in range(200)]
+    asked: list[str] = []
+
+    def dies(blocks: list[list[Item]]) -> Iterator[list[Item]]:
+        for (item,) in blocks:
+            asked.append(item["id"])
+            # One answer in between, then none.
+            gone = len(asked) > 20 and len(asked) != 30
+            yield [{"id": item["id"], FAILED: "no connection", AWAY: True} if gone
+                   else answer(item)]  # fmt: skip
+
+    with Stage(tmp_path, {"stage": "x"}) as stage:
+        with pytest.raises(
+            ServerError,
+            match=rf"{9 + AWAY_ROWS} of 200 rows failed \({9 + AWAY_ROWS} x no connection\); "
+            rf"stopped after {AWAY_ROWS} in a row without a server, .*the others are kept",
+        ):
+            stage.run(items, dies, 1)
+    assert len(asked) == 30 + AWAY_ROWS
+    assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 21
+
+
+def test_a_refused_row_has_a_reason_and_is_asked_for_again_by_another_run(tmp_path: Path) -> None:
+    def refuses(blocks: list[list[Item]]) -> Iterator[list[Item]]:
+        for block in blocks:
+            yield [
+                {"id": i["id"], REFUSED: "status 400"} if i["id"] == "r4" else answer(i)
+                for i in block
+            ]
+
+    with Stage(tmp_path, {"stage": "x"}) as stage:
+        results = stage.run(ITEMS, refuses, 1)
+    assert results[4] == {"id": "r4", REASON: "status 400"}
+    assert [r for r in results if REASON not in r] == [answer(i) for i in ITEMS if i["id"] != "r4"]
+    seen: list[str] = []
+    complete(tmp_path, seen, 1)
+    assert seen == ["r4"]
 
 
 def test_rows_without_a_result_are_an_error(tmp_path: Path) -> None:
@@ -116,6 +173,28 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
         with pytest.raises(StageError, match="is in use"):
             Stage(tmp_path, {"stage": "x"}).__enter__()
     complete(tmp_path, [])
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(StageError, match=r"cannot be locked \(No locks.*likely a network share"):
+        Journal(tmp_path / "journal.jsonl")
+
+
+def test_a_journal_that_cannot_be_opened_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(StageError, match=r"journal.jsonl: cannot be written .*the disk or the quo"):
+        Journal(tmp_path / "journal.jsonl")
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from itertools import islice
 from typing import Any, Protocol
 
 from harmguard.training.pipeline.recipe import Engine, Model, Sampling
@@ -17,13 +19,14 @@ class Backend(Protocol):
     tokenizer: Any
 
     def generate(self, prompts: Prompts, seeds: Sequence[int], sampling: Sampling) -> list[Item]:
-        """One {"text"} (or {"failed"}) per prompt; a text depends on its prompt and its seed."""
+        """One {"text"} per prompt, which depends on the prompt and its seed.
+
+        {"reason"} where there cannot be one, {"refused"} where a server takes no such prompt,
+        {"failed"} where it must be asked for again.
+        """
 
     def verdicts(self, prompts: Prompts, words: tuple[int, int]) -> list[Item]:
-        """One {"safe", "unsafe"} of logits or log-probabilities of the next token per prompt.
-
-        {"reason"} where there cannot be one, {"failed"} where it must be asked for again.
-        """
+        """The same with {"safe", "unsafe"}: logits or log-probabilities of the next token."""
 
 
 def open_backend(engine: Engine, model: Model) -> Backend:
@@ -31,19 +34,23 @@ def open_backend(engine: Engine, model: Model) -> Backend:
     if engine.kind == "openai":
         from harmguard.training.pipeline.engines.server import ServerModel
 
-        return ServerModel(model, requests=engine.workers)
+        return ServerModel(model)
     from harmguard.training.pipeline.engines.local import LocalModel
 
     return LocalModel.load(model)
 
 
-def executor(engine: Engine, work: Work) -> Callable[[list[list[Item]]], Iterator[list[Item]]]:
-    """What carries blocks to `work` and gives their results back, in any order of blocks."""
+def executor(
+    engine: Engine, work: Work
+) -> tuple[Callable[[list[list[Item]]], Iterator[list[Item]]], int]:
+    """What carries blocks to `work`, results in any order of blocks; and the rows of a block."""
+    if work.rows_apart:
+        return lambda blocks: _at_once(work, blocks, engine.workers), 1
     if engine.kind == "ray":
         from harmguard.training.pipeline.engines.cluster import run_on_cluster
 
-        return lambda blocks: run_on_cluster(work, blocks, engine)
-    return lambda blocks: _here(work, blocks)
+        return lambda blocks: run_on_cluster(work, blocks, engine), engine.block_rows
+    return lambda blocks: _here(work, blocks), engine.block_rows
 
 
 def _here(work: Work, blocks: list[list[Item]]) -> Iterator[list[Item]]:
@@ -52,3 +59,22 @@ def _here(work: Work, blocks: list[list[Item]]) -> Iterator[list[Item]]:
     function = work.open()
     for block in blocks:
         yield function(block)
+
+
+def _at_once(work: Work, blocks: list[list[Item]], limit: int) -> Iterator[list[Item]]:
+    """At most `limit` blocks at a time, results as they come; an error waits for those begun."""
+    if not blocks:
+        return
+    function, left = work.open(), iter(blocks)
+    error: BaseException | None = None
+    with ThreadPoolExecutor(limit) as pool:
+        running = {pool.submit(function, block) for block in islice(left, limit)}
+        while running:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                error = error or future.exception()
+            if error is None:
+                running |= {pool.submit(function, block) for block in islice(left, len(finished))}
+            yield [r for f in finished if f.exception() is None for r in f.result()]
+    if error is not None:
+        raise error
