@@ -52,6 +52,7 @@ class Slow:
 
     folder: str
     wait: float
+    rows_apart = False
 
     def open(self) -> Callable[[Sequence[Item]], list[Item]]:
         (Path(self.folder) / str(os.getpid())).touch()
@@ -65,10 +66,19 @@ class Slow:
 
 @dataclass(frozen=True)
 class Failing:
-    """A teacher without words."""
+    """A teacher without words, which shows when it is opened or when it is asked."""
+
+    opens: bool = False
+    error: type[Exception] = TeacherError
+    rows_apart = False
 
     def open(self) -> Callable[[Sequence[Item]], list[Item]]:
-        raise TeacherError("no words")
+        if not self.opens:
+            raise self.error("no words")
+        return self._ask
+
+    def _ask(self, items: Sequence[Item]) -> list[Item]:
+        raise self.error(f"no words for {len(items)}")
 
 
 @pytest.mark.slow
@@ -88,7 +98,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(cluster: None, tmp_path: Path
     killer = threading.Thread(target=kill_one, daemon=True)
     killer.start()
     with Stage(out, {"stage": "x"}) as stage:
-        results = stage.run(items, executor(ENGINE, Slow(str(pids), 0.3)), ENGINE.block_rows)
+        results = stage.run(items, *executor(ENGINE, Slow(str(pids), 0.3)))
     killer.join(10)
     assert 0 < killed_after[0] < 60
     assert results == [{"id": i["id"], "text": i["id"] * 2} for i in items]
@@ -96,7 +106,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(cluster: None, tmp_path: Path
     with Stage(out, {"stage": "x"}) as stage:
         stage.finish(results, [], {})
     with Stage(tmp_path / "local", {"stage": "x"}) as stage:
-        local = stage.run(items, executor(Engine(), Slow(str(pids), 0.0)), ENGINE.block_rows)
+        local = stage.run(items, *executor(Engine(block_rows=4), Slow(str(pids), 0.0)))
         stage.finish(local, [], {})
     for name in ("rows.jsonl", "manifest.json"):
         assert (out / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
@@ -109,16 +119,19 @@ def test_more_workers_than_processors(cluster: None, tmp_path: Path) -> None:
     pids.mkdir()
     with Stage(tmp_path / "stage", {"stage": "x"}) as stage:
         engine = Engine("ray", block_rows=2, workers=4)
-        results = stage.run(items, executor(engine, Slow(str(pids), 0.0)), engine.block_rows)
+        results = stage.run(items, *executor(engine, Slow(str(pids), 0.0)))
     assert [result["id"] for result in results] == [item["id"] for item in items]
 
 
 @pytest.mark.slow
-def test_a_teacher_that_cannot_be_opened_is_named(cluster: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("opens", [False, True])
+def test_an_error_keeps_its_name(cluster: None, tmp_path: Path, opens: bool) -> None:
     with Stage(tmp_path, {"stage": "x"}) as stage:
+        with pytest.raises(TeacherError, match=r"^no words"):
+            stage.run([{"id": "a"}], *executor(ENGINE, Failing(opens)))
         with pytest.raises(EngineError, match=r"ray stopped"):
-            stage.run([{"id": "a"}], executor(ENGINE, Failing()), 1)
+            stage.run([{"id": "a"}], *executor(ENGINE, Failing(opens, OSError)))
 
 
 def test_nothing_left_starts_no_cluster() -> None:
-    assert list(executor(ENGINE, Failing())([])) == []
+    assert list(executor(ENGINE, Failing())[0]([])) == []

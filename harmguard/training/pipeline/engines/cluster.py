@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from harmguard.errors import EngineError, MissingExtraError
+from harmguard import errors
+from harmguard.errors import EngineError, HarmGuardError, MissingExtraError
 from harmguard.training.pipeline.recipe import Engine
 from harmguard.training.pipeline.stage import Item, Work
 
@@ -27,12 +28,20 @@ class _Actor:
     """Opens the work once, where it was placed, and applies it to one block at a time."""
 
     def __init__(self, work: Work) -> None:
-        self._function = work.open()
+        self._work = work
+        self._function: Callable[[Sequence[Item]], list[Item]] | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         # JSON text, since a table's column would want the same fields in every row.
-        results = [json.dumps(self._function(json.loads(str(block)))) for block in batch["block"]]
+        results = [json.dumps(self._results(json.loads(str(block)))) for block in batch["block"]]
         return {"results": np.array(results, dtype=object)}
+
+    def _results(self, block: list[Item]) -> list[Item] | dict[str, str]:
+        try:
+            self._function = self._function or self._work.open()
+            return self._function(block)
+        except HarmGuardError as error:  # Ray would keep only its text
+            return {"error": type(error).__name__, "message": str(error)}
 
 
 def run_on_cluster(work: Work, blocks: list[list[Item]], engine: Engine) -> Iterator[list[Item]]:
@@ -40,7 +49,8 @@ def run_on_cluster(work: Work, blocks: list[list[Item]], engine: Engine) -> Iter
 
     A block whose actor dies is given to another; the ids in the journal keep a block that
     was done twice from counting twice. Uses the cluster of RAY_ADDRESS, or starts one here.
-    Raises EngineError when Ray gives up.
+    A harmguard error of the work is raised here by its name. Raises EngineError when Ray gives
+    up.
     """
     if not blocks:
         return
@@ -60,7 +70,10 @@ def run_on_cluster(work: Work, blocks: list[list[Item]], engine: Engine) -> Iter
     )
     try:
         for row in results.iter_rows():
-            yield json.loads(row["results"])
+            found = json.loads(row["results"])
+            if isinstance(found, dict):
+                raise getattr(errors, found["error"])(found["message"])
+            yield found
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None)
         raise EngineError(
