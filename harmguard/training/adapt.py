@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from harmguard.errors import CheckpointError, ConfigError
 from harmguard.training.checkpoint import read_metadata
 from harmguard.training.config import Config, Data, Loss, Optim, Student, build, check, read_toml
 from harmguard.training.data import Row, read_rows
-from harmguard.training.distill import distill
+from harmguard.training.distill import devices, distill, writing
 from harmguard.training.pipeline.inputs import as_item, unique
 from harmguard.training.pipeline.stage import write_json, write_rows
 from harmguard.training.scoring import evaluate_guard
@@ -28,7 +28,7 @@ class Adapt:
 
     student: str  # the checkpoint that was trained already, with its harmguard_training.json
     new: list[str]  # labelled rows of the attack
-    replay: list[str]  # rows that the student was trained on
+    replay: list[str]  # rows that the student was trained on; [] with replay_rows 0
     old_eval: list[str]  # what it must not forget
     new_eval: list[str]  # the attack, other rows than `new`
     replay_rows: float = 4.0  # replayed rows per new one
@@ -50,6 +50,11 @@ def read_adapt(path: Path) -> Adapt:
         raise ConfigError(
             f"{path.name}: expected replay_rows from 0, and files in new, old_eval and new_eval"
         )
+    if found.replay_rows > 0 and not found.replay:
+        raise ConfigError(
+            f"{path.name}: replay_rows is {found.replay_rows}, replay names no file; expected rows "
+            "that the student was trained on, or replay_rows = 0, which forgets the old"
+        )
     check(Config(Student(found.student), Data(found.new), found.loss, found.optim), path.name)
     return found
 
@@ -58,8 +63,9 @@ def adapt(settings: Adapt, out: Path) -> dict[str, Any]:
     """Fine-tune on the attack and replayed rows; old and new scores, before and after.
 
     Writes `out/student`, `out/rows.jsonl` (what was trained on) and `out/adapt.json`, the
-    returned report. Goes on where it was stopped. Raises CheckpointError when the student is
-    no checkpoint of `harmguard train distill`.
+    returned report. Every epoch has every row once, in steps of at most `optim.batch_rows`.
+    Goes on where it was stopped. Raises CheckpointError when the student is no checkpoint of
+    `harmguard train distill`, StageError when a file cannot be written, and what `distill` does.
     """
     folder = Path(settings.student)
     about = read_metadata(folder)
@@ -68,29 +74,30 @@ def adapt(settings: Adapt, out: Path) -> dict[str, Any]:
             f"{folder.name} does not say how many tokens it was trained with; expected a student "
             "of `harmguard train distill`"
         )
-    rows = mixed(
-        [row for path in settings.new for row in read_rows(Path(path))],
-        [row for path in settings.replay for row in read_rows(Path(path))],
-        settings.replay_rows,
-        settings.optim.seed,
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    write_rows(out / "rows.jsonl", [as_item(row) for row in rows])
+    new = [row for path in settings.new for row in read_rows(Path(path))]
+    replay = [row for path in settings.replay for row in read_rows(Path(path))]
+    rows = mixed(new, replay, settings.replay_rows, settings.optim.seed)
+    batch_rows, filling = whole_steps(rows, settings.optim, devices())
+    out = out.resolve()
+    with writing(out.name):
+        out.mkdir(parents=True, exist_ok=True)
+    write_rows(out / "rows.jsonl", [as_item(row) for row in unique([*rows, *filling])])
     card: dict[str, str] = {
         key: str(about[key]) for key in ("name", "licence", "base_model") if key in about
     }
     config = Config(
         Student(settings.student, max_tokens=int(about["max_tokens"])),
-        Data([str(out / "rows.jsonl")]),
+        Data([str(out / "rows.jsonl")], balance=False),  # an attack may have one label only
         settings.loss,
-        settings.optim,
+        replace(settings.optim, batch_rows=batch_rows),
         {**card, "recipe": "harmguard train adapt"},
     )
     before = _scores(folder, settings)
     student = distill(config, out)
     report = {
         "settings": asdict(settings),
-        "rows": len(rows),
+        "rows": {"new": len(new), "replay": len(rows) - len(new)},
+        "batch_rows": batch_rows,
         "before": before,
         "after": _scores(student, settings),
     }
@@ -102,6 +109,21 @@ def mixed(new: Sequence[Row], replay: Sequence[Row], per_new: float, seed: int) 
     """All new rows, and up to `per_new` times as many replayed ones, drawn without repeats."""
     count = min(len(replay), round(per_new * len(new)))
     return unique([*new, *random.Random(seed).sample(list(replay), count)])
+
+
+def whole_steps(rows: Sequence[Row], optim: Optim, devices: int) -> tuple[int, list[Row]]:
+    """Rows per step, at most `optim.batch_rows`, and rows of weight 0 that fill the last one.
+
+    Steps are of one size, and what is left over at the end of an epoch would not be trained on.
+    """
+    unit = optim.device_rows * devices
+    steps = -(-len(rows) // optim.batch_rows)
+    batch_rows = -(-len(rows) // (steps * unit)) * unit
+    missing = steps * batch_rows - len(rows)
+    copied = [rows[i % len(rows)] for i in range(missing)]
+    return batch_rows, [
+        replace(row, id=f"{row.id}-filling-{i}", weight=0.0) for i, row in enumerate(copied)
+    ]
 
 
 def table(report: dict[str, Any]) -> str:

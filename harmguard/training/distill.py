@@ -139,7 +139,7 @@ class DistillTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        with _writing("a checkpoint"):
+        with writing("a checkpoint"):
             cast(Any, super())._save_checkpoint(*args, **kwargs)  # untyped in 4.57
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
@@ -272,6 +272,11 @@ def load_student(student: Student) -> tuple[torch.nn.Module, PairEncoder]:
     return model, load_encoder(path, limit)
 
 
+def devices() -> int:
+    """How many devices share a step, each with `optim.device_rows` rows at a time."""
+    return max(int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.device_count(), 1)
+
+
 def has_bf16() -> bool:
     """Whether this machine computes in bfloat16 faster than in float32."""
     if torch.cuda.is_available():
@@ -294,12 +299,11 @@ def _arguments(config: Config, states: Path, steps: int) -> TrainingArguments:
     optim = config.optim
     bf16 = _in_bf16(config)
     _forget_precision()
-    devices = max(int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.device_count(), 1)
-    accumulation, rest = divmod(optim.batch_rows, optim.device_rows * devices)
+    accumulation, rest = divmod(optim.batch_rows, optim.device_rows * devices())
     if rest or not accumulation:
         raise ConfigError(
             f"optim.batch_rows {optim.batch_rows} is not a multiple of optim.device_rows "
-            f"{optim.device_rows} times {devices} devices"
+            f"{optim.device_rows} times {devices()} devices"
         )
     return TrainingArguments(
         output_dir=str(states),
@@ -347,7 +351,7 @@ def _claim(path: Path, record: dict[str, Any]) -> None:
                     "expected the same, to resume it, or a new --out"
                 )
         return
-    with _writing(path.parent.name):
+    with writing(path.parent.name):
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_json(path, record)
 
@@ -368,8 +372,8 @@ def _compared(record: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _writing(what: str) -> Iterator[None]:
-    """Name a failure to write: each library has an error of its own for a full disk."""
+def writing(what: str) -> Iterator[None]:
+    """Raise StageError where `what` cannot be written: each library has an error of its own."""
     try:
         yield
     # torch.save says RuntimeError; only writes stand in these blocks.
@@ -413,7 +417,7 @@ def _write_student(
     tokenizer = AutoTokenizer.from_pretrained(config.student.path)
     tokenizer.model_max_length = config.student.max_tokens
     sources: dict[tuple[str, str], int] = {}
-    for row in rows:
+    for row in (row for row in rows if row.weight > 0.0):
         sources[row.source, row.licence] = sources.get((row.source, row.licence), 0) + 1
     data = [
         {"source": source, "licence": licence, "rows": count}
@@ -429,7 +433,7 @@ def _write_student(
     }
     aside = student.with_name(f"student.{os.getpid()}.part")
     try:
-        with _writing(f"{student.parent.name}/student"):
+        with writing(f"{student.parent.name}/student"):
             trainer.save_model(str(aside))
             tokenizer.save_pretrained(str(aside))
             _write_json(aside / METADATA_FILE, about)

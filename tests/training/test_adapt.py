@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmguard.cli import main
-from harmguard.errors import CheckpointError, ConfigError
-from harmguard.training.adapt import adapt, mixed, read_adapt
+from harmguard.errors import CheckpointError, ConfigError, StageError
+from harmguard.training.adapt import adapt, mixed, read_adapt, whole_steps
 from harmguard.training.config import Config, Data, Optim, Student
-from harmguard.training.data import Row
+from harmguard.training.data import Row, read_rows
 from harmguard.training.distill import distill
+from harmguard.training.pipeline.inputs import unique
+from harmguard.training.schedule import plan
 from tests.training import tiny
 
 TOML = """\
@@ -75,7 +77,7 @@ def test_the_new_is_learnt_and_the_old_is_kept(
     assert main(command) == 0
     report = json.loads((folder / "adapted" / "adapt.json").read_text())
     before, after = report["before"], report["after"]
-    assert report["rows"] == 48 + 96
+    assert report["rows"] == {"new": 48, "replay": 96}
     assert after["new"]["auprc"] > before["new"]["auprc"] + 0.05
     assert after["new"]["f1"] > 0.8
     assert after["old"]["f1"] > 0.9
@@ -96,11 +98,50 @@ def test_replay_is_drawn_without_repeats(new: int, old: int, per_new: float, see
     assert found == mixed(rows[:new], rows[new:], per_new, seed)
 
 
+@given(
+    count=st.integers(1, 700),
+    device_rows=st.sampled_from([1, 3, 8]),
+    accumulated=st.integers(1, 32),
+    devices=st.integers(1, 3),
+)
+def test_every_row_is_in_every_epoch(
+    count: int, device_rows: int, accumulated: int, devices: int
+) -> None:
+    rows = [Row(str(i), "Hello.", None, int(i < count // 5)) for i in range(count)]
+    optim = Optim(batch_rows=device_rows * devices * accumulated, device_rows=device_rows)
+    batch_rows, filling = whole_steps(rows, optim, devices)
+    assert batch_rows <= optim.batch_rows
+    assert batch_rows % (device_rows * devices) == 0
+    assert {row.weight for row in filling} <= {0.0}
+    every = unique([*rows, *filling])
+    batches = plan(
+        every, [1] * len(every), epochs=2, batch_rows=batch_rows, balance=False, seed=0
+    )  # fmt: skip
+    # No step of filling alone, and each row once an epoch.
+    assert all(min(batch) < count for batch in batches)
+    for half in (batches[: len(batches) // 2], batches[len(batches) // 2 :]):
+        assert sorted(i for batch in half for i in batch) == list(range(len(every)))
+
+
+def test_few_rows_are_one_small_step(folder: Path, tmp_path: Path) -> None:
+    write(folder / "few.jsonl", 5, 9, attack=True)
+    text = TOML.replace("attack.jsonl", "few.jsonl").replace("batch_rows = 16", "batch_rows = 256")
+    text = text.replace("device_rows = 16", "device_rows = 8").replace("epochs = 4", "epochs = 1")
+    (folder / "few.toml").write_text(text)
+    report = adapt(read_adapt(folder / "few.toml"), tmp_path / "out")
+    assert (report["rows"], report["batch_rows"]) == ({"new": 5, "replay": 10}, 16)
+    trained_on = read_rows(tmp_path / "out" / "rows.jsonl")
+    assert [row.weight for row in trained_on] == [1.0] * 15 + [0.0]
+    card = json.loads((tmp_path / "out" / "student" / "harmguard_training.json").read_text())
+    assert sum(source["rows"] for source in card["training"]["data"]) == 15
+
+
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [
         ("replay_rows = 2.0", "replay_rows = -1.0", "replay_rows from 0"),
         ('new = ["attack.jsonl"]', "new = []", "files in new"),
+        ('replay = ["old.jsonl"]', "replay = []", "replay_rows is 2.0, replay names no file"),
         ("student =", "guard =", "unknown key 'guard'"),
         ("student =", "student = =", "is not TOML"),
         ("device_rows = 16", "device_rows = 5", "multiple of"),
@@ -118,6 +159,12 @@ def test_missing_files(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(TOML)
     with pytest.raises(CheckpointError, match="does not say how many tokens"):
         adapt(read_adapt(tmp_path / "a.toml"), tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_made(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StageError, match="out cannot be written"):
+        adapt(read_adapt(folder / "adapt.toml"), tmp_path / "file" / "out")
 
 
 def test_an_eval_set_of_one_label(folder: Path, tmp_path: Path) -> None:
