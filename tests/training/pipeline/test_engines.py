@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +73,39 @@ def test_rows_apart_come_as_soon_as_they_are_done() -> None:
     go.set()
     assert [item for results in found for item in results] == [{"id": "c"}]
     assert list(execute([])) == []
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from harmguard.training.pipeline.engines import executor
+from harmguard.training.pipeline.recipe import Engine
+from harmguard.training.pipeline.stage import Stage
+class Work:
+    rows_apart = True
+    def open(self):
+        return self.answer
+    def answer(self, items):
+        if items[0]["id"] == sys.argv[2]:
+            time.sleep(0.5)  # the answers before are on the disk by then
+            os.kill(os.getpid(), signal.SIGKILL)
+        print(items[0]["id"], flush=True)
+        return items
+with Stage(Path(sys.argv[1]), {"stage": "x"}) as stage:
+    items = [{"id": f"r{i}"} for i in range(12)]
+    stage.finish(stage.run(items, *executor(Engine("openai", workers=1), Work())), [], {})
+"""
+
+
+def test_a_kill_loses_no_answer(tmp_path: Path) -> None:
+    def asked(kill_at: str) -> list[str]:
+        command = [sys.executable, "-c", KILLED, str(tmp_path), kill_at]
+        return subprocess.run(command, capture_output=True, text=True).stdout.split()
+
+    assert asked("r7") == [f"r{i}" for i in range(7)]
+    assert asked("none") == [f"r{i}" for i in range(7, 12)]
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [f"r{i}" for i in range(12)]
 
 
 def test_an_error_loses_no_answer_that_is_under_way() -> None:
