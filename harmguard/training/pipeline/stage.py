@@ -35,6 +35,10 @@ REFUSED = "refused"  # in a result: a reason that a server's settings may lift; 
 REASON = "reason"  # in a result: why there will be no row
 AWAY_ROWS = 16  # so many in a row without a server end a stage
 
+# In a request: how many tries there are, and where a model lies (what it is stands beside it: the
+# hash of its files, its commit, or the name under which it is served).
+NEUTRAL = ("made_with", "max_attempts", "path", "url")
+
 
 class Work(Protocol):
     """What a stage does to its items; picklable, opened where it runs."""
@@ -124,8 +128,8 @@ class Journal:
 class Stage:
     """One stage in its folder; a context manager that holds the journal.
 
-    `request` is everything that decides the rows, as JSON values. Raises StageError when
-    the folder belongs to another request.
+    `request` is everything that decides the rows, as JSON values, and what is worth keeping
+    beside it (NEUTRAL). Raises StageError when the folder belongs to another request.
     """
 
     def __init__(self, out: Path, request: dict[str, Any]) -> None:
@@ -142,9 +146,10 @@ class Stage:
         if not path.is_file():
             _write(path, _pretty(self.request))
             return
-        found = json.loads(path.read_text(encoding="utf-8"))
-        for key in sorted({*found, *self.request}):
-            if found.get(key) != self.request.get(key):
+        found = _deciding(json.loads(path.read_text(encoding="utf-8")))
+        wanted = _deciding(self.request)
+        for key in sorted({*found, *wanted}):
+            if found.get(key) != wanted.get(key):
                 raise StageError(
                     f"{self.out.name} holds a run with another {key}; expected the same, to "
                     "resume it, or a new --out"
@@ -248,6 +253,13 @@ class Stage:
         except OSError as error:
             raise _unwritable(self.out.name, error) from None
         return manifest
+
+
+def _deciding(value: Any) -> Any:
+    """A request, or a part of it, without what makes no finished row another one."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _deciding(part) for key, part in value.items() if key not in NEUTRAL}
 
 
 def _unwritable(name: str, error: OSError) -> StageError:

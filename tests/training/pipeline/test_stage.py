@@ -168,6 +168,24 @@ def test_another_request_in_the_same_folder(tmp_path: Path) -> None:
         Stage(tmp_path, {"stage": "x", "seed": 2})
 
 
+def test_a_server_that_moved_and_more_attempts_are_the_same_request(tmp_path: Path) -> None:
+    def asked(url: str, attempts: int, temperature: float, torch: str) -> dict[str, Any]:
+        model = {"path": "m", "url": url}
+        settings = {"model": model, "max_attempts": attempts, "temperature": temperature}
+        return {"stage": "x", "x": settings, "made_with": {"torch": torch}}
+
+    with Stage(tmp_path, asked("http://a/v1", 5, 1.0, "2.8")) as stage:
+        stage.run(ITEMS[:4], execute([]), 2)
+    later = asked("http://b/v1", 9, 1.0, "2.9")
+    seen: list[str] = []
+    with Stage(tmp_path, later) as stage:
+        manifest = stage.finish(stage.run(ITEMS, execute(seen), 2), [], {})
+    assert seen == [f"r{i}" for i in range(4, 10)]
+    assert {key: manifest[key] for key in later} == later
+    with pytest.raises(StageError, match="a run with another x"):
+        Stage(tmp_path, asked("http://b/v1", 9, 0.5, "2.9"))
+
+
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     with Stage(tmp_path, {"stage": "x"}):
         with pytest.raises(StageError, match="is in use"):
