@@ -12,9 +12,9 @@ from typing import Any
 from harmguard.errors import CheckpointError, ConfigError
 from harmguard.training.checkpoint import read_metadata
 from harmguard.training.config import Config, Data, Loss, Optim, Student, build, check, read_toml
-from harmguard.training.data import Row, read_rows
+from harmguard.training.data import Row
 from harmguard.training.distill import devices, distill, writing
-from harmguard.training.pipeline.inputs import as_item, unique
+from harmguard.training.pipeline.inputs import as_item, read_inputs, unique
 from harmguard.training.pipeline.stage import write_json, write_rows
 from harmguard.training.scoring import evaluate_guard
 
@@ -74,8 +74,11 @@ def adapt(settings: Adapt, out: Path) -> dict[str, Any]:
             f"{folder.name} does not say how many tokens it was trained with; expected a student "
             "of `harmguard train distill`"
         )
-    new = [row for path in settings.new for row in read_rows(Path(path))]
-    replay = [row for path in settings.replay for row in read_rows(Path(path))]
+    parts = read_inputs([Path(path) for path in (*settings.new, *settings.replay)])
+    new, replay = (
+        [row for part in some for row in part]
+        for some in (parts[: len(settings.new)], parts[len(settings.new) :])
+    )
     rows = mixed(new, replay, settings.replay_rows, settings.optim.seed)
     batch_rows, filling = whole_steps(rows, settings.optim, devices())
     out = out.resolve()

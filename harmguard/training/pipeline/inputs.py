@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harmguard.errors import DataError
-from harmguard.training.data import KINDS, Row, sha256_of
+from harmguard.training.data import KINDS, Row, read_rows, sha256_of
 from harmguard.training.pipeline.stage import Item
+
+
+def read_inputs(paths: Sequence[Path]) -> list[list[Row]]:
+    """The rows of each file, with ids that differ over all of them: results are kept by id.
+
+    The ids that `read_rows` makes (name and line) clash for files of one name in two folders:
+    those that do get the beginning of their file's hash. Raises DataError for what cannot be
+    read, for the same bytes twice, and for an id that files give to several rows.
+    """
+    parts = [read_rows(path) for path in paths]
+    hashes = [sha256_of(path) for path in paths]
+    for index, path in enumerate(paths):
+        if hashes[index] in hashes[:index]:
+            first = paths[hashes.index(hashes[index])]
+            raise DataError(
+                f"{path.name} holds the same bytes as {first.name}; expected each file once"
+            )
+    counts = Counter(row.id for part in parts for row in part)
+    for part, path, digest in zip(parts, paths, hashes, strict=True):
+        for index, row in enumerate(part):
+            if counts[row.id] > 1 and row.id.startswith(f"{path.name}:"):
+                part[index] = replace(row, id=f"{row.id}@{digest[:8]}")
+    unique([row for part in parts for row in part])
+    return parts
 
 
 def unique(rows: Sequence[Row]) -> list[Row]:
@@ -19,7 +44,7 @@ def unique(rows: Sequence[Row]) -> list[Row]:
     if double:
         raise DataError(
             f"{double} ids stand on several of {len(rows)} rows; expected one id per row; likely "
-            "the same file twice"
+            "the same rows twice"
         )
     return list(rows)
 
