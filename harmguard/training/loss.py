@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# In float32 the other side of 1 - 1e-9 is 0; Apple's GPUs have nothing wider.
+# Of a batch's soft labels: float32 makes 1 of 1 - 1e-9. Apple's GPUs have no float64.
 WIDE = torch.float32 if torch.backends.mps.is_available() else torch.float64
 
 
@@ -23,11 +23,12 @@ def distillation_loss(
 
     logits [B, 2]; labels [B] int64, -100 where a row has no hard label of its own or by its
     soft one; soft [B] in [0, 1], the teacher's P(harmful), NaN where there is none (then CE
-    counts whole); weight [B]. Returns a scalar sum of type WIDE, whatever the inputs' types: the
-    caller divides by the rows of a step, so that accumulation and several devices give the same
-    gradient as one large batch.
+    counts whole); weight [B]. Returns a scalar sum in float64 (float32 on Apple's GPUs),
+    whatever the inputs' types: the caller divides by the rows of a step, so that accumulation
+    and several devices give the same gradient as one large batch.
     """
-    logits, soft = logits.to(WIDE), soft.to(WIDE)
+    wide = torch.float32 if logits.device.type == "mps" else torch.float64
+    logits, soft = logits.to(wide), soft.to(wide)
     hard = F.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
     has_soft = ~torch.isnan(soft)
     harmful = torch.where(has_soft, soft, torch.full_like(soft, 0.5))
@@ -38,4 +39,4 @@ def distillation_loss(
     # xlogy: a side that the teacher rules out adds 0, not 0 times minus infinity.
     kl = (torch.xlogy(teacher, teacher) - teacher * student).sum(-1) * temperature**2
     mixed = lambda_hard * hard + (1.0 - lambda_hard) * kl
-    return (weight.to(WIDE) * torch.where(has_soft, mixed, hard)).sum()
+    return (weight.to(wide) * torch.where(has_soft, mixed, hard)).sum()

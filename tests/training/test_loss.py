@@ -14,7 +14,7 @@ from harmguard._encode import Window
 from harmguard.training.config import Config, Data, Loss, Student
 from harmguard.training.data import read_rows
 from harmguard.training.distill import Collator, _rows
-from harmguard.training.loss import distillation_loss
+from harmguard.training.loss import WIDE, distillation_loss
 
 NAN = math.nan
 LOGITS = torch.tensor([[0.3, -1.2], [2.0, 0.5], [-0.4, 0.9]])
@@ -81,7 +81,9 @@ def test_a_soft_label_keeps_its_precision_from_the_file_to_the_batch(tmp_path: P
     window = Window(np.array([1, 2]), np.array([0, 0]))
     config = Config(Student("student"), Data([str(path)]))
     collator = Collator(rows, [window] * len(rows), config, SimpleNamespace(pad_token_id=0))
-    assert collator(range(len(rows)))["soft"].tolist() == SOFT[:-1]
+    assert (
+        collator(range(len(rows)))["soft"].tolist() == torch.tensor(SOFT[:-1], dtype=WIDE).tolist()
+    )
 
 
 @pytest.mark.parametrize(("from_soft", "hard"), [(False, [1, 0, 1, 0]), (True, [0, 1, 1, 0])])
