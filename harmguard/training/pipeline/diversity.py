@@ -15,6 +15,8 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
+from harmguard.training.pipeline.stage import _unwritable
+
 Floats = npt.NDArray[np.float64]
 
 DIMENSIONS = 64
@@ -77,7 +79,10 @@ def embed(
 
 
 def draw(path: Path, exemplars: Sequence[str], generated: Sequence[str], seed: int) -> None:
-    """A picture of both sides in the two directions in which the embeddings differ most."""
+    """A picture of both sides in the two directions in which the embeddings differ most.
+
+    Raises StageError when it cannot be written.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -100,8 +105,12 @@ def draw(path: Path, exemplars: Sequence[str], generated: Sequence[str], seed: i
     axes.set_xticks([])
     axes.set_yticks([])
     aside = path.with_name(f"{path.name}.part")
-    figure.savefig(str(aside), format="png", dpi=120)
-    aside.replace(path)
+    try:
+        figure.savefig(str(aside), format="png", dpi=120)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise _unwritable(path.name, error) from None
 
 
 def _distinct(texts: Sequence[str], n: int) -> float | None:

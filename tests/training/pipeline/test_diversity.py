@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harmguard.errors import StageError
 from harmguard.training.pipeline import smoke as world
 from harmguard.training.pipeline.diversity import draw, embed, figures
 
@@ -42,3 +44,16 @@ def test_sets_too_small_to_embed(texts: list[str], tmp_path: Path) -> None:
     assert figures(texts, texts, 0)["clusters"] is None or len(texts[0]) > 3
     draw(tmp_path / "d.png", texts, texts, 0)
     assert (tmp_path / "d.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_picture_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StageError, match=r"d.png: cannot be written \(No such file"):
+        draw(tmp_path / "gone" / "d.png", VARIED, VARIED[:7], 0)
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StageError, match="likely the disk or the quota is full"):
+        draw(tmp_path / "d.png", VARIED, VARIED[:7], 0)
+    assert list(tmp_path.iterdir()) == []
