@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from harmguard.errors import DataError, GenerationError
-from harmguard.training.data import Row, read_rows
+from harmguard.training.data import Row
 from harmguard.training.pipeline import diversity
 from harmguard.training.pipeline.engines import executor
 from harmguard.training.pipeline.filters import Sieve, instruction_of
-from harmguard.training.pipeline.inputs import described, unique
+from harmguard.training.pipeline.inputs import read_inputs
 from harmguard.training.pipeline.recipe import Recipe
+from harmguard.training.pipeline.request import request_of
 from harmguard.training.pipeline.stage import REASON, Item, Stage
 from harmguard.training.pipeline.work import Continue, identity, seed_of
 
 PICTURE = "diversity.png"
+SURPLUS = "surplus"  # reason: accepted, when enough had been accepted before it
+FIRST_BLOCKS = 4  # asked for before anything is known of the generator
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,14 @@ class _Ask:
 def generate(recipe: Recipe, out: Path) -> dict[str, Any]:
     """Write `out/rows.jsonl`, the kept instructions as rows without labels; the manifest.
 
-    Raises DataError when the labelled rows hold too few exemplars, GenerationError when the
-    answers are empty or too few are kept within `generate.max_attempts`.
+    Raises DataError when the labelled rows hold too few exemplars, GenerationError when no
+    answer so far has a text, or too few are kept within `generate.max_attempts`: a larger one
+    goes on from there.
     """
     settings = recipe.generate
-    rows = unique([row for path in recipe.labelled for row in read_rows(Path(path))])
-    request = {
-        "stage": "generate",
-        **recipe.section("generate"),
-        "inputs": described(recipe.labelled),
-        "model": identity(settings.model),
-    }
-    with Stage(out, request) as stage:
+    rows = [row for part in read_inputs([Path(p) for p in recipe.labelled]) for row in part]
+    models = {"model": identity(settings.model)}
+    with Stage(out, request_of(recipe, "generate", recipe.labelled, models)) as stage:
         if stage.manifest:
             return stage.manifest
         asker = _Asker(recipe, rows)
@@ -64,7 +63,10 @@ def generate(recipe: Recipe, out: Path) -> dict[str, Any]:
                     "all of them; likely a generator that refuses, or filters too narrow"
                 )
             harmful.run([asker.harmful(i) for i in range(harmful.asked, harmful.asked + size)])
-        kept = harmful.kept[: settings.count]
+            if not harmful.texts:
+                raise no_text("answers", harmful.reasons)
+        harmful.cut(settings.count)
+        kept = harmful.kept
         bare = _Round(stage, recipe)
         bare.run([asker.bare(i) for i in range(settings.bare)])
         benign = _Round(stage, recipe)
@@ -118,8 +120,8 @@ class _Round:
         self._stage, self._recipe = stage, recipe
         self._sieve = Sieve(recipe.generate.filters, recipe.seed)
         self.kept: list[tuple[str, str]] = []
-        self.rejects: list[Item] = []
-        self.verdicts: list[str | None] = []  # reasons, None for a kept one
+        self.verdicts: dict[str, str | None] = {}  # by id: the reason, None for a kept one
+        self.texts = 0  # answers that are not empty
 
     @property
     def asked(self) -> int:
@@ -127,30 +129,41 @@ class _Round:
 
     @property
     def reasons(self) -> Counter[str]:
-        return Counter(v for v in self.verdicts if v)
+        return Counter(reason for reason in self.verdicts.values() if reason)
+
+    @property
+    def rejects(self) -> list[Item]:
+        return [{"id": name, "reason": why} for name, why in self.verdicts.items() if why]
 
     def next_size(self) -> int:
         """How many answers to ask for next: what is missing, at the rate so far."""
         settings, block = self._recipe.generate, self._recipe.engine.block_rows
         missing = settings.count - len(self.kept)
-        size = -(-missing * max(self.asked, 1) // max(len(self.kept), 1))
-        # Whole blocks, and not all at once on the word of a first few.
-        size = -(-min(size, max(missing * 2, block)) // block) * block
-        return min(size, settings.max_attempts - self.asked)
+        if self.kept:
+            # Not all at once on the word of a first few.
+            size = min(-(-missing * self.asked // len(self.kept)), max(missing * 2, block))
+        else:
+            # A generator that gives nothing is named early; twice as many as before each time.
+            size = min(missing, max(FIRST_BLOCKS * block, self.asked))
+        return min(-(-size // block) * block, settings.max_attempts - self.asked)
 
     def run(self, asks: Sequence[_Ask]) -> None:
         recipe = self._recipe
         work = Continue(recipe.engine, recipe.generate.model, recipe.generate.sampling, recipe.seed)
         results = self._stage.run([ask.item for ask in asks], *executor(recipe.engine, work))
-        check_texts("answers", results)
         for ask, result in zip(asks, results, strict=True):
-            text = instruction_of(result.get("text", ""))
+            answer = result.get("text", "")
+            self.texts += bool(answer.strip())
+            text = instruction_of(answer)
             reason = result.get(REASON) or self._sieve.reason(text, ask.exemplars)
-            self.verdicts.append(reason)
+            self.verdicts[ask.id] = reason
             if reason is None:
                 self.kept.append((ask.id, text))
-            else:
-                self.rejects.append({"id": ask.id, "reason": reason})
+
+    def cut(self, count: int) -> None:
+        """Keep the first `count`; the others were good, and one round too many."""
+        self.verdicts |= {name: SURPLUS for name, _ in self.kept[count:]}
+        del self.kept[count:]
 
 
 def _texts(rows: Sequence[Row], label: int, needed: int) -> list[str]:
@@ -164,13 +177,10 @@ def _texts(rows: Sequence[Row], label: int, needed: int) -> list[str]:
     return found
 
 
-def check_texts(what: str, results: Sequence[Item]) -> None:
-    """Raise GenerationError when there are results and none of them has a text."""
-    if not results or any(result.get("text", "").strip() for result in results):
-        return
-    reasons = Counter(result.get(REASON, "empty") for result in results)
-    raise GenerationError(
-        f"no text in {len(results)} {what} ({_counts(reasons)}); expected some; likely a chat "
+def no_text(what: str, reasons: Counter[str]) -> GenerationError:
+    """The error for results that all lack a text; `reasons` counts why."""
+    return GenerationError(
+        f"no text in {reasons.total()} {what} ({_counts(reasons)}); expected some; likely a chat "
         "template of another model, one whose turn ends at once, or a server with other limits"
     )
 
@@ -198,15 +208,18 @@ def _summary(harmful: _Round, bare: _Round, benign: _Round, like: int) -> dict[s
         }
 
     def rate(verdicts: Sequence[str | None]) -> float | None:
-        return round(sum(v is None for v in verdicts) / len(verdicts), 4) if verdicts else None
+        good = sum(v in (None, SURPLUS) for v in verdicts)
+        return round(good / len(verdicts), 4) if verdicts else None
+
+    with_prefix = list(harmful.verdicts.values())
 
     return {
         "harmful": about(harmful),
         "without_prefix": about(bare),
         "benign": about(benign),
         "acceptance": {
-            "with_prefix": rate(harmful.verdicts[:like] or harmful.verdicts),
-            "without_prefix": rate(bare.verdicts),
+            "with_prefix": rate(with_prefix[:like] or with_prefix),
+            "without_prefix": rate(list(bare.verdicts.values())),
         },
     }
 

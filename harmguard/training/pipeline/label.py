@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from harmguard.errors import TeacherError
-from harmguard.training.data import read_rows
 from harmguard.training.pipeline.engines import executor
-from harmguard.training.pipeline.inputs import as_item, described, unique
+from harmguard.training.pipeline.inputs import as_item, read_inputs
 from harmguard.training.pipeline.recipe import Recipe
+from harmguard.training.pipeline.request import request_of
 from harmguard.training.pipeline.stage import REASON, Stage
 from harmguard.training.pipeline.work import Judge, identity
 
@@ -26,14 +26,9 @@ def label(recipe: Recipe, data: Sequence[Path], out: Path) -> dict[str, Any]:
     `rejects.jsonl` with the reason. Raises TeacherError when it gives none on any.
     """
     names = [str(path) for path in data]
-    rows = unique([row for path in data for row in read_rows(path)])
-    request = {
-        "stage": "label",
-        **recipe.section("label"),
-        "inputs": described(names),
-        "teacher": identity(recipe.label.model),
-    }
-    with Stage(out, request) as stage:
+    rows = [row for part in read_inputs(data) for row in part]
+    teacher = {"teacher": identity(recipe.label.model)}
+    with Stage(out, request_of(recipe, "label", names, teacher)) as stage:
         if stage.manifest:
             return stage.manifest
         items = [{"id": r.id, "prompt": r.prompt, "response": r.response} for r in rows]

@@ -12,28 +12,27 @@ from typing import Any
 from harmguard.training.data import Row, read_rows
 from harmguard.training.pipeline.engines import executor
 from harmguard.training.pipeline.filters import is_refusal
-from harmguard.training.pipeline.generate import check_texts
-from harmguard.training.pipeline.inputs import as_item, described, unique
+from harmguard.training.pipeline.generate import no_text
+from harmguard.training.pipeline.inputs import as_item, unique
 from harmguard.training.pipeline.recipe import MODES, Recipe
+from harmguard.training.pipeline.request import request_of
 from harmguard.training.pipeline.stage import REASON, Item, Stage
 from harmguard.training.pipeline.work import Continue, identity, seed_of
+
+ENOUGH = 8  # empty answers that say something about the model, not about the few rows
 
 
 def respond(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
     """Write `out/rows.jsonl`: the instructions of `data` with their responses; the manifest.
 
     A response begins with its mode's prefix. Rows that a server refuses to answer go to
-    `rejects.jsonl` with the reason. Raises GenerationError when no answer of a mode has text.
+    `rejects.jsonl` with the reason; answers that add nothing to the prefix are counted. Raises
+    GenerationError when no answer of a mode has a text, of ENOUGH or more.
     """
     settings = recipe.respond
     rows = unique(read_rows(data))
-    request = {
-        "stage": "respond",
-        **recipe.section("respond"),
-        "inputs": described([str(data)]),
-        "models": {mode: identity(getattr(settings, mode).model) for mode in MODES[:2]},
-    }
-    with Stage(out, request) as stage:
+    models = {"models": {mode: identity(getattr(settings, mode).model) for mode in MODES[:2]}}
+    with Stage(out, request_of(recipe, "respond", [str(data)], models)) as stage:
         if stage.manifest:
             return stage.manifest
         parts = assign(rows, settings.shares, recipe.seed)
@@ -45,10 +44,11 @@ def respond(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
             made += answered
             rejects += unanswered
             texts = [row.response for row in answered if row.response is not None]
+            prefix = "" if mode == "none" else getattr(settings, mode).prefix.strip()
             summary[mode] = {
                 "rows": len(answered),
                 "refusals": sum(map(is_refusal, texts)),
-                "empty": sum(not text for text in texts),
+                "empty": sum(text == prefix for text in texts),
                 "removed": dict(sorted(Counter(r[REASON] for r in unanswered).items())),
             }
         return stage.finish([as_item(row) for row in made], rejects, summary)
@@ -88,7 +88,9 @@ def _answered(
     ]
     work = Continue(recipe.engine, how.model, recipe.respond.sampling, recipe.seed)
     results = stage.run(items, *executor(recipe.engine, work))
-    check_texts(f"responses of {mode}", results)
+    lacking = [r.get(REASON, "empty") for r in results if not r.get("text", "").strip()]
+    if len(lacking) == len(results) >= ENOUGH:
+        raise no_text(f"responses of {mode}", Counter(lacking))
     made = [
         replace(row, response=(how.prefix + result["text"]).strip(), task="response")
         for row, result in zip(named, results, strict=True)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from harmguard.errors import DataError, GenerationError, StageError
 from harmguard.training.data import read_rows
 from harmguard.training.pipeline import smoke as world
 from harmguard.training.pipeline.generate import PICTURE, filled, generate
-from harmguard.training.pipeline.recipe import Model, Recipe
+from harmguard.training.pipeline.recipe import Engine, Model, Recipe
+from harmguard.training.pipeline.stage import Item, Stage
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -45,16 +49,164 @@ def test_instructions_come_with_the_prefix_and_refusals_without(
     asked = sum(summary[kind]["asked"] for kind in ("harmful", "without_prefix", "benign"))
     kept = sum(summary[kind]["kept"] for kind in ("harmful", "without_prefix", "benign"))
     assert asked == kept + len(rejects)
+    assert len(harmful) == summary["harmful"]["kept"]
+    removed: Counter[str] = Counter()
+    for kind in ("harmful", "without_prefix", "benign"):
+        removed.update(summary[kind]["removed"])
+    assert removed == Counter(r["reason"] for r in rejects)
+    assert set(manifest["made_with"]) == {"engine", "harmguard", "torch", "transformers"}
+    gpu = torch.cuda.is_available()
+    assert (manifest["block_rows"], manifest["dtype"]) == (8, "bfloat16" if gpu else "float32")
     assert len(rows(tmp_path / "generate" / "journal.jsonl")) == asked
 
 
 def test_a_finished_stage_is_not_done_again(smaller: Recipe, tmp_path: Path) -> None:
     first = generate(smaller, tmp_path / "generate")
-    gone = replace(smaller, engine=replace(smaller.engine, block_rows=4))
-    assert generate(gone, tmp_path / "generate") == first
-    other = replace(smaller, seed=1)
-    with pytest.raises(StageError, match="a run with another seed"):
-        generate(other, tmp_path / "generate")
+    engine = replace(smaller.engine, workers=4)
+    settings = replace(smaller.generate, max_attempts=99)
+    again = replace(smaller, engine=engine, generate=settings)
+    assert generate(again, tmp_path / "generate") == first
+    for other, key in (
+        (replace(smaller, seed=1), "seed"),
+        (replace(smaller, engine=replace(engine, block_rows=4)), "block_rows"),
+        (replace(smaller, generate=replace(settings, exemplars=2)), "generate"),
+    ):
+        with pytest.raises(StageError, match=f"a run with another {key}"):
+            generate(other, tmp_path / "generate")
+
+
+class Script:
+    """Answers by id instead of a model's; `blocks` has the ids of each block that was asked for."""
+
+    def __init__(self, answer: Callable[[str], str]) -> None:
+        self.answer, self.blocks = answer, list[list[str]]()
+
+    def __call__(self, engine: Engine, work: Any) -> tuple[Any, int]:
+        return self._run, engine.block_rows
+
+    def _run(self, blocks: list[list[Item]]) -> Iterator[list[Item]]:
+        for block in blocks:
+            self.blocks.append([item["id"] for item in block])
+            yield [{"id": item["id"], "text": self.answer(item["id"])} for item in block]
+
+    def asked(self, kind: str) -> int:
+        return sum(name.startswith(kind) for block in self.blocks for name in block)
+
+
+def told(name: str) -> str:
+    """An instruction like no other."""
+    words = hashlib.sha256(name.encode()).hexdigest().translate(str.maketrans("01234567", "q" * 8))
+    return f"Write the {words[:6]} {words[6:12]} {words[12:18]} {words[18:24]}"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], Script]:
+    def put(answer: Callable[[str], str]) -> Script:
+        found = Script(answer)
+        monkeypatch.setattr("harmguard.training.pipeline.generate.executor", found)
+        return found
+
+    return put
+
+
+def with_generate(recipe: Recipe, **settings: Any) -> Recipe:
+    return replace(recipe, generate=replace(recipe.generate, **settings))
+
+
+def test_accepted_answers_beyond_the_count_are_surplus(
+    smaller: Recipe, tmp_path: Path, script: Callable[..., Script]
+) -> None:
+    script(told)
+    summary = generate(smaller, tmp_path)["summary"]
+    assert summary["harmful"] == {"asked": 16, "kept": 12, "removed": {"surplus": 4}}
+    assert summary["acceptance"]["with_prefix"] == 1.0
+    surplus = [r["id"] for r in rows(tmp_path / "rejects.jsonl") if r["reason"] == "surplus"]
+    assert surplus == [f"harmful-{i:07}" for i in range(12, 16)]
+
+
+def test_empty_answers_after_good_ones_are_counted(
+    smaller: Recipe, tmp_path: Path, script: Callable[..., Script]
+) -> None:
+    # Of the first 32 a half are kept; the second round is empty, the third is not.
+    def answer(name: str) -> str:
+        kind, number = name.split("-")
+        given = kind == "harmful" and (int(number) % 2 if int(number) < 32 else int(number) >= 64)
+        return told(name) if given else " \n"
+
+    script(answer)
+    recipe = with_generate(smaller, count=32, max_attempts=400, benign=0.2)
+    summary = generate(recipe, tmp_path)["summary"]
+    assert summary["harmful"]["kept"] == 32
+    assert summary["harmful"]["removed"]["empty"] == 48
+    assert summary["without_prefix"] == {"asked": 4, "kept": 0, "removed": {"empty": 4}}
+    assert summary["benign"] == {"asked": 6, "kept": 0, "removed": {"empty": 6}}
+
+
+def test_a_generator_of_empty_answers_is_named_early(
+    smaller: Recipe, tmp_path: Path, script: Callable[..., Script]
+) -> None:
+    asked = script(lambda name: "")
+    recipe = with_generate(smaller, count=10_000, max_attempts=20_000)
+    with pytest.raises(GenerationError, match=r"no text in 32 answers \(32 x empty\)"):
+        generate(recipe, tmp_path)
+    assert asked.asked("harmful") == 32
+
+
+def test_a_refusing_generator_is_asked_for_more_and_more(
+    smaller: Recipe, tmp_path: Path, script: Callable[..., Script]
+) -> None:
+    script(lambda name: "I cannot do that.")
+    recipe = with_generate(smaller, count=10_000, max_attempts=10_000)
+    sizes: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        run = Stage.run
+
+        def counted(self: Stage, items: Sequence[Item], *how: Any) -> list[Item]:
+            sizes.append(len(items))
+            return run(self, items, *how)
+
+        patch.setattr(Stage, "run", counted)
+        with pytest.raises(GenerationError, match=r"0 of 10000 .* \(10000 x refusal\)"):
+            generate(recipe, tmp_path)
+    assert sizes == [32, 32, 64, 128, 256, 512, 1024, 2048, 4096, 1808]
+
+
+def test_more_attempts_go_on_from_the_answers_there_are(
+    smaller: Recipe, tmp_path: Path, script: Callable[..., Script]
+) -> None:
+    def answer(name: str) -> str:
+        return told(name) if name >= "harmful-0000016" else "I cannot do that."
+
+    recipe = with_generate(smaller, bare=0, benign=0.0, max_attempts=16)
+    script(answer)
+    with pytest.raises(GenerationError, match=r"0 of 12 .* after 16 attempts \(16 x refusal\)"):
+        generate(recipe, tmp_path)
+    asked = script(answer)
+    manifest = generate(with_generate(recipe, max_attempts=64), tmp_path)
+    assert manifest["summary"]["harmful"]["kept"] == 12
+    assert manifest["generate"]["max_attempts"] == 64
+    assert min(name for block in asked.blocks for name in block) == "harmful-0000016"
+
+
+def test_a_server_may_move(smaller: Recipe, tmp_path: Path, script: Callable[..., Script]) -> None:
+    def at(url: str) -> Recipe:
+        recipe = with_generate(smaller, model=replace(smaller.generate.model, url=url))
+        return replace(recipe, engine=Engine("openai", block_rows=8))
+
+    def stopped(name: str) -> str:
+        if name > "harmful-0000007":
+            raise KeyboardInterrupt
+        return told(name)
+
+    script(stopped)
+    with pytest.raises(KeyboardInterrupt):
+        generate(at("http://a:8000/v1"), tmp_path)
+    asked = script(told)
+    manifest = generate(at("http://b:8001/v1"), tmp_path)
+    assert asked.asked("harmful") == 8
+    assert manifest["generate"]["model"]["url"] == "http://b:8001/v1"
+    assert manifest["made_with"]["engine"]["kind"] == "openai"
+    assert "dtype" not in manifest  # the server's own
 
 
 def test_a_generator_that_refuses(smaller: Recipe, tmp_path: Path) -> None:
@@ -91,7 +243,9 @@ def test_too_few_exemplars(smaller: Recipe, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"2 different harmful prompts .* at least 3"):
         generate(recipe, tmp_path / "generate")
     twice = replace(smaller, labelled=smaller.labelled * 2)
-    with pytest.raises(DataError, match="48 ids stand on several of 96 rows"):
+    with pytest.raises(
+        DataError, match=r"smoke_rows.jsonl holds the same bytes as smoke_rows.jsonl"
+    ):
         generate(twice, tmp_path / "generate")
 
 

@@ -16,7 +16,7 @@ from harmguard.training.data import Row, read_rows
 from harmguard.training.pipeline import smoke as world
 from harmguard.training.pipeline.filters import is_refusal
 from harmguard.training.pipeline.recipe import MODES, Recipe
-from harmguard.training.pipeline.respond import assign, respond
+from harmguard.training.pipeline.respond import ENOUGH, assign, respond
 
 
 @pytest.fixture
@@ -65,6 +65,20 @@ def test_all_responses_empty(smoke: Recipe, instructions: Path, tmp_path: Path) 
         GenerationError, match=r"no text in \d+ responses of refuse \(\d+ x empty\)"
     ):
         respond(replace(smoke, respond=settings), instructions, tmp_path / "respond")
+
+
+def test_a_few_empty_responses_are_counted(
+    smoke: Recipe, instructions: Path, tmp_path: Path
+) -> None:
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join(instructions.read_text().splitlines(keepends=True)[: ENOUGH - 1]))
+    sampling = replace(smoke.respond.sampling, max_new_tokens=1, temperature=0.0)
+    refuse = replace(smoke.respond.refuse, prefix="I cannot help with that.")
+    shares = {"comply": 0.0, "refuse": 1.0, "none": 0.0}
+    settings = replace(smoke.respond, shares=shares, refuse=refuse, sampling=sampling)
+    summary = respond(replace(smoke, respond=settings), few, tmp_path / "respond")["summary"]
+    assert summary["refuse"]["rows"] == summary["refuse"]["empty"] == ENOUGH - 1
+    assert summary["comply"]["empty"] == summary["none"]["empty"] == 0
 
 
 @given(
