@@ -23,10 +23,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks import _tables
+from benchmarks._errors import BenchmarkDataError
 from benchmarks._peer_models import CACHE, CACHE_HELP, Models
-from benchmarks._results import RESULTS, ROOT, say
-from harmguard.bench.show import table
+from benchmarks._results import RESULTS, ROOT, guarded, now, say, write_json
+from harmguard.bench.machine import describe
 from harmguard.bundle import EMBEDDED
 from harmguard.errors import BenchError
 
@@ -39,7 +42,6 @@ PLANNED_S = {
     "speed": (180, 40),
     "bulk": (420, 30),
     "longtext": (240, 60),
-    "report": (10, 0),
 }
 """Seconds of each part on 2 cores that do nothing else: of a full run, and of a quick one."""
 
@@ -51,26 +53,49 @@ class Part:
     name: str
     command: list[str]
     planned_s: int
+    refused: str = ""
+    """Why it cannot run."""
+
+
+REPORT = Part("report", ["benchmarks.report"], 120)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fill the cache, run each part in a process of its own; 3 if one failed or was stopped."""
     options = _parser().parse_args(arguments)
+    if options.checkpoint is not None and not (options.checkpoint / "config.json").is_file():
+        raise BenchmarkDataError(
+            f"{options.checkpoint} has no config.json; expected a Hugging Face folder; likely a "
+            "mistyped path"
+        )
+    limit = QUICK_LIMIT_S if options.quick else LIMIT_S
+    result: dict[str, Any] = {
+        "benchmark": "run",
+        "quick": options.quick,
+        "started": now(),
+        "machine": describe(),
+        "limit_s": limit,
+        "parts": [],
+    }
     before = time.monotonic()
     prepare(options)
-    say(f"the cache is filled: {time.monotonic() - before:.0f} s (not counted)")
+    result["cache_s"] = round(time.monotonic() - before)
+    say(f"the cache is filled: {result['cache_s']} s (not counted)")
     started = time.monotonic()
-    limit = QUICK_LIMIT_S if options.quick else LIMIT_S
-    rows, failed = [], []
+    failed = []
     for part in parts(options):
         before = time.monotonic()
         status = _run(part, started + limit - before)
-        rows.append(
-            [part.name, f"{part.planned_s}", f"{time.monotonic() - before:.0f}", status or "done"]
-        )
+        took = round(time.monotonic() - before)
+        ended = {"took_s": took, "ended": status or "done"}
+        result["parts"].append({"name": part.name, "planned_s": part.planned_s, **ended})
+        result["took_s"] = round(time.monotonic() - started)
+        write_json(_folder(options) / ("run.quick.json" if options.quick else "run.json"), result)
         failed += [part.name] if status else []
-    rows.append(["all", f"{limit} at most", f"{time.monotonic() - started:.0f}", ""])
-    say(table(["part", "planned, s", "took, s", "ended"], rows))
+    say(_tables.run(result))
+    # Whatever the clock says: what was measured has to be seen.
+    if not options.quick and options.results is None:
+        failed += ["report"] if _run(REPORT, REPORT.planned_s) else []
     say(f"failed: {', '.join(failed)}" if failed else "all done")
     return 3 if failed else 0
 
@@ -88,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(part: Part, left_s: float) -> str:
     """Run one part; why it failed, or nothing."""
+    if part.refused:
+        return f"not begun: {part.refused}"
     if left_s <= 0:
         return "not begun: the time was over"
     process = subprocess.Popen([sys.executable, "-m", *part.command], cwd=ROOT)
@@ -110,10 +137,14 @@ def prepare(options: argparse.Namespace) -> None:
 
 
 def parts(options: argparse.Namespace) -> list[Part]:
-    """Each benchmark in the order in which they run."""
+    """Each benchmark in the order in which they run; one whose checkpoint fails has a reason."""
     mini = Models(options.cache.resolve(), "mini", options.checkpoint, 2)
     large = None if options.quick else Models(options.cache.resolve(), "435m", None, 2)
-    bundle, checkpoint = str(EMBEDDED), str(mini.checkpoint())
+    bundle, checkpoint, refused = str(EMBEDDED), "", ""
+    try:
+        checkpoint = str(mini.checkpoint())
+    except BenchError as error:
+        refused = str(error)
     given = [] if options.checkpoint is None else ["--checkpoint", checkpoint]
     cache, optimum = ["--cache", _path(options.cache)], ["--optimum", str(mini.optimum())]
     prepared = ["--cache", str(options.cache.resolve() / "prepared")]
@@ -125,23 +156,25 @@ def parts(options: argparse.Namespace) -> list[Part]:
         "speed": ["speed", bundle, checkpoint, *optimum],
         "bulk": ["bulk", bundle, checkpoint, *optimum],
         "longtext": ["longtext", bundle],
-        "report": ["report"],
     }
-    # A quick run writes beside the measured results, so the pages stay as they are.
-    left_out = {"peers-435m", "report"} if options.quick else set()
-    left_out |= {"report"} if options.results else set()
+    left_out = {"peers-435m"} if options.quick else set()
     left_out |= set() if os.environ.get("HARMGUARD_DATA") else {"longtext"}
     found = []
     for name, (module, *arguments) in commands.items():
         if name in left_out:
             continue
         quick = ["--quick"] if options.quick else []
-        folder = RESULTS if options.results is None else options.results.resolve()
-        out = ["--out", str(folder / f"{name}.json")] if options.results else []
-        more = [] if name == "report" else [*quick, *out]
+        out = ["--out", str(_folder(options) / f"{name}.json")] if options.results else []
         planned = PLANNED_S[name][options.quick]
-        found.append(Part(name, [f"benchmarks.{module}", *arguments, *more], planned))
+        needs = name in ("peers-mini", "speed", "bulk")
+        command = [f"benchmarks.{module}", *arguments, *quick, *out]
+        found.append(Part(name, command, planned, refused if needs else ""))
     return found
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    """Where the raw results go."""
+    return RESULTS if options.results is None else Path(options.results.resolve())
 
 
 def _recipes(mini: Models, large: Models | None) -> list[str]:
@@ -161,4 +194,4 @@ def _path(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(guarded(main))

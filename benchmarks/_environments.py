@@ -47,7 +47,8 @@ class Environment:
 def make(name: str, folder: Path) -> Environment:
     """The environment of `name` under `folder`, made unless it is there.
 
-    Raises EnvironmentMissingError with pip's last word if a package cannot be installed.
+    Raises EnvironmentMissingError if venv fails, or with pip's last word if a package cannot be
+    installed; all that pip said is in NAME.log then.
     """
     home = folder / name
     python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
@@ -56,8 +57,15 @@ def make(name: str, folder: Path) -> Environment:
         say(f"making the environment {name} (once) ...")
         before = time.monotonic()
         shutil.rmtree(home, ignore_errors=True)
-        venv.create(home, with_pip=True)
-        _install(name, python)
+        try:
+            venv.create(home, with_pip=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise EnvironmentMissingError(
+                f"{name}: no virtual environment could be made in {home} "
+                f"({type(error).__name__}); expected the module venv with ensurepip and room on "
+                "the disk; likely a Python whose distribution packs venv apart"
+            ) from error
+        _install(name, python, folder / f"{name}.log")
         made = {"seconds": round(time.monotonic() - before, 1), "load_average": load_average()}
         write_json(cost, {"made": made, "installed_mb": installed_mb(home)})
         write_text(stamp, wanted)
@@ -65,7 +73,7 @@ def make(name: str, folder: Path) -> Environment:
     return Environment(str(python), found["installed_mb"], found["made"])
 
 
-def _install(name: str, python: Path) -> None:
+def _install(name: str, python: Path, log: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in _DROPPED}
     pip = [str(python), "-m", "pip", "install", "--quiet", "--no-input"]
     # The first alone: torch, so that nothing else chooses its build.
@@ -74,7 +82,8 @@ def _install(name: str, python: Path) -> None:
             [*pip, *part], env=environment, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise EnvironmentMissingError(reason(name, done.stderr))
+            write_text(log, done.stderr)
+            raise EnvironmentMissingError(f"{reason(name, done.stderr)} (all of it: {log.name})")
 
 
 def made_from(name: str) -> str:
@@ -84,9 +93,9 @@ def made_from(name: str) -> str:
 
 
 def reason(name: str, stderr: str) -> str:
-    """Why pip failed: its last line that says ERROR, or its last line."""
+    """Why pip failed: its last line that begins with ERROR, or its last line."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower()]
+    errors = [line for line in lines if line.startswith("ERROR:")]
     return f"{name}: pip could not install it: {([*lines, *errors] or ['no message'])[-1]}"
 
 

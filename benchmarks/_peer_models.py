@@ -48,6 +48,8 @@ class Ready:
     settings: dict[str, Any]
     files: list[Path]
     converted: dict[str, float | None]
+    exported: dict[str, float | None] | None = None
+    """What making harmguard's bundle cost; None where there was none to make."""
 
 
 class Models:
@@ -79,12 +81,15 @@ class Models:
         """The checkpoint's bundle in a recipe; the shipped one where the checkpoint is its own."""
         if self.weights == "rebuilt" and recipe == "int8":
             return EMBEDDED
-        sources = [p for p in sorted(EXPORTER.rglob("*")) if p.is_file() and p.suffix != ".pyc"]
-        out = self._folder / f"bundle-{recipe}-{_digest(sources)}"
+        out = self._folder / self._bundle_name(recipe)
         # Random weights pass no gate that was made for trained ones; the table has the error.
         options = ("--recipe", recipe, "--gate", "off")
         self._make(out, "harmguard", "export", str(self.checkpoint()), str(out), *options)
         return out
+
+    def _bundle_name(self, recipe: str) -> str:
+        sources = [p for p in sorted(EXPORTER.rglob("*")) if p.is_file() and p.suffix != ".pyc"]
+        return f"bundle-{recipe}-{_digest(sources)}"
 
     def optimum(self) -> Path:
         """Where the peer optimum keeps its export."""
@@ -98,7 +103,9 @@ class Models:
         """
         cache = self._converted_by(peer.environment)
         cache.mkdir(parents=True, exist_ok=True)
-        failed = cache / f"{peer.runtime}-{peer.recipe}.failed"
+        # A bundle's name changes with the exporter, so a new exporter is tried.
+        key = "None" if peer.recipe is None else self._bundle_name(peer.recipe)
+        failed = cache / f"{peer.runtime}-{key}.failed"
         if failed.exists() and not retry:
             raise WorkerError(failed.read_text(encoding="utf-8").strip())
         try:
@@ -109,7 +116,8 @@ class Models:
             _results.write_text(failed, f"{error}\n")
             raise
         failed.unlink(missing_ok=True)
-        return Ready(made, settings, files, cost)
+        exported = None if peer.recipe is None else self._cost(self.bundle(peer.recipe))
+        return Ready(made, settings, files, cost, exported)
 
     def _converted_by(self, environment: str) -> Path:
         """The folder of what an environment's packages make, another one for other versions."""
@@ -154,6 +162,7 @@ class Models:
         shutil.rmtree(aside, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
         _results.say(f"making {out.name} of {self._size} (once) ...")
+        before = time.monotonic()
         written = [str(aside) if argument == str(out) else argument for argument in arguments]
         done = subprocess.run(
             [sys.executable, "-m", module, *written],
@@ -165,8 +174,23 @@ class Models:
         )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise WorkerError(f"{out.name} could not be made: {last}")
+            log = out.with_name(f"{out.name}.log")
+            _results.write_text(log, done.stderr)
+            raise WorkerError(f"{out.name} could not be made: {last} (all of it: {log.name})")
+        took = round(time.monotonic() - before, 1)
+        _results.write_json(_beside(out), {"seconds": took, "load_average": load_average()})
         aside.rename(out)
+
+    def _cost(self, out: Path) -> dict[str, float | None] | None:
+        """What making `out` cost; None for what nobody made here, as the shipped bundle."""
+        if not _beside(out).exists():
+            return None
+        found: dict[str, float | None] = json.loads(_beside(out).read_text(encoding="utf-8"))
+        return found
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(f"{out.name}.made.json")
 
 
 def _digest(files: list[Path]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks._tables import noise
 from harmguard.bench.run import MIN_SAMPLES
 from harmguard.bench.show import number, table
 
@@ -36,22 +37,28 @@ def peers(result: Mapping[str, Any]) -> str:
     head = [
         "runtime",
         *(f"ms at {n} tokens" for n in lengths),
-        *("load, s", "anonymous MB", "file MB", "installed MB", "score error"),
+        *("load, s", "anonymous MB", "PSS MB", "file MB", "installed MB", "score error"),
     ]
     rows = {name: result["rows"][name] for name in TITLES if name in result["rows"]}
     cells = [cell for row in rows.values() for cell in row["ms"].values()]
     parts = [
         table(head, [_row(name, row, lengths) for name, row in rows.items()]),
         f"Medians (p90, from n = {MIN_SAMPLES} on) and how many times {TITLES[result['anchor']]} "
-        f"takes, by the fastest runs, n = {_span([c['n'] for c in cells])} by row; "
-        f"{WEIGHTS[result['weights']]}. Load: from a running interpreter to "
-        "a loaded model, imports included, the best of "
+        "takes: of the fastest calls (range of the turns' medians), against its calls right before "
+        "them. Rows were not timed at the same moments, so the quotient of two medians is another "
+        f"figure. n = {_span([c['n'] for c in cells])} by row; {WEIGHTS[result['weights']]}.",
+        noise(cells),
+        "Load: from a running interpreter to a loaded model, imports included, the best of "
         f"{_span([row['load_s']['n'] for row in rows.values()])}. Memory: after a score of 128 "
-        "tokens. Installed: all packages of the peer's environment, its converter included. Score "
-        "error: the largest distance from torch fp32, the bare model's logits in brackets.",
+        "tokens; PSS counts file-backed pages as well, such as mapped weights. File: the model's, "
+        "for harmguard the bundle's and what its prepared copy adds. Installed: all packages of "
+        "the peer's environment, its converter included. Score error: the largest distance from "
+        "torch fp32, the bare model's logits in brackets"
+        + ("." if "torch" in rows else "; none without torch, which is missing."),
         f"Bundles, by the sha256 of guard.json: {_bundles(rows)}.",
         f"Missing: {_missing(result['missing'])}",
-        f"Made once, not timed: {'; '.join(_cost(name, row) for name, row in rows.items())}.",
+        f"Made once, not timed: {'; '.join(_cost(name, row) for name, row in rows.items())}. "
+        "Rows of one tool share its environment, optimum's also the conversion.",
         f"Versions: {'; '.join(_versions(name, row) for name, row in rows.items())}.",
     ]
     refused = {row["memory_error"] for row in rows.values() if "memory_error" in row}
@@ -72,10 +79,16 @@ def _row(name: str, row: Mapping[str, Any], lengths: list[str]) -> list[str]:
         *(_latency(row["ms"].get(n), row["times_anchor"].get(n)) for n in lengths),
         f"{row['load_s']['best']:.2f}",
         number(row["memory_mb"]["anonymous"], 0),
-        f"{row['file_mb']:.0f}",
+        number(row["memory_mb"]["pss"], 0),
+        _files(row),
         f"{row['installed_mb']:.0f}",
         _error(list(errors)),
     ]
+
+
+def _files(row: Mapping[str, Any]) -> str:
+    own = row.get("prepared_mb")
+    return f"{row['file_mb']:.0f}" + (f" + {own:.0f}" if own else "")
 
 
 def _error(errors: Sequence[Mapping[str, float]]) -> str:
@@ -89,7 +102,10 @@ def _latency(cell: Mapping[str, Any] | None, times: Mapping[str, Any] | None) ->
     if cell is None:
         return "-"
     tail = f" ({cell['p90']:.1f})" if cell["n"] >= MIN_SAMPLES else ""
-    return f"{cell['median']:.1f}{tail}" + (f", x{times['fastest']:.2f}" if times else "")
+    if not times or times["low"] == times["high"] == 1:
+        return f"{cell['median']:.1f}{tail}"
+    spread = f"{times['low']:.2f} to {times['high']:.2f}"
+    return f"{cell['median']:.1f}{tail}, x{times['fastest']:.2f} ({spread})"
 
 
 def _missing(missing: Mapping[str, str]) -> str:
@@ -101,11 +117,12 @@ def _missing(missing: Mapping[str, str]) -> str:
 
 
 def _cost(name: str, row: Mapping[str, Any]) -> str:
-    made = [f"{what} {row['one_time'][key]['seconds']:.0f} s" for key, what in _ONCE]
+    cost = row["one_time"]
+    made = [f"{what} {cost[key]['seconds']:.0f} s" for key, what in _ONCE if cost.get(key)]
     return f"{TITLES[name]} {', '.join(made)}"
 
 
-_ONCE = (("install", "installed in"), ("convert", "converted in"))
+_ONCE = (("install", "installed in"), ("export", "exported in"), ("convert", "converted in"))
 
 
 def _versions(name: str, row: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._peers_table import TITLES
-from benchmarks._scaling_table import floor_ms, macs, read_mb, spent_ms
+from benchmarks._scaling_table import call_ms, floor_ms, macs, read_mb, spent_ms
 
 _COLOURS = ("#0b5fa5", "#b3470a", "#3a7d34", "#7a3e9d", "#a8862a")
 _MARKS = "os^Dv"
@@ -62,7 +62,7 @@ def scaling(result: Mapping[str, Any], path: Path) -> None:
     panels = below.subplots(len(guards), 2, squeeze=False)
     for guard, (left, right) in zip(guards, panels, strict=True):
         _latency(left, guard)
-        _parts(right, guard, result["peak_gops"])
+        _parts(right, guard)
     _save(figure, path)
 
 
@@ -72,7 +72,7 @@ def _roofline(axes: Any, result: Mapping[str, Any]) -> None:
     most = 2 * max(x for found in points for x, _ in found)
     least = 0.5 * min(x for found in points for x, _ in found)
     for kind, line in (("int8", "-"), ("fp32", "--")):
-        peak = result["peak_gops"][kind]
+        peak = max(guard["peak_gops"][kind] for guard in result["guards"])
         knee = peak / result["read_gbs"]
         ends = sorted({least, min(max(knee, least), most), most})
         roof = [min(peak, x * result["read_gbs"]) for x in ends]
@@ -113,9 +113,9 @@ def _label(
 
 
 def _point(guard: Mapping[str, Any], tokens: str) -> tuple[float, float]:
-    """Operations a byte, and 10^9 operations a second of all kernels together."""
+    """Operations a byte, and 10^9 operations a second of the fastest call."""
     operations = 2 * macs(guard, tokens)
-    spent = spent_ms(guard["profile"][tokens])
+    spent = call_ms(guard, tokens)
     return operations / (1e6 * read_mb(guard, tokens)), operations / (1e6 * spent)
 
 
@@ -133,11 +133,12 @@ def _latency(axes: Any, guard: Mapping[str, Any]) -> None:
     axes.set_xticks(lengths, [str(n) for n in lengths])
 
 
-def _parts(axes: Any, guard: Mapping[str, Any], peak_gops: Mapping[str, float]) -> None:
-    """Beside the floor, the kernels by type: the largest ones of all lengths, then the rest."""
+def _parts(axes: Any, guard: Mapping[str, Any]) -> None:
+    """Beside the floor, the call, split as its kernels' time is: largest types, then the rest."""
     profiles = guard["profile"]
     lengths = list(profiles)
-    floors = [floor_ms(guard, tokens, peak_gops) for tokens in lengths]
+    floors = [floor_ms(guard, tokens) for tokens in lengths]
+    calls = [call_ms(guard, tokens) for tokens in lengths]
     places = range(len(lengths))
     # In multiples of the floor, so that short texts are seen beside long ones.
     axes.bar([i - 0.2 for i in places], [1] * len(lengths), 0.38, color="#999999", label="floor")
@@ -155,7 +156,11 @@ def _parts(axes: Any, guard: Mapping[str, Any], peak_gops: Mapping[str, float]) 
             )
             for p in profiles.values()
         ]
-        values = [m / floor for m, floor in zip(ms, floors, strict=True)]
+        wholes = [spent_ms(profile) for profile in profiles.values()]
+        values = [
+            call * m / whole / floor
+            for call, m, whole, floor in zip(calls, ms, wholes, floors, strict=True)
+        ]
         axes.bar([i + 0.2 for i in places], values, 0.38, under, color=colour, label=name)
         under = [u + v for u, v in zip(under, values, strict=True)]
     for i, (times, floor) in enumerate(zip(under, floors, strict=True)):
@@ -165,7 +170,7 @@ def _parts(axes: Any, guard: Mapping[str, Any], peak_gops: Mapping[str, float]) 
             f"{_short(floor)} ms", (i - 0.2, 1), (0, 3), textcoords="offset points", **_SMALL
         )
     axes.set_xticks(places, lengths)
-    axes.set(xlabel="tokens", ylabel="times the floor", title="Kernels, one text at a time")
+    axes.set(xlabel="tokens", ylabel="times the floor", title="One text, by its kernels")
     axes.set_ylim(0, 1.15 * max(under))
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     axes.grid(alpha=0.25, axis="y")

@@ -10,13 +10,14 @@ from harmguard.bench.show import table
 
 def scaling(result: Mapping[str, Any]) -> str:
     """Latency by tokens and batch, the distance from the limit, and where it goes."""
-    peak = result["peak_gops"]
     parts = [
-        f"Measured peak of one large product: {peak['fp32']:.0f} GOPS in fp32, "
-        f"{peak['int8']:.0f} in int8; a product of one row reads {result['read_gbs']:.1f} GB/s. "
-        "Kernels: the fastest call of each node. Floor: the multiply-adds at the peak that was "
-        "measured between them. MB read: the weights as the file has them, once, and a row "
-        "of the embedding table a token; reading: at the measured rate, which caches exceed."
+        f"Measured peak of large products, between the calls of each guard: {_peaks(result)}; a "
+        f"product of one row reads {result['read_gbs']:.1f} GB/s. Call: the fastest, alone or "
+        "alternating with the products. Floor: the multiply-adds at the guard's own peak. MB read: "
+        "the weights as the file has them, once, and a row of the embedding table a token; "
+        "reading: at the measured rate, which caches exceed. Largest parts: shares of all "
+        "kernels' time, of the bundle's own graph, each node's fastest call.",
+        *(f"Missing: {name}: `{why}`" for name, why in result.get("missing", {}).items()),
     ]
     for guard in result["guards"]:
         about = guard["bundle"]
@@ -29,13 +30,30 @@ def scaling(result: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def floor_ms(guard: Mapping[str, Any], tokens: str, peak_gops: Mapping[str, float]) -> float:
-    """Milliseconds that the multiply-adds alone would take at the measured peak.
+def kind(guard: Mapping[str, Any]) -> str:
+    """What most multiply-adds are of: fp32 for the recipe fp32, int8 for all others."""
+    return "fp32" if guard["bundle"]["recipe"] == "fp32" else "int8"
 
-    The peak is fp32's for the recipe fp32, int8's for all others.
-    """
-    peak = peak_gops["fp32" if guard["bundle"]["recipe"] == "fp32" else "int8"]
-    return float(2000 * macs(guard, tokens) / (peak * 1e9))
+
+def floor_ms(guard: Mapping[str, Any], tokens: str) -> float:
+    """Milliseconds that the multiply-adds alone would take at the peak beside the guard's calls."""
+    return float(2000 * macs(guard, tokens) / (guard["peak_gops"][kind(guard)] * 1e9))
+
+
+def call_ms(guard: Mapping[str, Any], tokens: str) -> float:
+    """Milliseconds of the fastest call of one text."""
+    cells = [c for c in guard["cells"] if (c["batch"], str(c["tokens"])) == (1, tokens)]
+    beside = [ms for key, ms in guard.get("calls_ms", {}).items() if key == tokens]
+    return float(min([c["fastest_ms"] for c in cells] + beside))
+
+
+def _peaks(result: Mapping[str, Any]) -> str:
+    """Lowest and highest GOPS of each kind."""
+    told = []
+    for one in ("fp32", "int8"):
+        found = [guard["peak_gops"][one] for guard in result["guards"]]
+        told.append(f"{min(found):.0f} to {max(found):.0f} GOPS in {one}")
+    return ", ".join(told)
 
 
 def spent_ms(profile: Mapping[str, Any]) -> float:
@@ -60,14 +78,19 @@ def _grid(guard: Mapping[str, Any]) -> str:
     found = {(cell["batch"], cell["tokens"]): cell for cell in guard["cells"]}
     rows = [[str(n), *(_cell(found.get((batch, n))) for batch in batches)] for n in tokens]
     head = table(["tokens", *(f"batch {batch}" for batch in batches)], rows)
-    return f"{head}\n\nIn brackets: peak of anonymous memory during the call, MB."
+    note = "In brackets: peak of anonymous memory during the call, MB."
+    if any(cell["n"] == 1 for cell in guard["cells"]):
+        note += " *: a single call, the first of its shape; else a median of 2 to 7."
+    refused = {cell["memory_error"] for cell in guard["cells"] if "memory_error" in cell}
+    return "\n\n".join([head, note, *sorted(refused)])
 
 
 def _cell(cell: Mapping[str, Any] | None) -> str:
     if cell is None:
         return "-"
     memory = cell["peak_anonymous_mb"]
-    return f"{cell['ms']:.1f} ({'unknown' if memory is None else format(memory, '.0f')})"
+    once = "*" if cell["n"] == 1 else ""
+    return f"{cell['ms']:.1f}{once} ({'unknown' if memory is None else format(memory, '.0f')})"
 
 
 def _fit(fit: Mapping[str, float]) -> str:
@@ -82,8 +105,8 @@ def _fit(fit: Mapping[str, float]) -> str:
 def _limits(guard: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     rows, read_gbs = [], result["read_gbs"]
     for tokens, profile in guard["profile"].items():
-        total = spent_ms(profile)
-        floor, read = floor_ms(guard, tokens, result["peak_gops"]), read_mb(guard, tokens)
+        total, call = spent_ms(profile), call_ms(guard, tokens)
+        floor, read = floor_ms(guard, tokens), read_mb(guard, tokens)
         largest = list(profile.items())[:4]
         rows.append(
             [
@@ -92,10 +115,10 @@ def _limits(guard: Mapping[str, Any], result: Mapping[str, Any]) -> str:
                 f"{floor:.2f}",
                 f"{read:.1f}",
                 f"{read / read_gbs:.2f}",
-                f"{total:.2f}",
-                f"{total / floor:.1f}" if floor else "-",
+                f"{call:.2f}",
+                f"{call / floor:.1f}" if floor else "-",
                 ", ".join(f"{name} {cell['ms'] / total:.0%}" for name, cell in largest),
             ]
         )
     head = ["tokens", "million multiply-adds", "floor, ms", "MB read", "reading, ms"]
-    return table([*head, "kernels, ms", "kernels / floor", "largest parts"], rows)
+    return table([*head, "call, ms", "call / floor", "largest parts"], rows)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harmguard.bench import show
 from harmguard.bench.fresh import STEPS
+from harmguard.bench.run import NOISY
 from harmguard.bench.show import number, table
 
 NOT_MEASURED = "Not measured yet."
@@ -61,7 +62,22 @@ def speed(result: Mapping[str, Any]) -> str:
         f"Score error against torch fp32: harmguard {_worst(result, 'harmguard')}, "
         f"optimum {_worst(result, 'optimum')} at most."
     )
+    modes = [length[mode] for length in result["lengths"] for mode in MODES]
+    parts.append(noise([cell for one in modes for cell in one["ms"].values()]))
     return "\n\n".join(parts)
+
+
+def noise(cells: Iterable[Mapping[str, Any]]) -> str:
+    """One sentence: how many of the cells spread further than `harmguard bench` accepts."""
+    spreads = [float(cell["spread"]) for cell in cells]
+    far = sum(spread > NOISY for spread in spreads)
+    told = f"Noise: {far} of {len(spreads)} spreads are above {NOISY:.0%}"
+    if not far:
+        return f"{told}, the largest is {max(spreads, default=0):.0%}."
+    return (
+        f"{told}, the largest is {max(spreads):.0%}: others had the machine's cores as well, so "
+        "ratios, of calls that took turns, say more than milliseconds."
+    )
 
 
 def bulk(result: Mapping[str, Any]) -> str:
@@ -151,6 +167,16 @@ def longtext(result: Mapping[str, Any]) -> str:
     )
 
 
+def run(result: Mapping[str, Any]) -> str:
+    """What each part of a whole run took, against what was planned."""
+    rows = [
+        [one["name"], str(one["planned_s"]), str(one["took_s"]), one["ended"]]
+        for one in result["parts"]
+    ]
+    rows.append(["all", f"{result['limit_s']} at most", str(result["took_s"]), ""])
+    return table(["part", "planned, s", "took, s", "ended"], rows)
+
+
 def summary(results: Mapping[str, Mapping[str, Any]]) -> str:
     """The README's table, with the machine under it; needs speed, bulk and startup."""
     if not {"speed", "bulk", "startup"} <= set(results):
@@ -169,7 +195,8 @@ def summary(results: Mapping[str, Mapping[str, Any]]) -> str:
         + f"\n\nProcess start to first score {start['median']:.2f} s; anonymous memory then "
         f"{number(found['first_score'], 0)} MB; bundle "
         f"{results['speed']['bundle']['bytes'] / 1e6:.1f} MB. Medians, one pair at a time, text to "
-        "score. [Method, tails and the rest](benchmarks/README.md).\n\n"
+        "score. [Method, tails and the rest](benchmarks/README.md). "
+        f"{noise(cell for one in fast.values() for cell in one['ms'].values())}\n\n"
         f"Machine: {machine(results['speed'])}"
     )
 

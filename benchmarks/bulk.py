@@ -4,12 +4,12 @@
     python -m benchmarks.bulk harmguard/models/mini runs/mini --quick
 
 Three ways, interleaved: `score_many`, `score` in a loop, and optimum at the batch size that is
-fastest for it on every sixteenth pair. Needs the extra `bench`.
+fastest for it on every sixteenth pair. Needs the extras `bench` and `export`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
@@ -49,7 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             worker.call("pairs", pairs=pairs)
         _check(started)
         result["pairs"] = count
-        result |= _measure(started, QUICK_ROUNDS if options.quick else ROUNDS)
+
+        def keep(part: dict[str, Any]) -> None:
+            result.update(part)
+            _results.keep(result, options)
+
+        result |= _measure(started, QUICK_ROUNDS if options.quick else ROUNDS, keep)
     _results.finish(result, options)
     print(_tables.bulk(result))
     return 0
@@ -66,10 +71,13 @@ def _check(started: dict[str, Worker]) -> None:
     _setup.check_scores("optimum", theirs, many, "int8")
 
 
-def _measure(started: dict[str, Worker], rounds: int) -> dict[str, Any]:
-    """Find optimum's batch size, then time the three ways in turn."""
+def _measure(
+    started: dict[str, Worker], rounds: int, keep: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Find optimum's batch size, then time the three ways in turn; `keep` gets each part."""
     search = _search(started["optimum"])
     best = min(search, key=lambda size: search[size])
+    keep({"optimum_search_s": {str(size): taken for size, taken in search.items()}})
     ways: dict[str, tuple[Worker, str, dict[str, int]]] = {
         "score_many": (started["harmguard"], "bulk", {"batch": 0}),
         "one_by_one": (started["harmguard"], "one_by_one", {}),
@@ -83,6 +91,7 @@ def _measure(started: dict[str, Worker], rounds: int) -> dict[str, Any]:
         _results.say(f"part {index + 1} of {PARTS * rounds}: {way} {done['seconds']:.1f} s")
         seconds[way].append([done["seconds"]])
         scores[way] += done["scores"]
+        keep({"parts_s": {way: [one[0] for one in taken] for way, taken in seconds.items()}})
     whole = {
         way: [sum(s for (s,) in taken[i * PARTS :][:PARTS]) for i in range(rounds)]
         for way, taken in seconds.items()
@@ -93,14 +102,12 @@ def _measure(started: dict[str, Worker], rounds: int) -> dict[str, Any]:
             "optimum": _setup.distance(scores["optimum"], scores["score_many"]),
         },
         "optimum_batch": best,
-        "optimum_search_s": {str(size): taken for size, taken in search.items()},
         "seconds": {way: asdict(stats.summary(taken)) for way, taken in whole.items()},
         "times_score_many": {
             way: asdict(_ratio(seconds[way], seconds["score_many"]))
             for way in ("one_by_one", "optimum")
         },
         "parts": PARTS,
-        "parts_s": {way: [one[0] for one in taken] for way, taken in seconds.items()},
     }
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks import _results
 from benchmarks._errors import BenchmarkDataError
 from benchmarks._peers_table import TITLES
-from benchmarks._scaling_table import floor_ms, spent_ms
+from benchmarks._scaling_table import call_ms, floor_ms
 
 BOUND = 0.15
 """The larger ratio of a cell is at most this much above the smaller one."""
@@ -105,10 +105,10 @@ def _peers(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 def _scaling(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for guard in result["guards"]:
         about = guard["bundle"]
-        for tokens, profile in guard["profile"].items():
-            floor = floor_ms(guard, tokens, result["peak_gops"])
+        for tokens in guard["profile"]:
+            floor = floor_ms(guard, tokens)
             if floor:
-                times = spent_ms(profile) / floor
+                times = call_ms(guard, tokens) / floor
                 yield f"{about['name']} {about['recipe']} / floor, {tokens} tokens", times
 
 

@@ -5,7 +5,7 @@
     harmguard export WORK/checkpoint WORK/int4 --recipe int4 --gate off
     python -m benchmarks.large WORK
 
-Needs the extra `bench`, and memory and disk for all runtimes at once. The weights are
+Needs the extras `bench` and `export`, and memory and disk for all runtimes at once. The weights are
 random: scores are kept in the raw file and judged by nothing, and no figure is about quality. Each
 runtime is a process of its own, prepared copies for harmguard; one is awake at a time. Ratios are
 given of medians and of the fastest runs: on a virtual machine two threads may for seconds take as

@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         needles = flagged_alone(guard, rows, wanted)
         hays = [haystack(rows, count, SEED + index) for index in range(HAYS)]
         result["needles"] = needle_shares(guard, needles, hays)
+        _results.keep(result, options)
         result["pairs"] = pair_shares(guard, rows, QUICK_PAIRS if options.quick else len(rows))
     _results.finish(result, options)
     print(_tables.longtext(result))

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import _peers_table, _results, _setup
-from benchmarks._errors import WorkerError
+from benchmarks._errors import OutputsDifferError, WorkerError
 from benchmarks._peer_models import CACHE, CACHE_HELP, SIZES, Models, Peer, Ready
 from benchmarks._pool import SETTLE_S, Worker, turns
+from harmguard._prepare import prepare
 from harmguard.bench import stats
 from harmguard.bench.machine import artefact, describe
 from harmguard.bench.memory import Memory
@@ -47,6 +48,9 @@ AT_ONCE = {"mini": 12, "435m": 4}
 SEED = 19
 LOADED_TOKENS = 128
 ANCHOR, REFERENCE = "harmguard int8", "torch"
+
+_ROUNDED = ("int8", "int4", "bf16")
+"""Ends of the names of those whose scores may lie further from torch fp32."""
 
 PEERS = {
     ANCHOR: Peer("harmguard", "harmguard", "int8"),
@@ -102,7 +106,7 @@ class _Run:
         self._models = Models(options.cache.resolve(), size, options.checkpoint, options.threads)
         self._ready: dict[str, Ready] = {}
         self._workers: dict[str, Worker] = {}
-        self._reference: dict[int, list[list[float]]] = {}
+        self._reference: dict[int, tuple[Any, ...]] = {}
         self._anchor: dict[int, list[float]] = {}
         self._taken: dict[tuple[str, int], list[list[float]]] = {}
         self._before: dict[tuple[str, int], list[list[float]]] = {}
@@ -187,9 +191,14 @@ class _Run:
                 "load_s": {"best": round(min(seconds), 3), "n": loads},
                 **_memory(worker),
                 "bundle": _artefact(PEERS[name], ready),
-                "file_mb": round(sum(file.stat().st_size for file in ready.files) / 1e6, 1),
+                "file_mb": _mb(ready.files),
+                "prepared_mb": _prepared_mb(PEERS[name], ready),
                 "installed_mb": ready.environment.installed_mb,
-                "one_time": {"install": ready.environment.made, "convert": ready.converted},
+                "one_time": {
+                    "install": ready.environment.made,
+                    "export": ready.exported,
+                    "convert": ready.converted,
+                },
                 "ms": {},
                 "times_anchor": {},
                 "score_error": {},
@@ -202,7 +211,7 @@ class _Run:
         for name in sorted(self._workers, key=lambda name: name != REFERENCE):
             if self._ask(name, "pairs", pairs=self._pairs[tokens]) is not None:
                 self._errors(name, tokens)
-        others = [name for name in self._workers if name != ANCHOR]
+        others = [name for name in self._workers if name != ANCHOR] or list(self._workers)
         rounds = QUICK_ROUNDS if self._options.quick else ROUNDS[self._options.size][tokens]
         asked = {
             "mode": "text",
@@ -229,18 +238,28 @@ class _Run:
         for mode in ("text", "ids"):
             if name in self._workers:
                 found.append(self._ask(name, "scores", mode=mode))
+        encoded = self._ask(name, "encoded") if name in self._workers else None
         if name not in self._workers:
             return
         if name == REFERENCE:
-            self._reference[tokens] = found
+            self._reference[tokens] = (*found, encoded)
         reference = self._reference.get(tokens)
         if reference is None:
             return
         own = self._ready[name].settings["temperature"]
         wanted = self._ready[REFERENCE].settings["temperature"]
         text, ids = (_setup.moved(scores, own, wanted) for scores in found)
+        try:
+            _setup.check_encoded(name, _ids(encoded), _ids(reference[2]))
+            error = _setup.check_scores(
+                name, text, reference[0], "int8" if name.endswith(_ROUNDED) else "fp32"
+            )
+        except OutputsDifferError as refused:
+            self._miss(name, refused)
+            del self._workers[name]
+            return
         self.rows[name]["score_error"][str(tokens)] = {
-            **_setup.distance(text, reference[0]),
+            **error,
             "model_logit": _setup.logit_distance(ids, reference[1]),
         }
 
@@ -272,9 +291,28 @@ class _Run:
         _results.say(f"{name} is missing: {error}")
 
 
+def _ids(encoded: Any) -> list[Any]:
+    """Token ids without the types, which a model without types may give as it likes."""
+    return [ids for ids, _ in encoded]
+
+
 def _artefact(peer: Peer, ready: Ready) -> dict[str, Any] | None:
     """What identifies the bundle of a harmguard row; the other rows are of the checkpoint."""
     return artefact(open_bundle(Path(ready.settings["bundle"]))) if peer.recipe else None
+
+
+def _prepared_mb(peer: Peer, ready: Ready) -> float | None:
+    """What harmguard's prepared copy adds on disk; None for the others, which have none."""
+    if peer.recipe is None:
+        return None
+    bundle = open_bundle(Path(ready.settings["bundle"]))
+    copy = prepare(bundle, Path(ready.settings["cache"])).folder
+    shared = {(bundle.folder / name).stat().st_ino for name in bundle.manifest.files}
+    return _mb([file for file in copy.iterdir() if file.stat().st_ino not in shared])
+
+
+def _mb(files: Sequence[Path]) -> float:
+    return round(sum(file.stat().st_size for file in files) / 1e6, 1)
 
 
 def _memory(worker: Worker) -> dict[str, Any]:

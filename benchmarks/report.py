@@ -29,6 +29,7 @@ from benchmarks._results import RESULTS, ROOT, guarded, say, write_text
 
 PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 RENDERERS = {
+    "run": _tables.run,
     "speed": _tables.speed,
     "bulk": _tables.bulk,
     "startup": _tables.startup,

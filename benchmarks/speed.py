@@ -3,7 +3,8 @@
     python -m benchmarks.speed harmguard/models/mini runs/mini
     python -m benchmarks.speed harmguard/models/mini runs/mini --quick
 
-Needs the extra `bench`. Each runtime is a process of its own; only one is awake at a time.
+Needs the extras `bench` and `export`. Each runtime is a process of its own; only one is awake
+at a time.
 """
 
 from __future__ import annotations

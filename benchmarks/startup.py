@@ -9,6 +9,7 @@ Needs the base install only. The files are in the page cache: one untimed start 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks import _results, _tables
 from harmguard.bench import fresh
@@ -36,11 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     starts = QUICK_STARTS if options.quick else STARTS
     result["startup_s"] = fresh.starts(folder, threads, short, starts)
-    runs = []
+    runs: list[dict[str, Any]] = []
+    result |= {"long_tokens": long_tokens, "batch": batch, "memory_runs_mb": runs}
+    _results.keep(result, options)
     for index in range(QUICK_MEMORY_RUNS if options.quick else MEMORY_RUNS):
         _results.say(f"memory, run {index + 1} ...")
         runs.append(fresh.memory(folder, threads, short, long, batch))
-    result |= {"long_tokens": long_tokens, "batch": batch, "memory_runs_mb": runs}
+        _results.keep(result, options)
     states = ("import", "load", "first_score", "long_score")
     result["memory_mb"] = {
         **{state: _highest([one[state]["anonymous"] for one in runs]) for state in states},

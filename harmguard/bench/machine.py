@@ -44,10 +44,11 @@ PACKAGES = (
 
 def describe() -> dict[str, Any]:
     """CPU, cores allowed, memory, system and package versions, JSON-ready."""
-    model, features = _cpu()
+    model, features, asked = _cpu()
     return {
         "cpu": model,
         "features": features,
+        "features_asked": asked,
         "cores": os.cpu_count(),
         "cores_allowed": round(allowed_cores(), 2),
         "memory_mb": _memory_mb(),
@@ -122,17 +123,21 @@ def version(package: str) -> str | None:
         return None
 
 
-def _cpu() -> tuple[str | None, list[str] | None]:
+def _cpu() -> tuple[str | None, list[str] | None, list[str] | None]:
+    """Model, features, and which of FEATURES this system could be asked for; None is unknown."""
     if sys.platform == "darwin":
         found = _sysctl("machdep.cpu.brand_string", *_SYSCTL)
         features = [name for key, name in _SYSCTL.items() if found.get(key) == "1"]
-        return found.get("machdep.cpu.brand_string"), features if found else None
+        asked = [name for key, name in _SYSCTL.items() if key in found]
+        return found.get("machdep.cpu.brand_string"), features if asked else None, asked or None
     if sys.platform == "win32":
         kernel: Any = ctypes.CDLL("kernel32")
         present = kernel.IsProcessorFeaturePresent
-        return platform.processor() or None, [n for i, n in _WINDOWS.items() if present(i)]
-    model, features = cpu(_read("/proc/cpuinfo"))
-    return model or platform.processor() or None, features
+        features = [name for number, name in _WINDOWS.items() if present(number)]
+        return platform.processor() or None, features, list(_WINDOWS.values())
+    model, told = cpu(_read("/proc/cpuinfo"))
+    asked = None if told is None else list(FEATURES)
+    return model or platform.processor() or None, told, asked
 
 
 def _memory_mb() -> int | None:

@@ -55,6 +55,7 @@ class Plan:
 def measure(plan: Plan, say: Say) -> dict[str, Any]:
     """Measure all; a part that fails is {"error": "CLASS: why"} in the result, the rest is kept.
 
+    Stopped from the keyboard, the running part and those after it have an error, too.
     Keys: machine, bundle, latency_ms, memory_mb, startup_s, throughput. The golden pairs are
     replayed first: nothing is timed that does not compute what the bundle says. Raises
     BundleError for a bundle that cannot be used or does not give its golden scores.
@@ -68,13 +69,13 @@ def measure(plan: Plan, say: Say) -> dict[str, Any]:
         "machine": describe(),
         "bundle": {**artefact(bundle), "golden": golden},
     }
-    work = _Work(bundle, plan, say)
-    result["latency_ms"] = _kept(work.latency)
-    result["throughput"] = _kept(work.throughput)
-    result["startup_s"] = _kept(work.startup)
-    result["memory_mb"] = _kept(work.memory)
+    work, kept = _Work(bundle, plan, say), _Kept()
+    result["latency_ms"] = kept(work.latency)
+    result["throughput"] = kept(work.throughput)
+    result["startup_s"] = kept(work.startup)
+    result["memory_mb"] = kept(work.memory)
     memory = result["memory_mb"].get("batch", {}).get("peak_anonymous")
-    result["latency_ms"]["small_device"] = _kept(lambda: work.small_device(memory))
+    result["latency_ms"]["small_device"] = kept(lambda: work.small_device(memory))
     result["machine"]["noise"] = noise(result["latency_ms"])
     return result
 
@@ -210,11 +211,25 @@ def _guard(bundle: Bundle, threads: int) -> HarmGuard:
         return HarmGuard(bundle.folder, threads=threads)
 
 
-def _kept(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return part()
-    except BenchError as error:
-        return {"error": f"{type(error).__name__}: {error}"}
+class _Kept:
+    """Runs part after part; a failure becomes that part's result, Ctrl-C that of all to come."""
+
+    def __init__(self) -> None:
+        self._stopped = False
+
+    def __call__(self, part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if self._stopped:
+            return {"error": "BenchError: not begun: stopped from the keyboard"}
+        try:
+            return part()
+        except KeyboardInterrupt:
+            self._stopped = True
+            return {"error": "BenchError: stopped from the keyboard"}
+        except BenchError as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        # onnxruntime's own errors have no common class; the texts here are the benchmark's.
+        except Exception as error:
+            return {"error": f"BenchError: {type(error).__name__}: {error}"}
 
 
 def _cell(seconds: list[float]) -> dict[str, Any]:

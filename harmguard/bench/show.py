@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harmguard.bench.fresh import BUDGET, STATES, STEPS
+from harmguard.bench.machine import FEATURES
 
 UNKNOWN = "unknown"
 STEP_NAMES = {
@@ -56,6 +57,9 @@ def text(result: Mapping[str, Any]) -> str:
 def machine(found: Mapping[str, Any]) -> str:
     """One sentence: CPU, cores, memory, system, versions; what is not known is said to be so."""
     features = UNKNOWN if found["features"] is None else ", ".join(found["features"]) or "none"
+    asked = found.get("features_asked")
+    if asked is not None and len(asked) < len(FEATURES):
+        features += f"; asked for {', '.join(asked)} only, all others are unknown"
     versions = ", ".join(f"{k} {v}" for k, v in found["packages"].items() if v)
     limit = found["memory_limit_mb"]
     return (

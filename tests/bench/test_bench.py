@@ -149,6 +149,30 @@ def test_a_part_that_fails_is_named_and_the_rest_is_kept(
     assert text.endswith("Noise: unknown, no latency was measured.")
 
 
+def test_any_error_and_the_keyboard_leave_what_was_measured(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("STARTS", 1), ("BULK_PAIRS", 8)):
+        monkeypatch.setattr(run, name, value)
+
+    def fail(self: object) -> None:
+        raise RuntimeError("no room for 7 bytes")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run._Work, "throughput", fail)
+    monkeypatch.setattr(fresh, "starts", stop)
+    assert main(["bench", str(small_bundle), "--json", "--samples", "10", "--threads", "1"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == KEYS
+    assert found["latency_ms"]["threads"]["1"]["16"]["n"] == 10
+    assert found["throughput"] == {"error": "BenchError: RuntimeError: no room for 7 bytes"}
+    assert found["startup_s"] == {"error": "BenchError: stopped from the keyboard"}
+    assert found["memory_mb"] == {"error": "BenchError: not begun: stopped from the keyboard"}
+    assert found["latency_ms"]["small_device"] == found["memory_mb"]
+
+
 def test_errors_before_anything_is_timed(
     make_bundle: BundleMaker, small_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -194,6 +218,8 @@ def test_what_is_unknown_is_said_to_be(measured: dict[str, Any]) -> None:
     machine = {**measured["machine"], "cpu": None, "features": None, "memory_mb": None}
     assert show.machine(machine).startswith("unknown (unknown), ")
     assert "unknown MB of memory" in show.machine(machine)
+    some = {**machine, "features": ["avx2"], "features_asked": ["avx", "avx2"]}
+    assert "(avx2; asked for avx, avx2 only, all others are unknown)" in show.machine(some)
     nothing = {state: dict.fromkeys(asdict(Memory())) for state in fresh.STATES}
     found = {state: {**kinds, "peak_anonymous": None} for state, kinds in nothing.items()}
     rows = show.memory({**found, "long_tokens": 61, "batch_pairs": 2})

@@ -54,6 +54,7 @@ def test_description_is_json() -> None:
     found = json.loads(json.dumps(machine.describe(), allow_nan=False))
     assert found["packages"]["numpy"]
     assert found["cores"] >= 1
+    assert set(found["features"] or []) <= set(found["features_asked"] or [])
 
 
 def test_container_limit() -> None:

@@ -15,7 +15,11 @@ from benchmarks._errors import BenchmarkDataError
 def results(folder: Path, **changed: float) -> Path:
     ratio = {"torch": 3.0, "bulk": 1.4, "litert": 5.0, "floor": 40.0} | changed
     mode = {"times_harmguard": {"torch": {"fastest": ratio["torch"]}}}
-    profile = {"MatMul": {"macs": 5e8, "ms": ratio["floor"]}}
+    profile = {"MatMul": {"macs": 5e8, "ms": 1.0}}
+    peak = {"fp32": 200.0, "int8": 700.0}
+    cell = {"batch": 1, "tokens": 32, "fastest_ms": ratio["floor"] + 1}
+    guard = {"peak_gops": peak, "profile": {"32": profile}, "cells": [cell]}
+    guard["calls_ms"] = {"32": ratio["floor"]}
     about = {"name": "mini", "recipe": "fp32"}
     row = {"times_anchor": {"32": {"fastest": ratio["litert"]}}}
     own = {"times_anchor": {"32": {"fastest": 1.0}}}
@@ -23,10 +27,7 @@ def results(folder: Path, **changed: float) -> Path:
         "speed": {"lengths": [{"tokens": 16, "text": mode, "ids": mode}]},
         "bulk": {"times_score_many": {"optimum": {"fastest": ratio["bulk"]}}},
         "peers-mini": {"anchor": "harmguard int8", "rows": {"litert": row, "harmguard int8": own}},
-        "scaling": {
-            "peak_gops": {"fp32": 200.0, "int8": 700.0},
-            "guards": [{"bundle": about, "profile": {"32": profile}}],
-        },
+        "scaling": {"guards": [{"bundle": about, **guard}]},
     }
     folder.mkdir()
     for name, value in made.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from benchmarks import __main__ as whole
 from benchmarks.__main__ import LIMIT_S, PLANNED_S, QUICK_LIMIT_S, Part
+from benchmarks._errors import BenchmarkDataError, WorkerError
 from benchmarks._peer_models import Models
 
 
@@ -31,15 +33,15 @@ def names(parts: list[Part]) -> list[str]:
 
 
 def test_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    every = ["startup", "peers-mini", "peers-435m", "scaling", "speed", "bulk", "report"]
+    every = ["startup", "peers-mini", "peers-435m", "scaling", "speed", "bulk"]
     assert names(whole.parts(options(tmp_path))) == every
     quick = whole.parts(options(tmp_path, "--quick"))
     assert names(quick) == ["startup", "peers-mini", "scaling", "speed", "bulk"]
     assert all("--quick" in part.command for part in quick)
     monkeypatch.setenv("HARMGUARD_DATA", "data")
     found = whole.parts(options(tmp_path))
-    assert names(found) == [*every[:-1], "longtext", "report"]
-    for part in found:
+    assert names(found) == [*every, "longtext"]
+    for part in [*found, whole.REPORT]:
         assert importlib.util.find_spec(part.command[0]) is not None
     for planned, limit in zip(zip(*PLANNED_S.values(), strict=True), (3600, 300), strict=True):
         assert sum(planned) <= limit
@@ -49,7 +51,6 @@ def test_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_results_elsewhere_leave_the_pages(tmp_path: Path) -> None:
     folder = tmp_path / "first"
     found = whole.parts(options(tmp_path, "--results", str(folder)))
-    assert "report" not in names(found)
     for part in found:
         assert part.command[-2:] == ["--out", str(folder / f"{part.name}.json")]
 
@@ -65,11 +66,57 @@ def test_a_failure_and_the_limit_are_named_and_the_others_go_on(
     monkeypatch.setattr(whole, "QUICK_LIMIT_S", 1.5)
     names = {"fails": "a_part_that_fails", "sleeps": "a_part_that_sleeps", "late": "json"}
     made = [Part(name, [module], 1) for name, module in names.items()]
+    made.append(Part("refused", ["json"], 1, "no checkpoint"))
     monkeypatch.setattr(whole, "parts", lambda options: made)
-    assert whole.main(["--quick", "--cache", str(tmp_path)]) == 3
+    results = tmp_path / "results"
+    arguments = ["--quick", "--cache", str(tmp_path), "--results", str(results)]
+    assert whole.main(arguments) == 3
     err = capsys.readouterr().err
+    found = json.loads((results / "run.quick.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in found["parts"]] == [part.name for part in made]
+    assert found["parts"][0]["ended"] == "exit status 3"
+    assert found["limit_s"] == 1.5 <= found["took_s"]
+    assert "not begun: no checkpoint" in err
     assert "exit status 3" in err
     assert "stopped: the time was over" in err
     assert "not begun: the time was over" in err
-    assert "failed: fails, sleeps, late" in err
+    assert "failed: fails, sleeps, late, refused" in err
     assert sys.executable not in err
+
+
+def test_without_a_checkpoint_what_needs_none_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Models) -> Path:
+        raise WorkerError("mini-rebuilt could not be made: no room")
+
+    monkeypatch.setattr(Models, "checkpoint", fail)
+    refused = {part.name: part.refused for part in whole.parts(options(tmp_path))}
+    assert {name for name, why in refused.items() if why} == {"peers-mini", "speed", "bulk"}
+    assert refused["speed"] == "mini-rebuilt could not be made: no room"
+
+
+def test_a_checkpoint_that_is_none_is_named_first(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkDataError, match=r"nowhere has no config\.json; expected a"):
+        whole.main(["--checkpoint", str(tmp_path / "nowhere"), "--cache", str(tmp_path)])
+
+
+def test_the_report_is_made_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(whole, "prepare", lambda options: None)
+    monkeypatch.setattr(whole, "RESULTS", tmp_path)
+    monkeypatch.setattr(whole, "LIMIT_S", 0)
+    monkeypatch.setattr(whole, "parts", lambda options: [Part("late", ["json"], 1)])
+    run = whole._run
+
+    def noted(part: Part, left_s: float) -> str:
+        asked.append(part.name)
+        return run(part, left_s) if part.name == "late" else ""
+
+    monkeypatch.setattr(whole, "_run", noted)
+    assert whole.main(["--cache", str(tmp_path)]) == 3
+    assert asked == ["late", "report"]
+    found = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert found["parts"][0]["ended"] == "not begun: the time was over"

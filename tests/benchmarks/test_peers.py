@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import sys
+import venv
 from pathlib import Path
 from typing import cast
 
@@ -185,6 +187,8 @@ def test_an_environment_s_stamp_names_no_place() -> None:
 def test_pip_s_reason_is_its_error() -> None:
     stderr = "WARNING: a\nERROR: No matching distribution found for nonesuch\nnotice: b\n"
     assert _environments.reason("x", stderr).endswith("No matching distribution found for nonesuch")
+    stderr = "ERROR: Failed to build x\nnote: This error originates from a subprocess\n"
+    assert _environments.reason("x", stderr).endswith("ERROR: Failed to build x")
     assert _environments.reason("x", "") == "x: pip could not install it: no message"
 
 
@@ -204,3 +208,69 @@ def test_every_peer_has_a_title_a_runtime_and_an_environment() -> None:
     for peer in peers.PEERS.values():
         assert peer.runtime in {**BACKENDS, **PEER_BACKENDS}
         assert peer.environment in _environments.REQUIREMENTS
+
+
+def test_an_environment_without_venv_or_a_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise subprocess.CalledProcessError(1, "ensurepip")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(venv, "create", fail)
+        with pytest.raises(EnvironmentMissingError, match=r"llama: no virtual .*CalledProcessErr"):
+            _environments.make("llama", tmp_path)
+    log = tmp_path / "llama.log"
+    monkeypatch.setitem(_environments.REQUIREMENTS, "llama", ["./no-such-folder"])
+    with pytest.raises(EnvironmentMissingError, match=r"ERROR: .*\(all of it: llama\.log\)"):
+        _environments._install("llama", Path(sys.executable), log)
+    assert "no-such-folder" in log.read_text(encoding="utf-8")
+
+
+def test_a_peer_that_computes_something_else_is_missing(
+    tries: list[str], english_checkpoint: Path, small_bundle: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(_peer_models, "EMBEDDED", small_bundle)
+    monkeypatch.setattr(peers, "QUICK_LENGTHS", (16,))
+    ask = peers._Run._ask
+
+    def wrong(self: peers._Run, name: str, call: str, **arguments: object) -> object:
+        found = ask(self, name, call, **arguments)
+        if (name, call) == ("harmguard fp32", "scores"):
+            return [score + 0.3 for score in found]
+        return found
+
+    monkeypatch.setattr(peers._Run, "_ask", wrong)
+    out = tmp_path / "peers.json"
+    arguments = ["mini", "--checkpoint", str(english_checkpoint), "--quick", "--out", str(out)]
+    arguments += ["--cache", str(tmp_path / "cache"), "--only", "torch", "harmguard fp32"]
+    assert peers.main(arguments) == 0
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert re.match(
+        r"harmguard fp32: scores are 0\.\d+ \(mean\) and 0\.\d+ \(most\)",
+        found["missing"]["harmguard fp32"],
+    )
+    assert found["rows"]["harmguard fp32"]["ms"] == {}
+
+
+def test_harmguard_alone_is_timed(
+    tries: list[str],
+    english_checkpoint: Path,
+    small_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(_peer_models, "EMBEDDED", small_bundle)
+    monkeypatch.setattr(peers, "QUICK_LENGTHS", (16,))
+    monkeypatch.setattr(peers, "ANCHOR", "harmguard fp32")
+    out = tmp_path / "peers.json"
+    arguments = ["mini", "--checkpoint", str(english_checkpoint), "--quick", "--out", str(out)]
+    arguments += ["--cache", str(tmp_path / "cache"), "--only", "harmguard fp32"]
+    assert peers.main(arguments) == 0
+    row = json.loads(out.read_text(encoding="utf-8"))["rows"]["harmguard fp32"]
+    assert row["ms"]["16"]["n"] > 0
+    assert row["prepared_mb"] > 0
+    assert row["one_time"]["export"]["seconds"] > 0
+    assert "none without torch, which is missing" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 
 from benchmarks import _peak, _scaling_table, scaling
 from benchmarks._errors import WorkerError
+from harmguard._session import Session
+from harmguard.bundle import open_bundle
+from harmguard.errors import BundleNotFoundError, MemoryUnreadableError
 
 
 def test_a_quick_run(
@@ -22,8 +26,11 @@ def test_a_quick_run(
     out = tmp_path / "scaling.json"
     assert scaling.main([str(small_bundle), "--quick", "--threads", "1", "--out", str(out)]) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
-    assert min(found["peak_gops"].values()) > 0
+    assert found["missing"] == {}
     (guard,) = found["guards"]
+    assert min(guard["peak_gops"].values()) > 0
+    assert set(guard["calls_ms"]) == {"32"}
+    assert guard["calls_ms"]["32"] > 0
     assert [(c["batch"], c["tokens"]) for c in guard["cells"]] == scaling.shapes(
         64, scaling.MOST, quick=True
     )
@@ -96,15 +103,15 @@ def test_nodes_of_a_body_count_each_time_they_run_and_its_holder_never(tmp_path:
 
 def test_the_floor_is_twice_the_multiply_adds_at_the_peak() -> None:
     profile = {"MatMul": {"macs": 5e8, "ms": 3.0}, "Add": {"macs": 0, "ms": 1.0}}
-    peak = {"fp32": 100.0, "int8": 400.0}
     guard = {
+        "peak_gops": {"fp32": 100.0, "int8": 400.0},
         "bundle": {"recipe": "fp32"},
         "profile": {"32": profile},
         "bytes_read": {"whole": 3e6, "token": 1e3},
     }
-    assert _scaling_table.floor_ms(guard, "32", peak) == pytest.approx(10.0)
+    assert _scaling_table.floor_ms(guard, "32") == pytest.approx(10.0)
     other = {**guard, "bundle": {"recipe": "int4"}}
-    assert _scaling_table.floor_ms(other, "32", peak) == pytest.approx(2.5)
+    assert _scaling_table.floor_ms(other, "32") == pytest.approx(2.5)
     assert _scaling_table.read_mb(guard, "32") == pytest.approx(3.032)
 
 
@@ -125,3 +132,45 @@ def test_a_guard_s_process_that_ends_is_named(small_bundle: Path) -> None:
     options.threads = "none"
     with pytest.raises(WorkerError, match="its process ended with exit status 1"):
         scaling._in_own_process(small_bundle, options, 1)
+
+
+def test_a_guard_that_fails_is_named_and_the_others_are_kept(
+    small_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measure = scaling._in_own_process
+
+    def failing(folder: Path, *rest: Any) -> dict[str, Any]:
+        if folder.name == "second":
+            raise WorkerError("scaling of second: its process ended")
+        return measure(folder, *rest)
+
+    monkeypatch.setattr(scaling, "_in_own_process", failing)
+    second, out = tmp_path / "second", tmp_path / "scaling.json"
+    shutil.copytree(small_bundle, second)
+    arguments = ["--quick", "--threads", "1", "--out", str(out)]
+    assert scaling.main([str(second), str(small_bundle), *arguments]) == 0
+    assert "Missing: second: `scaling of second: its process ended`" in capsys.readouterr().out
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert len(found["guards"]) == len(found["missing"]) == 1
+    with pytest.raises(WorkerError, match="scaling of second: its process ended"):
+        scaling.main([str(second), *arguments])
+    with pytest.raises(BundleNotFoundError):
+        scaling.main([str(small_bundle), str(tmp_path / "none"), *arguments])
+
+
+def test_memory_that_may_not_be_read_leaves_the_time(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise MemoryUnreadableError("no permission to read /proc/self/status")
+
+    monkeypatch.setattr(scaling, "Peak", refuse)
+    bundle = open_bundle(small_bundle)
+    inputs = scaling.feed(bundle, np.random.default_rng(1), 1, 8)
+    cell = scaling._cell(Session(bundle, 1, None), inputs, 2)
+    assert cell["peak_anonymous_mb"] is None
+    assert cell["memory_error"] == "no permission to read /proc/self/status"
+    assert cell["n"] == 2
