@@ -31,7 +31,7 @@ FINAL = [
     *(f"{stage}/{name}.jsonl" for stage in ("generate", "respond", "label")
       for name in ("rows", "rejects")),
     *(f"{stage}/manifest.json" for stage in ("generate", "respond", "label")),
-    "distill-0/eval.json", "distill-1/eval.json", "report.json",
+    "generate/diversity.png", "distill-0/eval.json", "distill-1/eval.json", "report.json",
 ]  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def test_every_stage_killed_once_gives_the_same_files(whole: Path, tmp_path: Pat
     elsewhere.mkdir()
     # The models are made in the same way for both, which the test below shows.
     shutil.copytree(whole / "models", out / "models")
-    for stage in ("generate", "respond", "label", "distill-0"):
+    for stage in ("generate", "respond", "label", "distill-0", "distill-1"):
         kill_in(out, stage, elsewhere)
         assert not (out / stage / "manifest.json").exists()
         assert not (out / stage / "student").exists()
