@@ -2,16 +2,17 @@
 
     python -m benchmarks.distillation DATA WORK --backbone FOLDER [--jobs N]
 
-DATA is the folder that docs/data.md describes, WORK a folder of any disk that keeps every run
-(given again, the command goes on where it was stopped), FOLDER all-MiniLM-L6-v2. Every run sees
-the same 12,000 rows, 3,000 of each kind and label, once, at 128 tokens. The teacher is the mean of
-three minis of different seeds that learnt from hard labels, so that nothing but the labels differs.
-docs/experiments.md says what came out.
+DATA is the folder that docs/data.md describes, WORK a folder of any disk that keeps every run and
+its scores (given again, the command goes on where it was stopped), FOLDER all-MiniLM-L6-v2. Every
+run sees the same 12,000 rows, 3,000 of each kind and label, once, at 128 tokens. The teacher is the
+mean of three minis of different seeds that learnt from hard labels, so that nothing but the labels
+differs. docs/experiments.md says what came out.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import subprocess
@@ -23,6 +24,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -82,16 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = teachers | _runs(work, every, jobs)
     val = read_rows(data / "val.jsonl.gz")
     scorer = RowScorer(val)
+    scores = {run: _val_scores(folder, val, scorer) for run, folder in runs.items()}
     found = {
         "machine": describe(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "val_sha256": sha256_of(data / "val.jsonl.gz"),
         "settings": {"rows": len(drawn), "tokens": MAX_TOKENS, "config": CONFIG},
-        "teacher": _quality(val, scorer.scores(list(teachers.values()))),
+        "teacher": _quality(val, np.mean([scores[run] for run in teachers], axis=0)),
         "students": [
             {"student": student, "labels": labels, "seed": seed}
-            | _quality(val, scorer.scores([folder]))
-            for (student, labels, seed), folder in runs.items()
+            | _quality(val, scores[student, labels, seed])
+            for student, labels, seed in runs
         ],
     }
     _results.write_json(options.out, found)
@@ -208,6 +211,23 @@ def _three_layers(work: Path) -> None:
     model.save_pretrained(aside)
     AutoTokenizer.from_pretrained(start).save_pretrained(aside)
     aside.replace(out)
+
+
+def _val_scores(student: Path, val: Sequence[Row], scorer: RowScorer) -> list[float]:
+    """P(harmful) of every row of val, kept beside the run for as long as both are the same."""
+    path = student.parent.with_suffix(".val.json")
+    about = {
+        "student": sha256_of(student / "model.safetensors"),
+        "rows": hashlib.sha256("\n".join(row.id for row in val).encode()).hexdigest(),
+    }
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if {key: kept[key] for key in about} == about:
+            found: list[float] = kept["scores"]
+            return found
+    scores = [float(score) for score in scorer.scores([student])]
+    _results.write_json(path, {**about, "scores": scores})
+    return scores
 
 
 def _quality(val: Sequence[Row], scores: Any) -> dict[str, Any]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from benchmarks import distillation
 from harmguard.training.data import Row, read_rows
+from harmguard.training.ensemble import RowScorer
 
 FIGURES = {"macro": 0.5, "prompt": 0.6, "exchange": 0.7}
 BETTER = {name: value + 0.1 for name, value in FIGURES.items()}
@@ -76,3 +79,26 @@ def test_a_table_of_students_gives_means_and_spreads() -> None:
     assert lines[3].startswith("| mini | hard | 3 | 0.5667 ± 0.0577 |")
     assert lines[4] == "| mini | soft | 1 | 0.5000 | 0.6000 | 0.7000 |"
     assert len(lines) == 9
+
+
+def test_scores_of_val_are_kept_for_the_same_student_and_rows(tmp_path: Path) -> None:
+    class Counted:
+        asked = 0
+
+        def scores(self, teachers: Sequence[Path]) -> list[float]:
+            self.asked += 1
+            return [0.25, self.asked / 8]
+
+    scorer, student = Counted(), tmp_path / "mini-hard-0" / "student"
+    student.mkdir(parents=True)
+    (student / "model.safetensors").write_bytes(b"weights")
+    val = rows(1)
+
+    def found(val: Sequence[Row]) -> list[float]:
+        return distillation._val_scores(student, val, cast(RowScorer, scorer))
+
+    assert found(val) == found(val) == [0.25, 0.125]
+    assert found(val[1:]) == [0.25, 0.25]
+    (student / "model.safetensors").write_bytes(b"other")
+    assert found(val[1:]) == [0.25, 0.375]
+    assert scorer.asked == 3
