@@ -195,7 +195,7 @@ def summary(results: Mapping[str, Mapping[str, Any]]) -> str:
         + f"\n\nProcess start to first score {start['median']:.2f} s; anonymous memory then "
         f"{number(found['first_score'], 0)} MB; bundle "
         f"{results['speed']['bundle']['bytes'] / 1e6:.1f} MB. Medians, one pair at a time, text to "
-        "score. [Method, tails and the rest](benchmarks/README.md). "
+        "score; the bulk run has no torch. [Method, tails and the rest](benchmarks/README.md). "
         f"{noise(cell for one in fast.values() for cell in one['ms'].values())}\n\n"
         f"Machine: {machine(results['speed'])}"
     )
