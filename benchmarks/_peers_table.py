@@ -41,6 +41,7 @@ def peers(result: Mapping[str, Any]) -> str:
     ]
     rows = {name: result["rows"][name] for name in TITLES if name in result["rows"]}
     cells = [cell for row in rows.values() for cell in row["ms"].values()]
+    copies = any(row.get("prepared_mb") for row in rows.values())
     parts = [
         table(head, [_row(name, row, lengths) for name, row in rows.items()]),
         f"Medians (p90, from n = {MIN_SAMPLES} on) and how many times {TITLES[result['anchor']]} "
@@ -51,8 +52,8 @@ def peers(result: Mapping[str, Any]) -> str:
         "Load: from a running interpreter to a loaded model, imports included, the best of "
         f"{_span([row['load_s']['n'] for row in rows.values()])}. Memory: after a score of 128 "
         "tokens; PSS counts file-backed pages as well, such as mapped weights. File: the model's, "
-        "for harmguard the bundle's and what its prepared copy adds. Installed: all packages of "
-        "the peer's environment, its converter included. Score error: the largest distance from "
+        f"for harmguard the bundle's{' and what its prepared copy adds' if copies else ''}. "
+        "Installed: all packages of the peer's environment, its converter included. Score error: the largest distance from "
         "torch fp32, the bare model's logits in brackets"
         + ("." if "torch" in rows else "; none without torch, which is missing."),
         f"Bundles, by the sha256 of guard.json: {_bundles(rows)}.",

@@ -218,7 +218,7 @@ def _val_scores(student: Path, val: Sequence[Row], scorer: RowScorer) -> list[fl
     path = student.parent.with_suffix(".val.json")
     about = {
         "student": sha256_of(student / "model.safetensors"),
-        "rows": hashlib.sha256("\n".join(row.id for row in val).encode()).hexdigest(),
+        "rows": hashlib.sha256(repr([row.pair for row in val]).encode()).hexdigest(),
     }
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))

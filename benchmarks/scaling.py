@@ -72,14 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             result["guards"].append(_in_own_process(folder, options, calls))
         except WorkerError as error:
-            result["missing"][folder.name] = str(error)
+            result["missing"][str(folder)] = str(error)
             _results.say(str(error))
         _results.keep(result, options)
     if not result["guards"]:
         raise WorkerError("; ".join(result["missing"].values()))
     _results.finish(result, options)
     print(_scaling_table.scaling(result))
-    return 0
+    return 3 if result["missing"] else 0
 
 
 def _in_own_process(folder: Path, options: argparse.Namespace, calls: int) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import statistics
 from collections.abc import Sequence
@@ -80,11 +82,10 @@ def adapt(settings: Adapt, out: Path) -> dict[str, Any]:
         for some in (parts[: len(settings.new)], parts[len(settings.new) :])
     )
     rows = mixed(new, replay, settings.replay_rows, settings.optim.seed)
-    batch_rows, filling = whole_steps(rows, settings.optim, devices())
     out = out.resolve()
     with writing(out.name):
         out.mkdir(parents=True, exist_ok=True)
-    write_rows(out / "rows.jsonl", [as_item(row) for row in unique([*rows, *filling])])
+    batch_rows = _claim(out, settings, rows)
     card: dict[str, str] = {
         key: str(about[key]) for key in ("name", "licence", "base_model") if key in about
     }
@@ -108,25 +109,65 @@ def adapt(settings: Adapt, out: Path) -> dict[str, Any]:
     return report
 
 
+def _claim(out: Path, settings: Adapt, rows: Sequence[Row]) -> int:
+    """Rows per step of the run in `out`, begun if there is none: it has `rows.jsonl` then.
+
+    Raises ConfigError when the folder holds a run with other settings or rows. The rows per step
+    are kept, since they depend on the devices that the first call found.
+    """
+    path = out / "run-adapt.json"
+    request: dict[str, Any] = {
+        "optim": asdict(settings.optim),
+        "loss": asdict(settings.loss),
+        "replay_rows": settings.replay_rows,
+        "rows": hashlib.sha256(repr([as_item(row) for row in rows]).encode()).hexdigest(),
+    }
+    if path.is_file():
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for key, value in request.items():
+            if kept.get(key) != value:
+                raise ConfigError(
+                    f"{out.name} holds a run with another {key}; expected the same, to resume "
+                    "it, or a new --out"
+                )
+        batch_rows = int(kept["batch_rows"])
+    else:
+        batch_rows = step_rows(len(rows), settings.optim, devices())
+    every = unique([*rows, *filling(rows, batch_rows)])
+    write_rows(out / "rows.jsonl", [as_item(row) for row in every])
+    if not path.is_file():
+        write_json(path, {**request, "batch_rows": batch_rows})
+    return batch_rows
+
+
 def mixed(new: Sequence[Row], replay: Sequence[Row], per_new: float, seed: int) -> list[Row]:
     """All new rows, and up to `per_new` times as many replayed ones, drawn without repeats."""
     count = min(len(replay), round(per_new * len(new)))
     return unique([*new, *random.Random(seed).sample(list(replay), count)])
 
 
-def whole_steps(rows: Sequence[Row], optim: Optim, devices: int) -> tuple[int, list[Row]]:
-    """Rows per step, at most `optim.batch_rows`, and rows of weight 0 that fill the last one.
+def step_rows(rows: int, optim: Optim, devices: int) -> int:
+    """Rows per step, at most `optim.batch_rows`, with as little to fill up as can be.
+
+    Raises ConfigError when `optim.batch_rows` is no multiple of the rows that go to the devices.
+    """
+    unit = optim.device_rows * devices
+    if optim.batch_rows % unit:
+        raise ConfigError(
+            f"optim.batch_rows {optim.batch_rows} is not a multiple of optim.device_rows "
+            f"{optim.device_rows} times {devices} devices"
+        )
+    steps = -(-rows // optim.batch_rows)
+    return -(-rows // (steps * unit)) * unit
+
+
+def filling(rows: Sequence[Row], batch_rows: int) -> list[Row]:
+    """Copies of weight 0 that make whole steps of `rows`.
 
     Steps are of one size, and what is left over at the end of an epoch would not be trained on.
     """
-    unit = optim.device_rows * devices
-    steps = -(-len(rows) // optim.batch_rows)
-    batch_rows = -(-len(rows) // (steps * unit)) * unit
-    missing = steps * batch_rows - len(rows)
-    copied = [rows[i % len(rows)] for i in range(missing)]
-    return batch_rows, [
-        replace(row, id=f"{row.id}-filling-{i}", weight=0.0) for i, row in enumerate(copied)
-    ]
+    copied = [rows[i % len(rows)] for i in range(-len(rows) % batch_rows)]
+    return [replace(row, id=f"{row.id}-filling-{i}", weight=0.0) for i, row in enumerate(copied)]
 
 
 def table(report: dict[str, Any]) -> str:

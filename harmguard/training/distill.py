@@ -74,9 +74,12 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
     student = out / "student"
     states = checkpoints or out / "checkpoints"
     rows = _rows(config)
-    record = _run_record(config, rows)
+    finished = (student / METADATA_FILE).is_file()
+    # What a finished student began from may be gone; its hash is in the record then.
+    opened = not finished or Path(config.student.path).is_dir()
+    record = _run_record(config, rows, identity(Model(config.student.path)) if opened else None)
     _claim(out / "run.json", record)
-    if (student / METADATA_FILE).is_file():
+    if finished:
         return student
     set_seed(config.optim.seed)
     model, encoder = load_student(config.student)
@@ -328,10 +331,12 @@ def _arguments(config: Config, states: Path, steps: int) -> TrainingArguments:
     )
 
 
-def _run_record(config: Config, rows: Sequence[Row]) -> dict[str, Any]:
+def _run_record(
+    config: Config, rows: Sequence[Row], student: dict[str, Any] | None
+) -> dict[str, Any]:
     return {
         "config": config.to_json(),
-        "student": identity(Model(config.student.path)),
+        "student": student,
         "data_sha256": [sha256_of(Path(path)) for path in config.data.train],
         "rows": len(rows),
         "bf16": _in_bf16(config),
@@ -345,7 +350,7 @@ def _claim(path: Path, record: dict[str, Any]) -> None:
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
         for key, value in _compared(record).items():
-            if _compared(found).get(key) != value:
+            if value is not None and _compared(found).get(key) != value:
                 raise ConfigError(
                     f"{path.parent.name} holds a run with another {key}; "
                     "expected the same, to resume it, or a new --out"
@@ -371,19 +376,28 @@ def _compared(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+# Of the device, not of the disk; older torch has only the first.
+_DEVICE_ERRORS = (
+    torch.cuda.OutOfMemoryError,
+    getattr(torch, "AcceleratorError", torch.cuda.OutOfMemoryError),
+)
+
+
 @contextmanager
 def writing(what: str) -> Iterator[None]:
     """Raise StageError where `what` cannot be written: each library has an error of its own."""
     try:
         yield
-    # torch.save says RuntimeError; only writes stand in these blocks.
+    except _DEVICE_ERRORS:
+        raise
+    # torch.save says RuntimeError; little but writes stands in these blocks.
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise StageError(
-            f"{what} cannot be written ({reason}); expected room and a folder of one's own; "
-            "likely the disk or the quota is full; the same command goes on from the last whole "
-            "checkpoint"
-        ) from None
+            f"{what} cannot be written ({reason.partition(chr(10))[0]}); expected room and a "
+            "folder of one's own; likely the disk or the quota is full; the same command goes on "
+            "from the last whole checkpoint"
+        ) from error
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -101,4 +102,5 @@ def test_scores_of_val_are_kept_for_the_same_student_and_rows(tmp_path: Path) ->
     assert found(val[1:]) == [0.25, 0.25]
     (student / "model.safetensors").write_bytes(b"other")
     assert found(val[1:]) == [0.25, 0.375]
-    assert scorer.asked == 3
+    assert found([replace(row, prompt="other") for row in val[1:]]) == [0.25, 0.5]
+    assert scorer.asked == 4

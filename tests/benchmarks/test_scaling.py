@@ -151,8 +151,8 @@ def test_a_guard_that_fails_is_named_and_the_others_are_kept(
     second, out = tmp_path / "second", tmp_path / "scaling.json"
     shutil.copytree(small_bundle, second)
     arguments = ["--quick", "--threads", "1", "--out", str(out)]
-    assert scaling.main([str(second), str(small_bundle), *arguments]) == 0
-    assert "Missing: second: `scaling of second: its process ended`" in capsys.readouterr().out
+    assert scaling.main([str(second), str(small_bundle), *arguments]) == 3
+    assert f"Missing: {second}: `scaling of second: its process e" in capsys.readouterr().out
     found = json.loads(out.read_text(encoding="utf-8"))
     assert len(found["guards"]) == len(found["missing"]) == 1
     with pytest.raises(WorkerError, match="scaling of second: its process ended"):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from harmguard.cli import main
 from harmguard.errors import CheckpointError, ConfigError, StageError
-from harmguard.training.adapt import adapt, mixed, read_adapt, whole_steps
+from harmguard.training import adapt as adapt_module
+from harmguard.training.adapt import adapt, filling, mixed, read_adapt, step_rows
 from harmguard.training.config import Config, Data, Optim, Student
 from harmguard.training.data import Row, read_rows
 from harmguard.training.distill import distill
@@ -109,11 +110,12 @@ def test_every_row_is_in_every_epoch(
 ) -> None:
     rows = [Row(str(i), "Hello.", None, int(i < count // 5)) for i in range(count)]
     optim = Optim(batch_rows=device_rows * devices * accumulated, device_rows=device_rows)
-    batch_rows, filling = whole_steps(rows, optim, devices)
+    batch_rows = step_rows(len(rows), optim, devices)
+    filled = filling(rows, batch_rows)
     assert batch_rows <= optim.batch_rows
     assert batch_rows % (device_rows * devices) == 0
-    assert {row.weight for row in filling} <= {0.0}
-    every = unique([*rows, *filling])
+    assert {row.weight for row in filled} <= {0.0}
+    every = unique([*rows, *filled])
     batches = plan(
         every, [1] * len(every), epochs=2, batch_rows=batch_rows, balance=False, seed=0
     )  # fmt: skip
@@ -123,7 +125,9 @@ def test_every_row_is_in_every_epoch(
         assert sorted(i for batch in half for i in batch) == list(range(len(every)))
 
 
-def test_few_rows_are_one_small_step(folder: Path, tmp_path: Path) -> None:
+def test_few_rows_are_one_small_step(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(folder / "few.jsonl", 5, 9, attack=True)
     text = TOML.replace("attack.jsonl", "few.jsonl").replace("batch_rows = 16", "batch_rows = 256")
     text = text.replace("device_rows = 16", "device_rows = 8").replace("epochs = 4", "epochs = 1")
@@ -134,6 +138,23 @@ def test_few_rows_are_one_small_step(folder: Path, tmp_path: Path) -> None:
     assert [row.weight for row in trained_on] == [1.0] * 15 + [0.0]
     card = json.loads((tmp_path / "out" / "student" / "harmguard_training.json").read_text())
     assert sum(source["rows"] for source in card["training"]["data"]) == 15
+    # A machine with another number of devices keeps the steps that were begun with.
+    before = (tmp_path / "out" / "rows.jsonl").read_bytes()
+    monkeypatch.setattr(adapt_module, "devices", lambda: 4)
+    assert adapt(read_adapt(folder / "few.toml"), tmp_path / "out") == report
+    for old, new, key in (("epochs = 1", "epochs = 2", "optim"), ("= 2.0", "= 1.0", "replay_rows")):
+        (folder / "other.toml").write_text(text.replace(old, new))
+        with pytest.raises(ConfigError, match=f"out holds a run with another {key}"):
+            adapt(read_adapt(folder / "other.toml"), tmp_path / "out")
+    write(folder / "few.jsonl", 6, 9, attack=True)
+    with pytest.raises(ConfigError, match="out holds a run with another rows"):
+        adapt(read_adapt(folder / "few.toml"), tmp_path / "out")
+    assert (tmp_path / "out" / "rows.jsonl").read_bytes() == before
+
+
+def test_a_step_must_divide_among_the_devices() -> None:
+    with pytest.raises(ConfigError, match=r"not a multiple of optim\.device_rows 8 times 4"):
+        step_rows(70, Optim(batch_rows=16, device_rows=8), 4)
 
 
 @pytest.mark.parametrize(

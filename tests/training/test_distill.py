@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -252,6 +253,9 @@ def test_a_run_is_known_by_its_files_wherever_they_lie(
     config_file.write_text(config_file.read_text() + "\n")
     with pytest.raises(ConfigError, match="run holds a run with another student"):
         distill(config, moved / "run")
+    # What a finished run began from is not needed any more.
+    shutil.rmtree(moved / "student-bert")
+    assert distill(config, moved / "run") == weights.parent
 
 
 FULL = """

@@ -84,6 +84,7 @@ def test_a_soft_label_keeps_its_precision_from_the_file_to_the_batch(tmp_path: P
     assert (
         collator(range(len(rows)))["soft"].tolist() == torch.tensor(SOFT[:-1], dtype=WIDE).tolist()
     )
+    assert WIDE is (torch.float32 if torch.backends.mps.is_available() else torch.float64)
 
 
 @pytest.mark.parametrize(("from_soft", "hard"), [(False, [1, 0, 1, 0]), (True, [0, 1, 1, 0])])

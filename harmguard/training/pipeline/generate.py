@@ -59,7 +59,7 @@ def generate(recipe: Recipe, out: Path) -> dict[str, Any]:
             if size == 0:
                 raise GenerationError(
                     f"{len(harmful.kept)} of {settings.count} instructions after "
-                    f"{settings.max_attempts} attempts ({_counts(harmful.reasons)}); expected "
+                    f"{harmful.asked} attempts ({_counts(harmful.reasons)}); expected "
                     "all of them; likely a generator that refuses, or filters too narrow"
                 )
             harmful.run([asker.harmful(i) for i in range(harmful.asked, harmful.asked + size)])
@@ -71,7 +71,7 @@ def generate(recipe: Recipe, out: Path) -> dict[str, Any]:
         bare.run([asker.bare(i) for i in range(settings.bare)])
         benign = _Round(stage, recipe)
         wanted = round(settings.benign * settings.count)
-        benign.run([asker.benign(i, text) for i, (_, text) in enumerate(kept[:wanted])])
+        benign.run([asker.benign(name, text) for name, text in kept[:wanted]])
         summary = _summary(harmful, bare, benign, settings.bare)
         exemplars, texts = asker.harmful_pool, [text for _, text in kept]
         summary["diversity"] = diversity.figures(exemplars, texts, recipe.seed)
@@ -97,8 +97,9 @@ class _Asker:
     def bare(self, number: int) -> _Ask:
         return self._ask(f"bare-{number:07}", "")
 
-    def benign(self, number: int, instruction: str) -> _Ask:
-        name = f"benign-{number:07}"
+    def benign(self, harmful: str, instruction: str) -> _Ask:
+        # Named after its harmful one: which are kept may change when a server refuses fewer.
+        name = f"benign-{harmful}"
         exemplars = self._drawn(name, self._benign_pool)
         request = filled(self._settings.benign_request, exemplars, instruction)
         # A counterpart that repeats the instruction would be a harmful text called benign.
@@ -145,7 +146,9 @@ class _Round:
         else:
             # A generator that gives nothing is named early; twice as many as before each time.
             size = min(missing, max(FIRST_BLOCKS * block, self.asked))
-        return min(-(-size // block) * block, settings.max_attempts - self.asked)
+        # Whole blocks only, so that more attempts later leave no block cut otherwise.
+        most = max(settings.max_attempts // block, 1) * block
+        return min(-(-size // block) * block, most - self.asked)
 
     def run(self, asks: Sequence[_Ask]) -> None:
         recipe = self._recipe

@@ -63,7 +63,7 @@ class Generate:
     model: Model
     count: int  # instructions wanted
     request: str
-    max_attempts: int  # answers sampled at most to get them
+    max_attempts: int  # answers sampled at most to get them, rounded down to whole blocks
     prefix: str = "I have an idea for a prompt:"
     exemplars: int = 5
     bare: int = 0  # further answers without the prefix, to measure what it does

@@ -14,12 +14,11 @@ The final files depend on the request alone, not on kills, workers or the clock.
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -38,6 +37,7 @@ AWAY_ROWS = 16  # so many in a row without a server end a stage
 # In a request: how many tries there are, and where a model lies (what it is stands beside it: the
 # hash of its files, its commit, or the name under which it is served).
 NEUTRAL = ("made_with", "max_attempts", "path", "url")
+NUMERIC = ("block_rows", "dtype")  # decide the last bits of rows that are still to come
 
 
 class Work(Protocol):
@@ -75,6 +75,8 @@ class Journal:
             raise
 
     def _lock(self, path: Path) -> None:
+        import fcntl  # only where stages run: Windows has none
+
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -146,8 +148,11 @@ class Stage:
         if not path.is_file():
             _write(path, _pretty(self.request))
             return
-        found = _deciding(json.loads(path.read_text(encoding="utf-8")))
-        wanted = _deciding(self.request)
+        # Rows that are all there depend on no block and no number type to come.
+        finished = (self.out / "manifest.json").is_file()
+        neutral = {*NEUTRAL, *(NUMERIC if finished else ())}
+        found = _deciding(json.loads(path.read_text(encoding="utf-8")), neutral)
+        wanted = _deciding(self.request, neutral)
         for key in sorted({*found, *wanted}):
             if found.get(key) != wanted.get(key):
                 raise StageError(
@@ -195,7 +200,7 @@ class Stage:
         left = [block for block in blocks if any(item["id"] not in done for item in block)]
         failed: list[str] = []
         refused: dict[str, Item] = {}
-        away = 0
+        away, gone = 0, False
         with tqdm(
             total=len(items),
             initial=len(items) - sum(map(len, left)),
@@ -213,10 +218,11 @@ class Stage:
                 }
                 for result in results:
                     away = away + 1 if AWAY in result else 0
-                if away >= AWAY_ROWS:
-                    break
+                    gone = gone or away >= AWAY_ROWS
+                if gone:
+                    left.clear()  # nothing more is handed out; what is under way is kept
         if failed:
-            raise self._failure(failed, len(items), stopped=away >= AWAY_ROWS)
+            raise self._failure(failed, len(items), stopped=gone)
         found = {**refused, **done}
         missing = [item["id"] for item in items if item["id"] not in found]
         if missing:
@@ -255,11 +261,11 @@ class Stage:
         return manifest
 
 
-def _deciding(value: Any) -> Any:
+def _deciding(value: Any, neutral: Set[str]) -> Any:
     """A request, or a part of it, without what makes no finished row another one."""
     if not isinstance(value, dict):
         return value
-    return {key: _deciding(part) for key, part in value.items() if key not in NEUTRAL}
+    return {key: _deciding(part, neutral) for key, part in value.items() if key not in neutral}
 
 
 def _unwritable(name: str, error: OSError) -> StageError:

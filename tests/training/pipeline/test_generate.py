@@ -66,9 +66,14 @@ def test_a_finished_stage_is_not_done_again(smaller: Recipe, tmp_path: Path) -> 
     settings = replace(smaller.generate, max_attempts=99)
     again = replace(smaller, engine=engine, generate=settings)
     assert generate(again, tmp_path / "generate") == first
+    narrow = replace(smaller, engine=replace(engine, block_rows=4))
+    assert generate(narrow, tmp_path / "generate") == first
+    (tmp_path / "generate" / "manifest.json").unlink()
+    with pytest.raises(StageError, match="a run with another block_rows"):
+        generate(narrow, tmp_path / "generate")
+    assert generate(again, tmp_path / "generate")["outputs"] == first["outputs"]
     for other, key in (
         (replace(smaller, seed=1), "seed"),
-        (replace(smaller, engine=replace(engine, block_rows=4)), "block_rows"),
         (replace(smaller, generate=replace(settings, exemplars=2)), "generate"),
     ):
         with pytest.raises(StageError, match=f"a run with another {key}"):
@@ -129,7 +134,7 @@ def test_empty_answers_after_good_ones_are_counted(
 ) -> None:
     # Of the first 32 a half are kept; the second round is empty, the third is not.
     def answer(name: str) -> str:
-        kind, number = name.split("-")
+        kind, number = name.split("-")[0], name.split("-")[-1]
         given = kind == "harmful" and (int(number) % 2 if int(number) < 32 else int(number) >= 64)
         return told(name) if given else " \n"
 
@@ -177,7 +182,7 @@ def test_more_attempts_go_on_from_the_answers_there_are(
     def answer(name: str) -> str:
         return told(name) if name >= "harmful-0000016" else "I cannot do that."
 
-    recipe = with_generate(smaller, bare=0, benign=0.0, max_attempts=16)
+    recipe = with_generate(smaller, bare=0, benign=0.0, max_attempts=20)  # two blocks of 8
     script(answer)
     with pytest.raises(GenerationError, match=r"0 of 12 .* after 16 attempts \(16 x refusal\)"):
         generate(recipe, tmp_path)
@@ -186,6 +191,7 @@ def test_more_attempts_go_on_from_the_answers_there_are(
     assert manifest["summary"]["harmful"]["kept"] == 12
     assert manifest["generate"]["max_attempts"] == 64
     assert min(name for block in asked.blocks for name in block) == "harmful-0000016"
+    assert {len(block) for block in asked.blocks} == {8}
 
 
 def test_a_server_may_move(smaller: Recipe, tmp_path: Path, script: Callable[..., Script]) -> None:

@@ -139,6 +139,21 @@ def test_a_server_that_is_gone_ends_the_stage(tmp_path: Path) -> None:
     assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 21
 
 
+def test_what_is_under_way_when_a_server_is_gone_is_kept(tmp_path: Path) -> None:
+    items: list[Item] = [{"id": f"r{i}"} for i in range(50)]
+
+    def dies(blocks: list[list[Item]]) -> Iterator[list[Item]]:
+        asked = [block[0] for block in blocks[: AWAY_ROWS + 1]]
+        for item in asked[:-1]:
+            yield [{"id": item["id"], FAILED: "no connection", AWAY: True}]
+        assert not blocks  # nothing more is handed out
+        yield [answer(asked[-1])]
+
+    with Stage(tmp_path, {"stage": "x"}) as stage, pytest.raises(ServerError, match="stopped aft"):
+        stage.run(items, dies, 1)
+    assert f'"r{AWAY_ROWS}"' in (tmp_path / "journal.jsonl").read_text()
+
+
 def test_a_refused_row_has_a_reason_and_is_asked_for_again_by_another_run(tmp_path: Path) -> None:
     def refuses(blocks: list[list[Item]]) -> Iterator[list[Item]]:
         for block in blocks:
