@@ -53,8 +53,8 @@ def peers(result: Mapping[str, Any]) -> str:
         f"{_span([row['load_s']['n'] for row in rows.values()])}. Memory: after a score of 128 "
         "tokens; PSS counts file-backed pages as well, such as mapped weights. File: the model's, "
         f"for harmguard the bundle's{' and what its prepared copy adds' if copies else ''}. "
-        "Installed: all packages of the peer's environment, its converter included. Score error: the largest distance from "
-        "torch fp32, the bare model's logits in brackets"
+        "Installed: all packages of the peer's environment, its converter included. Score error: "
+        "the largest distance from torch fp32, the bare model's logits in brackets"
         + ("." if "torch" in rows else "; none without torch, which is missing."),
         f"Bundles, by the sha256 of guard.json: {_bundles(rows)}.",
         f"Missing: {_missing(result['missing'])}",
