@@ -275,8 +275,8 @@ def test_a_server_that_stays_busy_ends_the_stage(
     teacher.trouble = dict.fromkeys(range(10, 100), (503, "{}"))
     with pytest.raises(ServerError, match=rf"stopped after {AWAY_ROWS} in a row without a server"):
         label(served_recipe(smoke, teacher), [Path(smoke.evaluate[0])], tmp_path / "label")
-    # Four workers: answers that come late begin the count anew, on a busy machine several times.
-    assert len(teacher.requests) <= 10 + 2 * AWAY_ROWS
+    # Not all 40 rows: on a busy machine an answer that comes late begins the count anew.
+    assert 10 + AWAY_ROWS <= len(teacher.requests) < 40
     assert len((tmp_path / "label" / "journal.jsonl").read_text().splitlines()) == 10
 
 
