@@ -15,7 +15,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
-from harmguard.training.pipeline.stage import _unwritable
+from harmguard.training.pipeline.stage import unwritable
 
 Floats = npt.NDArray[np.float64]
 
@@ -110,7 +110,7 @@ def draw(path: Path, exemplars: Sequence[str], generated: Sequence[str], seed: i
         aside.replace(path)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise _unwritable(path.name, error) from None
+        raise unwritable(path.name, error) from None
 
 
 def _distinct(texts: Sequence[str], n: int) -> float | None:

@@ -66,7 +66,7 @@ class Journal:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
-            raise _unwritable(path.name, error) from None
+            raise unwritable(path.name, error) from None
         try:
             self._lock(path)
             self.done = self._read(path)
@@ -119,7 +119,7 @@ class Journal:
             os.fsync(self._fd)
         except OSError as error:
             os.ftruncate(self._fd, size)
-            raise _unwritable(self._name, error) from None
+            raise unwritable(self._name, error) from None
         self.done.update(fresh)
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class Stage:
             out.mkdir(parents=True, exist_ok=True)
             self._claim(out / "run.json")
         except OSError as error:
-            raise _unwritable(out.name, error) from None
+            raise unwritable(out.name, error) from None
 
     def _claim(self, path: Path) -> None:
         if not path.is_file():
@@ -257,7 +257,7 @@ class Stage:
             manifest = {**self.request, "outputs": outputs, "summary": summary}
             _write(self.out / "manifest.json", _pretty(manifest))
         except OSError as error:
-            raise _unwritable(self.out.name, error) from None
+            raise unwritable(self.out.name, error) from None
         return manifest
 
 
@@ -268,7 +268,8 @@ def _deciding(value: Any, neutral: Set[str]) -> Any:
     return {key: _deciding(part, neutral) for key, part in value.items() if key not in neutral}
 
 
-def _unwritable(name: str, error: OSError) -> StageError:
+def unwritable(name: str, error: OSError) -> StageError:
+    """The error for a file that the system would not let a stage write, with the likely cause."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     likely = "the disk or the quota is full" if full else "no right to write there"
     return StageError(
@@ -286,7 +287,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     try:
         _write(path, _pretty(value))
     except OSError as error:
-        raise _unwritable(path.name, error) from None
+        raise unwritable(path.name, error) from None
 
 
 def write_rows(path: Path, rows: Sequence[Item]) -> None:
@@ -294,7 +295,7 @@ def write_rows(path: Path, rows: Sequence[Item]) -> None:
     try:
         _write(path, "".join(map(_line, rows)))
     except OSError as error:
-        raise _unwritable(path.name, error) from None
+        raise unwritable(path.name, error) from None
 
 
 def _pretty(value: dict[str, Any]) -> str:
