@@ -233,16 +233,18 @@ def test_an_infinite_log_probability_is_counted_and_no_number(
     assert summary["labelled"] == 38 + found
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize(("status", "workers"), [(401, 1), (403, 4), (404, 4)])
 def test_a_wrong_key_or_model_stops_at_once_and_loses_no_answer(
-    smoke: Recipe, teacher: Served, tmp_path: Path, status: int
+    smoke: Recipe, teacher: Served, tmp_path: Path, status: int, workers: int
 ) -> None:
     recipe, data = served_recipe(smoke, teacher), [Path(smoke.evaluate[0])]
-    teacher.trouble = {21: (status, "{}")}
+    recipe = replace(recipe, engine=replace(recipe.engine, workers=workers))
+    teacher.trouble = {8: (status, "{}")}
     with pytest.raises(EngineError, match=f"the server answers {status}"):
         label(recipe, data, tmp_path / "label")
     asked = len(teacher.requests)
-    assert asked < 21 + 1 + recipe.engine.workers
+    # Several workers ask on until the answer is read, which a busy machine puts off.
+    assert asked == 9 if workers == 1 else 9 <= asked < 40
     journal = (tmp_path / "label" / "journal.jsonl").read_text().splitlines()
     assert len(journal) == asked - 1
     label(recipe, data, tmp_path / "label")
