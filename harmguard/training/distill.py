@@ -10,27 +10,20 @@ from its last whole checkpoint when the same command is given again.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import shutil
 import time
-from collections.abc import Iterator, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-import transformers
 from accelerate.state import AcceleratorState
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -39,17 +32,25 @@ from transformers import (
     set_seed,
 )
 
-from harmguard._encode import PairEncoder, Window
-from harmguard.errors import CheckpointError, ConfigError, DataError, StageError
-from harmguard.training.checkpoint import METADATA_FILE, collate, load_encoder
+from harmguard._encode import PairEncoder
+from harmguard.errors import CheckpointError, ConfigError, DataError
+from harmguard.training.batches import Collator, encode_rows
+from harmguard.training.checkpoint import METADATA_FILE, load_encoder
 from harmguard.training.config import Config, Student
-from harmguard.training.data import Row, read_rows, sha256_of
-from harmguard.training.loss import WIDE, distillation_loss
+from harmguard.training.data import Row, read_rows
+from harmguard.training.loss import distillation_loss
 from harmguard.training.pipeline.recipe import Model
 from harmguard.training.pipeline.work import identity
+from harmguard.training.run_folder import (
+    COMPLETE_FILE,
+    claim,
+    last_whole,
+    run_record,
+    write_student,
+    writing,
+)
 from harmguard.training.schedule import plan
 
-COMPLETE_FILE = "complete"  # written last into a checkpoint: without it the save was cut short
 DROPOUT_FIELDS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
@@ -77,8 +78,9 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
     finished = (student / METADATA_FILE).is_file()
     # What a finished student began from may be gone; its hash is in the record then.
     opened = not finished or Path(config.student.path).is_dir()
-    record = _run_record(config, rows, identity(Model(config.student.path)) if opened else None)
-    _claim(out / "run.json", record)
+    known = identity(Model(config.student.path)) if opened else None
+    record = run_record(config, rows, known, bf16=_in_bf16(config))
+    claim(out / "run.json", record)
     if finished:
         return student
     set_seed(config.optim.seed)
@@ -101,9 +103,9 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
         callbacks=[_SaveByTime(config.save_minutes)],
         distillation=config,
     )
-    trainer.train(resume_from_checkpoint=_last_whole(states))
+    trainer.train(resume_from_checkpoint=last_whole(states))
     if trainer.is_world_process_zero():
-        _write_student(trainer, config, rows, record, student)
+        write_student(trainer, config, rows, record, student)
     return student
 
 
@@ -147,54 +149,6 @@ class DistillTrainer(Trainer):
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
         return SequentialSampler(cast(Sized, self.train_dataset))
-
-
-class Collator:
-    """Row indices -> padded model inputs, labels [B], soft [B] (NaN: none), weight [B]."""
-
-    def __init__(
-        self, rows: Sequence[Row], windows: Sequence[Window], config: Config, model_config: Any
-    ) -> None:
-        self._rows, self._windows = rows, windows
-        self._weights = row_weights(rows, config.data.tier_weights)
-        self._pad = int(model_config.pad_token_id or 0)
-        self._types = int(getattr(model_config, "type_vocab_size", 0)) > 1
-
-    def __call__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """The batch of these rows."""
-        batch = collate([self._windows[i] for i in indices], self._pad, types=self._types)
-        rows = [self._rows[i] for i in indices]
-        batch["labels"] = torch.tensor([row.hard for row in rows])
-        soft = [float("nan") if row.soft is None else row.soft for row in rows]
-        batch["soft"] = torch.tensor(soft, dtype=WIDE)
-        batch["weight"] = torch.tensor([self._weights[i] for i in indices])
-        return batch
-
-
-def row_weights(rows: Sequence[Row], tiers: dict[str, float]) -> list[float]:
-    """weight * tier weight of each row, scaled so that the mean over all rows is 1."""
-    unknown = sorted({row.tier for row in rows} - set(tiers))
-    if unknown:
-        raise DataError(f"tier {unknown[0]!r} has no weight; data.tier_weights has {sorted(tiers)}")
-    weights = [row.weight * tiers[row.tier] for row in rows]
-    mean = sum(weights) / len(weights)
-    if mean <= 0.0:
-        raise DataError("every row has weight 0; expected some above it")
-    return [weight / mean for weight in weights]
-
-
-def encode_rows(rows: Sequence[Row], encoder: PairEncoder, seed: int) -> list[Window]:
-    """One window a row: the first of a harmful row, any of a benign one.
-
-    A harmful text may be harmful in one place only, a benign one is benign all over.
-    """
-    windows = []
-    for row in rows:
-        found = encoder.encode(*row.pair).windows
-        digest = hashlib.sha256(f"{seed}:{row.id}".encode()).digest()
-        pick = int.from_bytes(digest[:4], "big") % len(found) if row.hard == 0 else 0
-        windows.append(found[pick])
-    return windows
 
 
 class _Rows(Dataset[int]):
@@ -329,128 +283,3 @@ def _arguments(config: Config, states: Path, steps: int) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-
-
-def _run_record(
-    config: Config, rows: Sequence[Row], student: dict[str, Any] | None
-) -> dict[str, Any]:
-    return {
-        "config": config.to_json(),
-        "student": student,
-        "data_sha256": [sha256_of(Path(path)) for path in config.data.train],
-        "rows": len(rows),
-        "bf16": _in_bf16(config),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
-def _claim(path: Path, record: dict[str, Any]) -> None:
-    """Write the run's record, or check that a run under way here is the same one."""
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        for key, value in _compared(record).items():
-            if value is not None and _compared(found).get(key) != value:
-                raise ConfigError(
-                    f"{path.parent.name} holds a run with another {key}; "
-                    "expected the same, to resume it, or a new --out"
-                )
-        return
-    with writing(path.parent.name):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_json(path, record)
-
-
-def _compared(record: dict[str, Any]) -> dict[str, Any]:
-    """What makes two runs the same: student and data by their hashes, not by where they lie."""
-    config = record["config"]
-    settings = {
-        **config,
-        "student": {**config["student"], "path": None},
-        "data": {**config["data"], "train": None},
-    }
-    return {
-        "config": settings,
-        "student": record.get("student"),
-        "data_sha256": record["data_sha256"],
-    }
-
-
-# Of the device, not of the disk; older torch has only the first.
-_DEVICE_ERRORS = (
-    torch.cuda.OutOfMemoryError,
-    getattr(torch, "AcceleratorError", torch.cuda.OutOfMemoryError),
-)
-
-
-@contextmanager
-def writing(what: str) -> Iterator[None]:
-    """Raise StageError where `what` cannot be written: each library has an error of its own."""
-    try:
-        yield
-    except _DEVICE_ERRORS:
-        raise
-    # torch.save says RuntimeError; little but writes stands in these blocks.
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise StageError(
-            f"{what} cannot be written ({reason.partition(chr(10))[0]}); expected room and a "
-            "folder of one's own; likely the disk or the quota is full; the same command goes on "
-            "from the last whole checkpoint"
-        ) from error
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _last_whole(states: Path) -> str | None:
-    """The latest checkpoint that was written to its end; cut-off ones are removed."""
-    whole = []
-    for folder in states.glob("checkpoint-*"):
-        if (folder / COMPLETE_FILE).is_file():
-            whole.append(folder)
-        elif int(os.environ.get("RANK", "0")) == 0:
-            shutil.rmtree(folder)
-    return str(max(whole, key=lambda f: int(f.name.rsplit("-", 1)[1]))) if whole else None
-
-
-def _write_student(
-    trainer: Trainer,
-    config: Config,
-    rows: Sequence[Row],
-    record: dict[str, Any],
-    student: Path,
-) -> None:
-    """Model, tokenizer and metadata, aside and then renamed."""
-    tokenizer = AutoTokenizer.from_pretrained(config.student.path)
-    tokenizer.model_max_length = config.student.max_tokens
-    sources: dict[tuple[str, str], int] = {}
-    for row in (row for row in rows if row.weight > 0.0):
-        sources[row.source, row.licence] = sources.get((row.source, row.licence), 0) + 1
-    data = [
-        {"source": source, "licence": licence, "rows": count}
-        for (source, licence), count in sorted(sources.items())
-    ]
-    recipe = config.card.get("recipe", "harmguard train distill")
-    card = {key: value for key, value in config.card.items() if key != "recipe"}
-    about = {
-        **card,
-        "max_tokens": config.student.max_tokens,
-        "training": {"data": data, "recipe": recipe},
-        "run": record,
-    }
-    aside = student.with_name(f"student.{os.getpid()}.part")
-    try:
-        with writing(f"{student.parent.name}/student"):
-            trainer.save_model(str(aside))
-            tokenizer.save_pretrained(str(aside))
-            _write_json(aside / METADATA_FILE, about)
-            aside.replace(student)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -16,6 +16,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from harmguard.training.config import Config, Data, Optim, Student
+
 SAFE = "how do i bake bread with fresh milk and some honey please".split()
 HARM = "you are a rude silly fool and nobody likes your ugly hat".split()
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -80,4 +82,33 @@ def row_file(path: Path, count: int, *, soft: bool = True) -> Path:
             value["soft"] = 0.8 if harmful else 0.1
         lines.append(json.dumps(value))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def distillation(folder: Path, family: str, *, rows: int = 64, **optim: float) -> Config:
+    """A run of one such student on `row_file`, without dropout."""
+    start = folder / f"student-{family}"
+    if not start.exists():
+        student(start, family)
+    path = row_file(folder / f"rows{rows}.jsonl", rows)
+    settings = {"lr": 1e-2, "epochs": 1, "batch_rows": 32, "device_rows": 32, "warmup_steps": 0}
+    return Config(
+        Student(str(start), max_tokens=64, dropout=0.0),
+        Data([str(path)]),
+        optim=Optim(precision="fp32", **{**settings, **optim}),  # type: ignore[arg-type]
+    )
+
+
+def config_file(folder: Path, *, epochs: int = 20, save_minutes: float = 0.0) -> Path:
+    """The TOML file of a run with dropout, by default of 40 steps and a checkpoint after each."""
+    student(folder / "student", "bert")
+    row_file(folder / "rows.jsonl", 64)
+    path = folder / "distill.toml"
+    path.write_text(
+        f'save_minutes = {save_minutes}\n[student]\npath = "student"\nmax_tokens = 64\n'
+        'dropout = 0.2\n[data]\ntrain = ["rows.jsonl"]\n[optim]\nlr = 1e-3\n'
+        f'epochs = {epochs}\nbatch_rows = 32\nprecision = "fp32"\n'
+        "device_rows = 16\nwarmup_steps = 5\n",
+        encoding="utf-8",
+    )
     return path

@@ -1,0 +1,149 @@
+"""A training run's folder: its record, its whole checkpoints, its finished student."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, Trainer
+
+from harmguard.errors import ConfigError, StageError
+from harmguard.training.checkpoint import METADATA_FILE
+from harmguard.training.config import Config
+from harmguard.training.data import Row, sha256_of
+
+COMPLETE_FILE = "complete"  # written last into a checkpoint: without it the save was cut short
+
+
+def run_record(
+    config: Config, rows: Sequence[Row], student: dict[str, Any] | None, *, bf16: bool
+) -> dict[str, Any]:
+    """What a run is made from: `student` is the identity of its files, None where not known."""
+    return {
+        "config": config.to_json(),
+        "student": student,
+        "data_sha256": [sha256_of(Path(path)) for path in config.data.train],
+        "rows": len(rows),
+        "bf16": bf16,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def claim(path: Path, record: dict[str, Any]) -> None:
+    """Write the run's record, or check that a run under way here is the same one."""
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for key, value in _compared(record).items():
+            if value is not None and _compared(found).get(key) != value:
+                raise ConfigError(
+                    f"{path.parent.name} holds a run with another {key}; "
+                    "expected the same, to resume it, or a new --out"
+                )
+        return
+    with writing(path.parent.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_json(path, record)
+
+
+def _compared(record: dict[str, Any]) -> dict[str, Any]:
+    """What makes two runs the same: student and data by their hashes, not by where they lie."""
+    config = record["config"]
+    settings = {
+        **config,
+        "student": {**config["student"], "path": None},
+        "data": {**config["data"], "train": None},
+    }
+    return {
+        "config": settings,
+        "student": record.get("student"),
+        "data_sha256": record["data_sha256"],
+    }
+
+
+# Of the device, not of the disk; older torch has only the first.
+_DEVICE_ERRORS = (
+    torch.cuda.OutOfMemoryError,
+    getattr(torch, "AcceleratorError", torch.cuda.OutOfMemoryError),
+)
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Raise StageError where `what` cannot be written: each library has an error of its own."""
+    try:
+        yield
+    except _DEVICE_ERRORS:
+        raise
+    # torch.save says RuntimeError; little but writes stands in these blocks.
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise StageError(
+            f"{what} cannot be written ({reason.partition(chr(10))[0]}); expected room and a "
+            "folder of one's own; likely the disk or the quota is full; the same command goes on "
+            "from the last whole checkpoint"
+        ) from error
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def last_whole(states: Path) -> str | None:
+    """The latest checkpoint that was written to its end; cut-off ones are removed."""
+    whole = []
+    for folder in states.glob("checkpoint-*"):
+        if (folder / COMPLETE_FILE).is_file():
+            whole.append(folder)
+        elif int(os.environ.get("RANK", "0")) == 0:
+            shutil.rmtree(folder)
+    return str(max(whole, key=lambda f: int(f.name.rsplit("-", 1)[1]))) if whole else None
+
+
+def write_student(
+    trainer: Trainer,
+    config: Config,
+    rows: Sequence[Row],
+    record: dict[str, Any],
+    student: Path,
+) -> None:
+    """Model, tokenizer and metadata, aside and then renamed."""
+    tokenizer = AutoTokenizer.from_pretrained(config.student.path)
+    tokenizer.model_max_length = config.student.max_tokens
+    sources: dict[tuple[str, str], int] = {}
+    for row in (row for row in rows if row.weight > 0.0):
+        sources[row.source, row.licence] = sources.get((row.source, row.licence), 0) + 1
+    data = [
+        {"source": source, "licence": licence, "rows": count}
+        for (source, licence), count in sorted(sources.items())
+    ]
+    recipe = config.card.get("recipe", "harmguard train distill")
+    card = {key: value for key, value in config.card.items() if key != "recipe"}
+    about = {
+        **card,
+        "max_tokens": config.student.max_tokens,
+        "training": {"data": data, "recipe": recipe},
+        "run": record,
+    }
+    aside = student.with_name(f"student.{os.getpid()}.part")
+    try:
+        with writing(f"{student.parent.name}/student"):
+            trainer.save_model(str(aside))
+            tokenizer.save_pretrained(str(aside))
+            _write_json(aside / METADATA_FILE, about)
+            aside.replace(student)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harmguard.errors import ConfigError
+from harmguard.training.config import read_config
+from harmguard.training.distill import distill
+from harmguard.training.run_folder import last_whole
+from tests.training import tiny
+
+
+def test_a_run_s_folder_is_not_taken_over_by_another_config(tmp_path: Path) -> None:
+    config = tiny.distillation(tmp_path, "bert", rows=32)
+    distill(config, tmp_path / "run")
+    other = replace(config, optim=replace(config.optim, lr=1.0))
+    with pytest.raises(ConfigError, match="run holds a run with another config"):
+        distill(other, tmp_path / "run")
+    tiny.row_file(Path(config.data.train[0]), 33)
+    with pytest.raises(ConfigError, match="another data_sha256"):
+        distill(config, tmp_path / "run")
+
+
+def test_a_run_is_known_by_its_files_wherever_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    distill(tiny.distillation(folder, "bert", rows=32), folder / "run")
+    moved = folder.rename(tmp_path / "b")
+    monkeypatch.chdir(moved)
+    weights = moved / "run" / "student" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    config = tiny.distillation(moved, "bert", rows=32)
+    relative = replace(
+        config,
+        student=replace(config.student, path="student-bert"),
+        data=replace(config.data, train=["rows32.jsonl"]),
+    )
+    for same, out in ((config, moved / "run"), (relative, Path("run"))):
+        assert distill(same, out).resolve() == weights.parent
+        assert weights.stat().st_mtime_ns == before
+    # Another student in the same place is another run.
+    config_file = moved / "student-bert" / "config.json"
+    config_file.write_text(config_file.read_text() + "\n")
+    with pytest.raises(ConfigError, match="run holds a run with another student"):
+        distill(config, moved / "run")
+    # What a finished run began from is not needed any more.
+    shutil.rmtree(moved / "student-bert")
+    assert distill(config, moved / "run") == weights.parent
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from harmguard.errors import StageError
+from harmguard.training.config import read_config
+from harmguard.training.distill import distill
+config = read_config(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+try:
+    distill(config, Path(sys.argv[2]))
+except StageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "minutes", "limit"),
+    [
+        ("run", 9.0, 100),  # run.json
+        ("a checkpoint", 0.0, 20_000),  # the weights, by safetensors
+        ("a checkpoint", 0.0, 120_000),  # the optimizer's state, by torch
+        ("run/student", 9.0, 20_000),
+    ],
+)
+def test_a_full_disk_is_named(tmp_path: Path, what: str, minutes: float, limit: int) -> None:
+    config, out = tiny.config_file(tmp_path, epochs=1, save_minutes=minutes), tmp_path / "run"
+    command = [sys.executable, "-c", FULL, str(config), str(out), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert f"{what} cannot be written (" in done.stdout
+    assert "likely the disk or the quota is full" in done.stdout
+    assert not list(out.glob("*.part"))
+    # With room, the same command ends as it should.
+    assert distill(read_config(config), out) == out / "student"
+
+
+def test_only_a_whole_checkpoint_counts_and_the_others_go(tmp_path: Path) -> None:
+    assert last_whole(tmp_path / "none") is None
+    for step, whole in ((9, True), (10, True), (11, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if whole:
+            (tmp_path / f"checkpoint-{step}" / "complete").touch()
+    assert last_whole(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-9"]
