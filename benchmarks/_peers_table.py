@@ -41,7 +41,7 @@ def peers(result: Mapping[str, Any]) -> str:
     ]
     rows = {name: result["rows"][name] for name in TITLES if name in result["rows"]}
     cells = [cell for row in rows.values() for cell in row["ms"].values()]
-    copies = any(row.get("prepared_mb") for row in rows.values())
+    copies = any(row["prepared_mb"] for row in rows.values())
     parts = [
         table(head, [_row(name, row, lengths) for name, row in rows.items()]),
         f"Medians (p90, from n = {MIN_SAMPLES} on) and how many times {TITLES[result['anchor']]} "
@@ -88,7 +88,7 @@ def _row(name: str, row: Mapping[str, Any], lengths: list[str]) -> list[str]:
 
 
 def _files(row: Mapping[str, Any]) -> str:
-    own = row.get("prepared_mb")
+    own = row["prepared_mb"]
     return f"{row['file_mb']:.0f}" + (f" + {own:.0f}" if own else "")
 
 

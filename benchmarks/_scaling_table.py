@@ -10,18 +10,15 @@ from harmguard.bench.show import table
 
 def scaling(result: Mapping[str, Any]) -> str:
     """Latency by tokens and batch, the distance from the limit, and where it goes."""
-    # Earlier runs timed one product only, and no calls beside it.
-    beside = all("calls_ms" in guard for guard in result["guards"])
     parts = [
-        f"Measured peak of {'large products' if beside else 'one large product'}, between the "
-        f"calls of each guard: {_peaks(result)}; a product of one row reads "
-        f"{result['read_gbs']:.1f} GB/s. Call: the fastest of the grid"
-        f"{' and of those beside the products' if beside else ', * if there was but one'}. "
+        f"Measured peak of large products, between the calls of each guard: {_peaks(result)}; a "
+        f"product of one row reads {result['read_gbs']:.1f} GB/s. Call: the fastest of the grid "
+        "and of those beside the products. "
         "Floor: the multiply-adds at the guard's own peak. MB read: the weights as the file has "
         "them, once, and a row of the embedding table a token; reading: at the measured rate, "
         "which caches exceed. Largest parts: shares of all kernels' time, of the bundle's own "
         "graph, each node's fastest call.",
-        *(f"Missing: {name}: `{why}`" for name, why in result.get("missing", {}).items()),
+        *(f"Missing: {name}: `{why}`" for name, why in result["missing"].items()),
     ]
     for guard in result["guards"]:
         about = guard["bundle"]
@@ -47,14 +44,8 @@ def floor_ms(guard: Mapping[str, Any], tokens: str) -> float:
 def call_ms(guard: Mapping[str, Any], tokens: str) -> float:
     """Milliseconds of the fastest call of one text."""
     cells = [c for c in guard["cells"] if (c["batch"], str(c["tokens"])) == (1, tokens)]
-    beside = [ms for key, ms in guard.get("calls_ms", {}).items() if key == tokens]
+    beside = [ms for key, ms in guard["calls_ms"].items() if key == tokens]
     return float(min([c["fastest_ms"] for c in cells] + beside))
-
-
-def _once(guard: Mapping[str, Any], tokens: str) -> str:
-    """A star where the call is the first of its shape, and the only one."""
-    n = [c["n"] for c in guard["cells"] if (c["batch"], str(c["tokens"])) == (1, tokens)]
-    return "*" if n == [1] and tokens not in guard.get("calls_ms", {}) else ""
 
 
 def _peaks(result: Mapping[str, Any]) -> str:
@@ -125,7 +116,7 @@ def _limits(guard: Mapping[str, Any], result: Mapping[str, Any]) -> str:
                 f"{floor:.2f}",
                 f"{read:.1f}",
                 f"{read / read_gbs:.2f}",
-                f"{call:.2f}{_once(guard, tokens)}",
+                f"{call:.2f}",
                 f"{call / floor:.1f}" if floor else "-",
                 ", ".join(f"{name} {cell['ms'] / total:.0%}" for name, cell in largest),
             ]

@@ -137,14 +137,14 @@ def test_a_worker_that_dies_leaves_the_others_and_what_it_measured(
     measure = peers._Run._measure
     kept: list[set[str]] = []
 
-    def kill_before_the_second(self: peers._Run, tokens: int) -> None:
+    def kill_before_the_second(self: peers._Run, tokens: int, *, check: bool) -> None:
         if tokens == 32:
             kept.extend(
                 set(json.loads(path.read_text())["rows"])
                 for path in tmp_path.glob("peers.partial.json")
             )
             self._workers["harmguard fp32"]._process.kill()
-        measure(self, tokens)
+        measure(self, tokens, check=check)
 
     monkeypatch.setattr(peers._Run, "_measure", kill_before_the_second)
     out = tmp_path / "peers.json"
