@@ -40,6 +40,17 @@ def test_a_flip_far_from_the_threshold_misses() -> None:
         parity.check(found, LIMITS)
 
 
+def test_rounding_is_no_drop() -> None:
+    one, other = logits([1, 1 + 1e-6, -1]), logits([1 + 1e-6, 1, -1])
+    found = parity.measure(other, one, one_window(3), 0.5, np.array([1, 0, 1]))
+    assert found.largest_score_error > 0
+    assert found.auprc_drop == 0
+    swapped = logits([1, 1.001, -1])
+    found = parity.measure(other, swapped, one_window(3), 0.5, np.array([1, 0, 1]))
+    assert found.auprc_drop is not None
+    assert found.auprc_drop > 0.1
+
+
 def test_nan_misses() -> None:
     found = parity.measure(logits([2, -2]), logits([2, np.nan]), one_window(2), 0.5, None)
     with pytest.raises(ParityError, match="mean_score_error"):
