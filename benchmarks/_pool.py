@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -72,12 +73,20 @@ class Worker:
         if not line:
             raise WorkerError(
                 f"{self.runtime}: its process ended during {name!r} with exit status "
-                f"{self._process.wait()}; its own message is on stderr, if it had one"
+                f"{_status(self._process.wait())}; its own message is on stderr, if it had one"
             )
         reply = json.loads(line)
         if "error" in reply:
             raise WorkerError(f"{self.runtime}: {name!r} failed: {reply['error']}")
         return reply["ok"]
+
+
+def _status(code: int) -> str:
+    """An exit status, with the signal's name if it is one."""
+    try:
+        return f"{code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return str(code)
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -3,8 +3,9 @@
     python -m benchmarks.report
 
 A table stands between ``<!-- benchmarks:NAME -->`` and ``<!-- /benchmarks:NAME -->``; NAME is
-the name of a benchmark's file in results/, or summary. The pictures of peers and scaling are drawn
-beside their results. Rendering again from the same files changes nothing.
+the name of a benchmark's file in results/, NAME-FOLDER for another machine's run in a folder of
+results/, or summary. The pictures of peers and scaling are drawn beside their results. Rendering
+again from the same files changes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ DRAWERS = {
     "peers-435m": _pictures.peers,
     "scaling": _pictures.scaling,
 }
+OTHERS = {"zen4": ("run", "speed", "bulk", "peers-mini", "peers-435m")}
+"""Folders of results/ with another machine's run, and which of its tables are rendered."""
 OPENING = re.compile(r"<!-- benchmarks:(\S+) -->")
 
 
@@ -71,22 +74,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def render(folder: Path) -> dict[str, str]:
     """Name -> Markdown, for every benchmark and the summary; unmeasured ones say so."""
-    results: dict[str, Mapping[str, Any]] = {
-        name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        for name in RENDERERS
-        if (folder / f"{name}.json").exists()
-    }
-    blocks = {
-        name: f"{_picture(name)}{make(results[name])}\n\nMachine: {_tables.machine(results[name])}"
-        if name in results
-        else _tables.NOT_MEASURED
-        for name, make in RENDERERS.items()
-    }
+    results = _read(folder, RENDERERS)
+    blocks = {name: f"{_picture(name, results)}{_block(name, results)}" for name in RENDERERS}
+    for other, names in OTHERS.items():
+        found = _read(folder / other, names)
+        blocks |= {f"{name}-{other}": _block(name, found) for name in names}
     return blocks | {"summary": _tables.summary(results)}
 
 
-def _picture(name: str) -> str:
-    return f"![{name}](results/{name}.svg)\n\n" if name in DRAWERS else ""
+def _read(folder: Path, names: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """The raw results that are there."""
+    files = {name: folder / f"{name}.json" for name in names}
+    return {
+        name: json.loads(path.read_text(encoding="utf-8"))
+        for name, path in files.items()
+        if path.exists()
+    }
+
+
+def _block(name: str, results: Mapping[str, Mapping[str, Any]]) -> str:
+    if name not in results:
+        return _tables.NOT_MEASURED
+    return f"{RENDERERS[name](results[name])}\n\nMachine: {_tables.machine(results[name])}"
+
+
+def _picture(name: str, results: Mapping[str, Any]) -> str:
+    return f"![{name}](results/{name}.svg)\n\n" if name in DRAWERS and name in results else ""
 
 
 def fill(text: str, blocks: Mapping[str, str], page: str) -> str:

@@ -156,7 +156,7 @@ def test_a_worker_that_dies_leaves_the_others_and_what_it_measured(
     assert set(found["rows"]["torch"]["ms"]) == {"16", "32"}
     assert set(found["rows"]["harmguard fp32"]["ms"]) == {"16"}
     (reason,) = found["missing"].values()
-    assert "harmguard: its process ended during 'pairs' with exit status -9" in reason
+    assert "harmguard: its process ended during 'pairs' with exit status -9 (SIGKILL)" in reason
 
 
 def test_memory_that_may_not_be_read_is_unknown_with_its_reason() -> None:

@@ -139,6 +139,16 @@ def test_unmeasured_benchmarks_say_so(tmp_path: Path) -> None:
     assert set(report.render(tmp_path).values()) == {_tables.NOT_MEASURED}
 
 
+def test_another_machines_run_has_tables_of_its_own(results: Path) -> None:
+    other = speed()
+    other["machine"] = other["machine"] | {"cpu": "another"}
+    write_json(results / "zen4" / "speed.json", other)
+    blocks = report.render(results)
+    assert "Machine: another (avx2)" in blocks["speed-zen4"]
+    assert "Machine: unknown (avx2)" in blocks["speed"]
+    assert blocks["peers-mini-zen4"] == _tables.NOT_MEASURED
+
+
 def test_filling_again_changes_nothing(results: Path) -> None:
     blocks = report.render(results)
     page = "a\n<!-- benchmarks:speed -->\nold\n<!-- /benchmarks:speed -->\nb\n"
