@@ -25,15 +25,18 @@ from benchmarks._errors import EnvironmentMissingError
 from benchmarks._results import ROOT, guarded, say
 
 CPUID, TRAP = b"\x0f\xa2", b"\x0f\x0b"
-_VNNI = {"MASK_7_ECX": 1 << 11, "MASK_71_EAX": 1 << 4}
+# AMX in bfloat16, its tiles, and in int8: newer than both.
+_AMX = {"MASK_7_EDX": sum(1 << bit for bit in (22, 24, 25))}
+_VNNI = {"MASK_7_ECX": 1 << 11, "MASK_71_EAX": 1 << 4, **_AMX}
 # F, DQ, IFMA, CD, BW and VL; then VBMI, VBMI2, VNNI, BITALG and VPOPCNTDQ; then VNNI and BF16.
 _AVX512 = {
     "MASK_7_EBX": sum(1 << bit for bit in (16, 17, 21, 28, 30, 31)),
     "MASK_7_ECX": sum(1 << bit for bit in (1, 6, 11, 12, 14)),
     "MASK_71_EAX": 1 << 4 | 1 << 5,
+    **_AMX,
 }
 MASKS = {"avx512-python": _VNNI, "avx2-python": _AVX512}
-"""Command -> the bits it hides: VNNI alone, or all of AVX-512 as well."""
+"""Command -> the bits it hides: VNNI and AMX alone, or all of AVX-512 as well."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

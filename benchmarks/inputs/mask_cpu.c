@@ -1,12 +1,13 @@
 // Answers the cpuid instructions that benchmarks.masked_cpu replaced by ud2 as the processor does,
-// without the features of leaf 7 whose bits are set in MASK_7_EBX, MASK_7_ECX and MASK_71_EAX.
+// without the features of leaf 7 whose bits are set in MASK_7_EBX, MASK_7_ECX, MASK_7_EDX and
+// MASK_71_EAX.
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <ucontext.h>
 
-static unsigned mask_ebx, mask_ecx, mask_eax;
+static unsigned mask_ebx, mask_ecx, mask_edx, mask_eax;
 
 static unsigned mask(const char *name) {
     const char *text = getenv(name);
@@ -26,6 +27,7 @@ static void answer(int signal_number, siginfo_t *info, void *context) {
     if (leaf == 7 && part == 0) {
         b &= ~mask_ebx;
         c &= ~mask_ecx;
+        d &= ~mask_edx;
     } else if (leaf == 7 && part == 1) {
         a &= ~mask_eax;
     }
@@ -40,6 +42,7 @@ __attribute__((constructor)) static void start(void) {
     struct sigaction action = {.sa_sigaction = answer, .sa_flags = SA_SIGINFO | SA_NODEFER};
     mask_ebx = mask("MASK_7_EBX");
     mask_ecx = mask("MASK_7_ECX");
+    mask_edx = mask("MASK_7_EDX");
     mask_eax = mask("MASK_71_EAX");
     sigaction(SIGILL, &action, NULL);
 }
