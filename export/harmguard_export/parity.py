@@ -24,9 +24,9 @@ from harmguard_export.recipe import Limits
 # Where the logits vary less than this (scores within about .5 +- .12), errors are compared with
 # it: such a model hardly tells texts apart, and the limits on scores say more.
 LEAST_SPREAD = 0.5
-# Scores nearer than this rank alike: float32 rounds differently by batch and by processor, and
+# Logits nearer than this rank alike: float32 rounds differently by batch and by processor, and
 # would put one text, given twice with both labels, in either order.
-SAME_SCORE = 1e-5
+SAME_LOGIT = 5e-5
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def measure(
     spread = max(float(margins[0].std()), LEAST_SPREAD)
     drop = None
     if labels is not None:
-        ranked = np.where(error <= SAME_SCORE, before, after)
+        # p (1 - p) is the slope of the score: near 0 and 1 too, only rounding is left out.
+        ranked = np.where(error <= SAME_LOGIT * before * (1 - before), before, after)
         drop = average_precision(labels, before) - average_precision(labels, ranked)
     return Parity(
         pairs=len(encoded),

@@ -51,6 +51,13 @@ def test_rounding_is_no_drop() -> None:
     assert found.auprc_drop > 0.1
 
 
+def test_a_lost_order_of_certain_scores_is_a_drop() -> None:
+    before, after = logits([14, 13, -1]), logits([13, 14, -1])
+    found = parity.measure(before, after, one_window(3), 0.5, np.array([1, 0, 0]))
+    assert found.largest_score_error < 1e-5
+    assert found.auprc_drop == pytest.approx(0.5)
+
+
 def test_nan_misses() -> None:
     found = parity.measure(logits([2, -2]), logits([2, np.nan]), one_window(2), 0.5, None)
     with pytest.raises(ParityError, match="mean_score_error"):
