@@ -46,7 +46,7 @@ class Backend(Protocol):
 
 
 def probability(logits: FloatArray, temperature: float) -> list[float]:
-    """softmax(logits / temperature)[1] of each row."""
+    """softmax(logits / temperature)[1] of each row. Peers' environments have no harmguard."""
     scaled = logits.astype(np.float64) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     shares: list[float] = (powers[:, 1] / powers.sum(axis=1)).tolist()
@@ -58,8 +58,8 @@ class HarmGuardBackend:
 
     def convert(self, settings: dict[str, Any]) -> list[str]:
         """Prepare the bundle for this machine in the cache, as `harmguard prepare` does."""
-        from harmguard._prepare import prepare
         from harmguard.bundle import open_bundle
+        from harmguard.prepared.prepare import prepare
 
         prepare(open_bundle(Path(settings["bundle"])), Path(settings["cache"]))
         return [str(path) for path in Path(settings["bundle"]).glob("model.onnx*")]

@@ -21,7 +21,8 @@ from unittest import mock
 import numpy as np
 import tokenizers
 
-from harmguard import HarmGuard, _session
+from harmguard import HarmGuard
+from harmguard.runtime import session as runtime
 
 PRECISE = "session.x64quantprecision"
 X86 = ("x86_64", "amd64")
@@ -62,7 +63,7 @@ def answer(
             "python": platform.python_version(),
             "numpy": np.__version__,
             "tokenizers": tokenizers.__version__,
-            "onnxruntime": _session.ort.__version__,
+            "onnxruntime": runtime.ort.__version__,
         },
         "runs": {name: run.result(runs["plain"]) for name, run in runs.items()},
     }
@@ -71,14 +72,14 @@ def answer(
 @contextmanager
 def _exact() -> Iterator[None]:
     """Sessions that are made meanwhile have onnxruntime's option for exact products."""
-    plain = _session._options
+    plain = runtime._options
 
     def precise(threads: int) -> Any:
         options = plain(threads)
         options.add_session_config_entry(PRECISE, "1")
         return options
 
-    with mock.patch.object(_session, "_options", precise):
+    with mock.patch.object(runtime, "_options", precise):
         yield
 
 
@@ -120,8 +121,8 @@ class _Run:
 
 
 def _share(model: bytes) -> float:
-    session = _session.ort.InferenceSession(
-        model, _session._options(1), providers=["CPUExecutionProvider"]
+    session = runtime.ort.InferenceSession(
+        model, runtime._options(1), providers=["CPUExecutionProvider"]
     )
     rows, width = 4, session.get_inputs()[0].shape[1]
     found = session.run(None, {"x": np.full((rows, width), 255, np.uint8)})[0]

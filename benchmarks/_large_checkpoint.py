@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import _results, _unigram_tokenizer
 from benchmarks._outliers import CHANNELS, scale_layer_norms
+from harmguard.core.files import new_folder
 
 MAX_TOKENS, SEED = 1024, 9
 
@@ -23,24 +24,22 @@ def write(out: Path, data: Path | None) -> None:
     import torch
     from transformers import DebertaV2ForSequenceClassification, PreTrainedTokenizerFast
 
-    aside = out.with_name(f"{out.name}.part")
-    aside.mkdir(parents=True)
-    _unigram_tokenizer.write(aside / "tokenizer.json", data)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(aside / "tokenizer.json"),
-        model_max_length=MAX_TOKENS,
-        model_input_names=["input_ids", "attention_mask"],
-        **{f"{name[1:-1].lower()}_token": name for name in _unigram_tokenizer.SPECIALS},
-    )
-    tokenizer.save_pretrained(str(aside))
-    torch.manual_seed(SEED)
-    config = deberta_config()
-    model: Any = DebertaV2ForSequenceClassification(config)
-    scale_layer_norms(model, CHANNELS)
-    with torch.no_grad():
-        model.classifier.weight.normal_(0, 1)  # so that scores spread and an error shows
-    model.save_pretrained(aside)
-    aside.rename(out)
+    with new_folder(out) as aside:
+        _unigram_tokenizer.write(aside / "tokenizer.json", data)
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_file=str(aside / "tokenizer.json"),
+            model_max_length=MAX_TOKENS,
+            model_input_names=["input_ids", "attention_mask"],
+            **{f"{name[1:-1].lower()}_token": name for name in _unigram_tokenizer.SPECIALS},
+        )
+        tokenizer.save_pretrained(str(aside))
+        torch.manual_seed(SEED)
+        config = deberta_config()
+        model: Any = DebertaV2ForSequenceClassification(config)
+        scale_layer_norms(model, CHANNELS)
+        with torch.no_grad():
+            model.classifier.weight.normal_(0, 1)  # so that scores spread and an error shows
+        model.save_pretrained(aside)
 
 
 def deberta_config() -> Any:

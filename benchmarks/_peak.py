@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from harmguard._session import ort
+from harmguard.runtime.session import ort
 
 Shape = tuple[int, int, int]
 SHAPES: tuple[Shape, ...] = ((512, 1024, 4096), (128, 1024, 4096), (128, 1024, 1024))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from benchmarks._errors import EnvironmentMissingError, WorkerError
 from benchmarks._pool import Worker, environment
 from harmguard.bench.machine import load_average
 from harmguard.bundle import EMBEDDED
+from harmguard.core.files import work_folder
 
 SIZES = ("mini", "435m")
 CACHE = Path(os.environ.get("HARMGUARD_PEERS_CACHE") or _results.ROOT / ".venvs" / "peers")
@@ -158,28 +158,27 @@ class Models:
         """Run a module that writes `out`, aside first; nothing if it is there."""
         if out.exists():
             return
-        aside = out.with_name(f".{out.name}.aside")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.parent.mkdir(parents=True, exist_ok=True)
         _results.say(f"making {out.name} of {self._size} (once) ...")
         before = time.monotonic()
-        written = [str(aside) if argument == str(out) else argument for argument in arguments]
-        done = subprocess.run(
-            [sys.executable, "-m", module, *written],
-            cwd=_results.ROOT,
-            env=environment(self._threads),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            log = out.with_name(f"{out.name}.log")
-            _results.write_text(log, done.stderr)
-            raise WorkerError(f"{out.name} could not be made: {last} (all of it: {log.name})")
-        took = round(time.monotonic() - before, 1)
-        _results.write_json(_beside(out), {"seconds": took, "load_average": load_average()})
-        aside.rename(out)
+        with work_folder(out) as folder:
+            aside = folder / out.name
+            written = [str(aside) if argument == str(out) else argument for argument in arguments]
+            done = subprocess.run(
+                [sys.executable, "-m", module, *written],
+                cwd=_results.ROOT,
+                env=environment(self._threads),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                log = out.with_name(f"{out.name}.log")
+                _results.write_text(log, done.stderr)
+                raise WorkerError(f"{out.name} could not be made: {last} (all of it: {log.name})")
+            took = round(time.monotonic() - before, 1)
+            _results.write_json(_beside(out), {"seconds": took, "load_average": load_average()})
+            aside.rename(out)
 
     def _cost(self, out: Path) -> dict[str, float | None] | None:
         """What making `out` cost; None for what nobody made here, as the shipped bundle."""

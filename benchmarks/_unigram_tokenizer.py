@@ -22,6 +22,7 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
 
 from benchmarks import _results
+from harmguard.core.files import write_file
 
 PIECES, TRAINED, SEED = 128_100, 24_000, 3
 SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
@@ -41,9 +42,7 @@ def write(out: Path, data: Path | None) -> None:
         special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
     )
     made.add_special_tokens(list(SPECIALS))
-    aside = out.with_name(f"{out.name}.part")
-    made.save(str(aside))
-    aside.replace(out)
+    write_file(out, made.to_str(pretty=True), replace=True)
 
 
 def _texts(data: Path | None) -> Iterator[str]:

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _results
-from harmguard._coreml_manifest import CoremlRequires
 from harmguard.bench.machine import describe
 from harmguard.bundle import open_bundle
-from harmguard.training.data import sha256_of
+from harmguard.bundle.spec import CoremlRequires
+from harmguard.core.files import sha256_of
 
 OUT = _results.ROOT / "benchmarks" / "results" / "coreml.json"
 _LENGTH = 128

@@ -30,8 +30,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks import _results
 from harmguard.bench.machine import describe
+from harmguard.core.files import new_folder, sha256_of, write_file
 from harmguard.training import mini
-from harmguard.training.data import Row, read_rows, sha256_of
+from harmguard.training.data import Row, read_rows
 from harmguard.training.ensemble import RowScorer
 from harmguard.training.evaluate import evaluate, scored
 
@@ -191,10 +192,8 @@ def _draw(rows: Sequence[Row]) -> list[Row]:
 
 
 def _write(path: Path, rows: Sequence[Row]) -> None:
-    aside = path.with_name(f"{path.name}.part")
     lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
-    aside.write_text("".join(lines), encoding="utf-8")
-    aside.replace(path)
+    write_file(path, "".join(lines), replace=True)
 
 
 def _three_layers(work: Path) -> None:
@@ -207,10 +206,9 @@ def _three_layers(work: Path) -> None:
     layers = model.bert.encoder.layer
     model.bert.encoder.layer = torch.nn.ModuleList(layers[i] for i in KEPT_LAYERS)
     model.config.num_hidden_layers = len(KEPT_LAYERS)
-    aside = work / "three.part"
-    model.save_pretrained(aside)
-    AutoTokenizer.from_pretrained(start).save_pretrained(aside)
-    aside.replace(out)
+    with new_folder(out) as aside:
+        model.save_pretrained(aside)
+        AutoTokenizer.from_pretrained(start).save_pretrained(aside)
 
 
 def _val_scores(student: Path, val: Sequence[Row], scorer: RowScorer) -> list[float]:

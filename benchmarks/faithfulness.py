@@ -19,20 +19,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from harmguard_export import export, parity
-from harmguard_export._export import exported_logits, windows_of
 from harmguard_export.card import THRESHOLD
-from harmguard_export.checkpoint import Checkpoint, Logits, load_checkpoint
+from harmguard_export.checkpoint import INPUTS, Checkpoint, load_checkpoint
+from harmguard_export.exporter import exported_logits, windows_of
 from harmguard_export.pairs import Texts, read_pairs
 from harmguard_export.recipe import load_recipe
 
 from benchmarks import _results, small_deberta
-from harmguard._encode import Encoded, batches, padded_length
-from harmguard._session import ort
 from harmguard.bench.machine import artefact, describe
 from harmguard.bundle import open_bundle
+from harmguard.core.batch import Batch, Logits, padding_within, window_logits
+from harmguard.core.encode import Encoded
 from harmguard.errors import ParityError
+from harmguard.runtime.session import ort
 from harmguard.training.checkpoint import collate
 
 SEED, BATCH_TOKENS = 23, 2048
@@ -77,7 +77,8 @@ def _guard(name: str, folder: Path, work: Path, pairs: Path, texts: Texts) -> di
     found: dict[str, Any] = {"name": name, "recipes": {}}
     if deberta:
         windows = windows_of(encoded)[:64]
-        inputs = collate(windows, checkpoint.pad_id, types=False)
+        limit = checkpoint.encoder.max_tokens
+        inputs = collate(windows, checkpoint.pad_id, limit, types=False)
         seen = small_deberta.activations(checkpoint.model, inputs)
         found["activations"] = small_deberta.largest(seen)
     for recipe in ("int8", "int4") if deberta else ("int8",):
@@ -132,13 +133,19 @@ def _plain_logits(model: Path, checkpoint: Checkpoint, encoded: Sequence[Encoded
     options.log_severity_level = 3
     session = ort.InferenceSession(str(model), options, ["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
-    windows = windows_of(encoded)
-    out = np.zeros((len(windows), 2), np.float32)
-    for members in batches([len(w.ids) for w in windows], BATCH_TOKENS):
-        inputs = collate([windows[i] for i in members], checkpoint.pad_id, types=True)
-        assert inputs["input_ids"].shape[1] == padded_length(len(windows[members[0]].ids))
-        out[members] = session.run(None, {name: inputs[name].numpy() for name in names})[0]
-    return out
+
+    def run(batch: Batch, _: bool) -> Logits:
+        given = dict(zip(INPUTS, batch, strict=True))
+        logits: Logits = session.run(None, {name: given[name] for name in names})[0]
+        return logits
+
+    return window_logits(
+        windows_of(encoded),
+        run,
+        pad_id=checkpoint.pad_id,
+        padding=padding_within(checkpoint.encoder.max_tokens),
+        batch_tokens=BATCH_TOKENS,
+    )
 
 
 def table(result: dict[str, Any]) -> str:

@@ -127,7 +127,7 @@ def _starts(task: dict[str, Any], pair: tuple[str, str], count: int) -> dict[str
 def _memory(task: dict[str, Any], pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Anonymous MB of the imports alone, and of the process after 128 and after 512 tokens."""
     code = (
-        "import harmguard, harmguard._session; from harmguard.bench.memory import read;"
+        "import harmguard, harmguard.runtime.session; from harmguard.bench.memory import read;"
         "print(read().anonymous)"
     )
     command = [sys.executable, "-c", code]

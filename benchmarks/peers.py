@@ -25,13 +25,13 @@ from benchmarks import _peers_table, _results, _setup
 from benchmarks._errors import OutputsDifferError, WorkerError
 from benchmarks._peer_models import CACHE, CACHE_HELP, SIZES, Models, Peer, Ready
 from benchmarks._pool import SETTLE_S, Worker, turns
-from harmguard._prepare import prepare
 from harmguard.bench import stats
 from harmguard.bench.machine import artefact, describe
 from harmguard.bench.memory import Memory
 from harmguard.bench.text import Pair, TextMaker
 from harmguard.bundle import open_bundle
 from harmguard.errors import BenchError, MemoryUnreadableError
+from harmguard.prepared.prepare import prepare
 
 LENGTHS, QUICK_LENGTHS = (32, 128, 512), (32, 128)
 PASSES = 3

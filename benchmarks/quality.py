@@ -63,7 +63,7 @@ def report_files() -> list[Path]:
 
 def identity(folder: Path) -> dict[str, str]:
     """The file that identifies a guard: a bundle's manifest, or a checkpoint's weights."""
-    from harmguard.training.data import sha256_of
+    from harmguard.core.files import sha256_of
 
     name = "guard.json" if (folder / "guard.json").exists() else "model.safetensors"
     return {"file": name, "sha256": sha256_of(folder / name)}

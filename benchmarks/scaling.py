@@ -26,13 +26,13 @@ import numpy as np
 from benchmarks import _peak, _results, _scaling_table
 from benchmarks._errors import WorkerError
 from benchmarks._pool import SETTLE_S
-from harmguard._prepare import prepare
-from harmguard._session import Session, release_memory
 from harmguard.bench import stats
 from harmguard.bench.machine import artefact, describe
 from harmguard.bench.memory import Peak
 from harmguard.bundle import Bundle, open_bundle
 from harmguard.errors import MemoryUnreadableError
+from harmguard.prepared.prepare import prepare
+from harmguard.runtime.session import Session, release_memory
 
 TOKENS = (8, 16, 32, 64, 128, 256, 512, 1024)
 BATCHES = (1, 4, 16, 64)

@@ -46,7 +46,7 @@ from transformers import (
 
 from benchmarks import _results
 from benchmarks._outliers import FACTORS, scale_layer_norms
-from harmguard._encode import PairEncoder
+from harmguard.core.encode import PairEncoder
 from harmguard.training.checkpoint import collate, load_encoder
 from harmguard.training.data import read_rows
 
@@ -243,7 +243,7 @@ def mend(checkpoint: Path, out: Path, rows: Path, steps: int) -> None:
     batches = itertools.islice(_batches(windows, order), steps)
     with tqdm(batches, total=steps, desc="mend", file=sys.stderr) as bar:
         for part in bar:
-            given = collate(part, model.config.pad_token_id, types=False)
+            given = collate(part, model.config.pad_token_id, MAX_TOKENS, types=False)
             loss = _distance(teacher, model, given, scales)
             optimizer.zero_grad()
             loss.backward()
@@ -318,7 +318,7 @@ def _batch(encoder: PairEncoder, rows: Path, pad: int) -> dict[str, torch.Tensor
     held = read_rows(rows)
     pairs = [row.pair for row in held[:: max(len(held) // 256, 1)][:256]]
     windows = [encoder.encode(*pair).windows[0] for pair in pairs]
-    return collate(windows, pad, types=False)
+    return collate(windows, pad, MAX_TOKENS, types=False)
 
 
 def activations(

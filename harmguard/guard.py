@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harmguard._cores import default_threads
-from harmguard._encode import Encoded, PairEncoder, Window, batches, padded_length
-from harmguard._prepare import PreparedCopy, prepare
-from harmguard.bundle import Bundle, load_tokenizer, open_bundle, require_onnx
+from harmguard.bundle import EMBEDDED, Bundle, load_tokenizer, open_bundle, require_onnx
+from harmguard.core.batch import Batch, Logits, padding_within, window_logits
+from harmguard.core.cores import default_threads
+from harmguard.core.encode import Encoded, PairEncoder, Window
+from harmguard.core.scores import text_scores
 from harmguard.errors import (
     EmptyPromptError,
     ForkedGuardError,
@@ -31,10 +32,11 @@ from harmguard.errors import (
     UnpreparedWarning,
     UnverifiedBundleWarning,
 )
+from harmguard.prepared.prepare import PreparedCopy, prepare
 from harmguard.verdict import Verdict
 
 if TYPE_CHECKING:
-    from harmguard._session import Logits, Session
+    from harmguard.runtime.session import Session
 
 Pair = tuple[str, str | None]
 
@@ -109,11 +111,10 @@ class HarmGuard:
         exported without a parity gate, and UnpreparedWarning if a cache is given and not used.
         """
         # onnxruntime is half of the time that `import harmguard` would take: only guards need it.
-        from harmguard._session import Session
+        from harmguard.runtime.session import Session
 
         _check_options(threads, long_text)
-        folder = Path(__file__).parent / "models" / "mini" if bundle is None else Path(bundle)
-        opened = open_bundle(folder)
+        opened = open_bundle(EMBEDDED if bundle is None else bundle)
         require_onnx(opened)
         self._thresholds = _thresholds(opened, threshold)
         self._spec = opened.manifest.input
@@ -266,40 +267,35 @@ class HarmGuard:
         if not pending:
             return
         windows = [window for _, encoded in pending for window in encoded.windows]
-        logits = self._logits(session, windows).astype(np.float64)
+        logits = self._logits(session, windows)
         if not np.isfinite(logits).all():
             raise GraphMismatchError(
                 "the model gave a logit that is not finite; expected finite ones; likely a "
                 "damaged model, or one that overflows in its precision"
             )
-        margin = (logits[:, 1] - logits[:, 0]) / self._temperature
-        scores = (0.5 + 0.5 * np.tanh(0.5 * margin)).astype(np.float32)
         counts = [len(encoded.windows) for _, encoded in pending]
-        highest = np.maximum.reduceat(scores, np.cumsum([0, *counts[:-1]]))
-        for (kind, encoded), score, count in zip(pending, highest, counts, strict=True):
+        scores = text_scores(logits, counts, self._temperature).astype(np.float32)
+        for (kind, encoded), score, count in zip(pending, scores, counts, strict=True):
             yield _Scored(float(score), kind, encoded.tokens, count)
 
     def _logits(self, session: Session, windows: Sequence[Window]) -> Logits:
         """Logits of each window, float32 [windows, labels]."""
-        lengths = [len(window.ids) for window in windows]
-        logits = np.empty((len(windows), 2), np.float32)
-        limit = self._spec.max_tokens
-        # The longest first, so that the others fit the memory that it needed.
-        groups = list(batches(lengths, MAX_BATCH_TOKENS, limit))[::-1]
         large = 0
-        for left, members in zip(reversed(range(len(groups))), groups, strict=True):
-            shape = len(members), padded_length(lengths[members[0]], limit)
-            ids = np.full(shape, self._spec.pad_id, np.int64)
-            mask, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-            for row, member in enumerate(members):
-                ids[row, : lengths[member]] = windows[member].ids
-                types[row, : lengths[member]] = windows[member].types
-                mask[row, : lengths[member]] = 1
-            large = max(large, ids.size)
-            shrink = left == 0 and large > _SHORT_TOKENS
-            logits[members] = session.run(ids, mask, types, shrink=shrink)
-        if sum(lengths) > MAX_BATCH_TOKENS:
-            from harmguard._session import release_memory
+
+        def run(batch: Batch, last: bool) -> Logits:
+            nonlocal large
+            large = max(large, batch.ids.size)
+            return session.run(*batch, shrink=last and large > _SHORT_TOKENS)
+
+        logits = window_logits(
+            windows,
+            run,
+            pad_id=self._spec.pad_id,
+            padding=padding_within(self._spec.max_tokens),
+            batch_tokens=MAX_BATCH_TOKENS,
+        )
+        if sum(len(window.ids) for window in windows) > MAX_BATCH_TOKENS:
+            from harmguard.runtime.session import release_memory
 
             release_memory()
         return logits

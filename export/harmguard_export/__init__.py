@@ -17,6 +17,6 @@ if _missing:
         "type: pip install 'harmguard[export]'"
     )
 
-from harmguard_export._export import export  # noqa: E402
+from harmguard_export.exporter import export  # noqa: E402
 
 __all__ = ["export"]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harmguard.bundle.spec import FORMAT_VERSION
 from harmguard_export.checkpoint import Checkpoint
 from harmguard_export.graph import OPSET
 from harmguard_export.recipe import Recipe
@@ -29,7 +30,7 @@ def manifest_fields(
     training = training if isinstance(training, dict) else {}
     point = {"default": {"value": THRESHOLD, "set": None, "rule": "uncalibrated"}}
     return {
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "name": _name(str(said.get("name") or checkpoint.name)),
         "version": str(said.get("version") or "0"),
         "status": str(said.get("status") or "trial"),
@@ -47,6 +48,7 @@ def manifest_fields(
             "names": list(checkpoint.inputs),
             "dtype": "int64",
             "output": "logits",
+            "normalisation": "none",
         },
         "labels": LABELS,
         "output": {"kind": "logits", "temperature": 1.0},
@@ -60,7 +62,7 @@ def manifest_fields(
             ],
             "parity": None,
         },
-        "requires": {"opset": OPSET, "onnxruntime": _ONNXRUNTIME},
+        "requires": {"runtime": "onnxruntime", "opset": OPSET, "onnxruntime": _ONNXRUNTIME},
         "metrics": {},
         **({"x_checkpoint": checkpoint.source} if checkpoint.source else {}),
         **({"x_golden_left_out": list(left_out)} if left_out else {}),

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from harmguard._encode import Encoded, PairEncoder, Template, Window, batches
+from harmguard.core.batch import (
+    Batch,
+    Logits,
+    Progress,
+    no_padding,
+    padding_within,
+    window_logits,
+)
+from harmguard.core.encode import Encoded, PairEncoder, Template, Window
 from harmguard.errors import CheckpointError, TokenizerError, UnsupportedModelError
 from harmguard_export.hub import fetch
 
 METADATA_FILE = "harmguard_training.json"
 Pair = tuple[str, str | None]
-Logits = npt.NDArray[np.float32]
-Progress = Callable[[int], Any]
 
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 # Positions before the first token, in families that count them from the padding id.
 _OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert")
 _BATCH_TOKENS = 2048  # of a reference batch
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _HARMLESS = ("safe", "benign", "harmless", "negative", "not_")
 
 
@@ -60,10 +65,9 @@ class Checkpoint:
     @property
     def inputs(self) -> tuple[str, ...]:
         """The graph's inputs: token types only where the model tells them apart."""
-        names = ("input_ids", "attention_mask", "token_type_ids")
         typed = getattr(self.config, "type_vocab_size", 0) > 1
         # RoBERTa's config counts two types by default, and its model is never given any.
-        return names if typed and self.config.model_type not in _OFFSET_FAMILIES else names[:2]
+        return INPUTS if typed and self.config.model_type not in _OFFSET_FAMILIES else INPUTS[:2]
 
     def encode(self, pairs: Sequence[Pair]) -> list[Encoded]:
         """Every pair in windows, as at run time."""
@@ -76,36 +80,26 @@ class Checkpoint:
 
         Not padded are windows of exactly one length together, for who watches the layers.
         """
-        out = np.zeros((len(windows), 2), np.float32)
-        lengths = [len(window.ids) for window in windows]
-        for members in batches(lengths, _BATCH_TOKENS) if padded else _of_one_length(lengths):
-            inputs = self._inputs([windows[i] for i in members])
+
+        def run(batch: Batch, _: bool) -> Logits:
+            arrays = (batch.ids, batch.mask, batch.types)
+            inputs = dict(zip(INPUTS, map(torch.from_numpy, arrays), strict=True))
             with torch.inference_mode():
-                # One output is that of harmful, safe's is 0: softmax is then its sigmoid.
-                out[members, -self.config.num_labels :] = self.model(**inputs).logits.numpy()
-            progress(len(members))
-        return out
+                logits = self.model(**{name: inputs[name] for name in self.inputs}).logits
+            # One output is that of harmful, safe's is 0: softmax is then its sigmoid.
+            missing = logits.new_zeros((len(logits), 2 - self.config.num_labels))
+            both: Logits = torch.cat([missing, logits], 1).numpy()
+            return both
 
-    def _inputs(self, windows: Sequence[Window]) -> dict[str, torch.Tensor]:
-        shape = (len(windows), max(len(window.ids) for window in windows))
-        ids, types = np.full(shape, self.pad_id, np.int64), np.zeros(shape, np.int64)
-        mask = np.zeros(shape, np.int64)
-        for row, window in enumerate(windows):
-            length = len(window.ids)
-            ids[row, :length], types[row, :length] = window.ids, window.types
-            mask[row, :length] = 1
-        arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-        return {name: torch.from_numpy(arrays[name]) for name in self.inputs}
-
-
-def _of_one_length(lengths: Sequence[int]) -> Iterator[list[int]]:
-    same: dict[int, list[int]] = {}
-    for index, length in enumerate(lengths):
-        same.setdefault(length, []).append(index)
-    for length, members in same.items():
-        step = max(1, _BATCH_TOKENS // length)
-        for start in range(0, len(members), step):
-            yield members[start : start + step]
+        padding = padding_within(self.encoder.max_tokens) if padded else no_padding
+        return window_logits(
+            windows,
+            run,
+            pad_id=self.pad_id,
+            padding=padding,
+            batch_tokens=_BATCH_TOKENS,
+            progress=progress,
+        )
 
 
 def load_checkpoint(checkpoint: Path, revision: str | None = None) -> Checkpoint:

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harmguard._encode import Encoded
+from harmguard.core.batch import Logits
+from harmguard.core.encode import Encoded
+from harmguard.core.scores import text_scores
 from harmguard.errors import DataError, ExportError
-from harmguard_export.checkpoint import Logits, Pair
+from harmguard_export.checkpoint import Pair
 
 GOLDEN_ROWS = 64
 # As many as there are, up to this, from where a small error would change the decision.
@@ -74,10 +76,7 @@ def read_pairs(path: Path | None) -> Texts:
 
 def scores_of(logits: Logits, encoded: Sequence[Encoded]) -> npt.NDArray[np.float64]:
     """P(harmful) [pairs] from the logits of all windows in order: the largest of its windows."""
-    # As tanh, which does not overflow.
-    scores = (1 + np.tanh((logits[:, 1].astype(np.float64) - logits[:, 0]) / 2)) / 2
-    ends = np.cumsum([len(e.windows) for e in encoded])
-    return np.array([part.max() for part in np.split(scores, ends[:-1])])
+    return text_scores(logits, [len(e.windows) for e in encoded])
 
 
 def choose_golden(

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harmguard._encode import Encoded
+from harmguard.core.batch import Logits
+from harmguard.core.encode import Encoded
+from harmguard.core.scores import margins
 from harmguard.errors import ParityError
-from harmguard_export.checkpoint import Logits
 from harmguard_export.pairs import scores_of
 from harmguard_export.recipe import Limits
 
@@ -83,8 +84,8 @@ def measure(
     before, after = scores_of(reference, encoded), scores_of(exported, encoded)
     error = np.abs(after - before)
     flipped = (before >= threshold) != (after >= threshold)
-    margins = [(z[:, 1] - z[:, 0]).astype(np.float64) for z in (reference, exported)]
-    spread = max(float(margins[0].std()), LEAST_SPREAD)
+    before_z, after_z = margins(reference), margins(exported)
+    spread = max(float(before_z.std()), LEAST_SPREAD)
     drop = None
     if labels is not None:
         # p (1 - p) is the slope of the score: near 0 and 1 too, only rounding is left out.
@@ -95,7 +96,7 @@ def measure(
         mean_score_error=float(error.mean()),
         p99_score_error=float(np.quantile(error, 0.99)),
         largest_score_error=float(error.max()),
-        logit_rms_error=float(np.sqrt(((margins[1] - margins[0]) ** 2).mean())) / spread,
+        logit_rms_error=float(np.sqrt(((after_z - before_z) ** 2).mean())) / spread,
         flipped=float(flipped.mean()),
         flipped_distance=float(np.abs(before - threshold)[flipped].max(initial=0)),
         auprc_drop=drop,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,14 +15,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from harmguard._encode import Window
-from harmguard.errors import MissingExtraError, OutputExistsError, ParityError, RecipeError
+from harmguard.core.batch import Logits
+from harmguard.core.encode import Window
+from harmguard.core.files import new_folder, refuse_existing, work_folder
+from harmguard.core.scores import margins
+from harmguard.errors import MissingExtraError, ParityError, RecipeError
 from harmguard_export import card, deberta, parity
-from harmguard_export._export import Exporter, Run, exported_logits, windows_of
 from harmguard_export.calibration import LAYERS, Activations, input_paths
-from harmguard_export.checkpoint import Checkpoint, Logits, load_checkpoint
+from harmguard_export.checkpoint import Checkpoint, load_checkpoint
 from harmguard_export.deberta_config import read_config
 from harmguard_export.division import choose_division, rounded_weight
+from harmguard_export.exporter import Exporter, Run, exported_logits, windows_of
 from harmguard_export.pairs import read_pairs
 from harmguard_export.recipe import Recipe, load_recipe
 
@@ -46,8 +48,7 @@ def find_recipe(
             "the picture needs matplotlib, not installed here; "
             "type: pip install 'harmguard[export]'"
         )
-    if out.exists() or out.is_symlink():
-        raise OutputExistsError(f"{str(out)!r} exists; expected a new folder; likely an old report")
+    refuse_existing(out)
     chosen = load_recipe(recipe)
     loaded = load_checkpoint(Path(checkpoint))
     if loaded.config.model_type != deberta.MODEL_TYPE or not chosen.needs_activations:
@@ -57,11 +58,10 @@ def find_recipe(
         )
     own = read_pairs(None)
     texts = read_pairs(pairs) if pairs else own
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
-        search = _Search(loaded, chosen, Path(aside))
+    with work_folder(out) as aside:
+        search = _Search(loaded, chosen, aside)
         encoded = loaded.encode(own.pairs)
-        silent = Exporter(loaded, chosen, Path(aside))
+        silent = Exporter(loaded, chosen, aside)
         # As the export does: the package's pairs calibrate, the given ones are for the gate alone.
         logits, activations = silent.reference(encoded, lambda _: None)
         assert activations is not None
@@ -72,17 +72,15 @@ def find_recipe(
         found, tries = search.promote(
             Run(texts.pairs, encoded, logits), activations, errors, texts.labels
         )
-        report = Path(aside) / "report"
-        report.mkdir()
         recipe_json = {**found.to_json(), "name": f"{chosen.name}-promoted"[:64]}
-        _write(report / "recipe.json", recipe_json)
         rows = [
             {"layer": n, "precision": chosen.precision(n), "used": found.precision(n), "error": e}
             for n, e in errors.items()
         ]
+    with new_folder(out) as report:
+        _write(report / "recipe.json", recipe_json)
         _write(report / "sensitivity.json", {"recipe": chosen.name, "layers": rows, "tries": tries})
         _draw(report / "sensitivity.png", errors, chosen, found)
-        report.rename(out)
     return out
 
 
@@ -97,8 +95,8 @@ class _Search:
     ) -> dict[str, float]:
         """Error of the logits with one layer rounded, by the name of its input."""
         few = _some(windows)
-        margins = logits[:, 1] - logits[:, 0]
-        spread = max(float(margins.std()), parity.LEAST_SPREAD)
+        exact = margins(logits)
+        spread = max(float(exact.std()), parity.LEAST_SPREAD)
         found = {}
         for name, seen in tqdm(activations.items(), desc="layers", file=sys.stderr):
             precision = self.recipe.precision(name)
@@ -106,8 +104,8 @@ class _Search:
                 continue
             with self._rounded(name, seen, precision):
                 rounded = self.checkpoint.logits([windows[i] for i in few], lambda _: None)
-            moved = rounded[:, 1] - rounded[:, 0] - margins[few]
-            found[name] = float(np.sqrt((moved.astype(np.float64) ** 2).mean())) / spread
+            moved = margins(rounded) - exact[few]
+            found[name] = float(np.sqrt((moved**2).mean())) / spread
         return found
 
     @contextmanager

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
-import os
-import secrets
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from harmguard import _json
-from harmguard.errors import InputError, InputTypeError, OutputExistsError
+from harmguard.bundle import strict_json
+from harmguard.core.files import new_file
+from harmguard.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
     from harmguard.guard import HarmGuard
@@ -33,7 +33,7 @@ def score_file(make_guard: Callable[[], HarmGuard], source: str, out: str | None
         lines = sys.stdin.buffer
         if source != "-":
             lines = stack.enter_context(open(source, "rb"))
-        sink = sys.stdout if out is None else stack.enter_context(_new_file(Path(out)))
+        sink = sys.stdout if out is None else stack.enter_context(_new_text_file(Path(out)))
         guard = stack.enter_context(make_guard())
         return score_lines(guard, lines, sink)
 
@@ -117,7 +117,7 @@ def _parse(line: bytes | None) -> _Pair | InputError:
     if line is None:
         return InputError(f"longer than {MAX_LINE_BYTES:,} bytes; likely not JSONL")
     try:
-        row = _json.parse(line, MAX_LINE_BYTES)
+        row = strict_json.parse(line, MAX_LINE_BYTES)
     except ValueError as error:
         return InputError(str(error))
     if not isinstance(row, dict) or "prompt" not in row:
@@ -134,19 +134,8 @@ def _parse(line: bytes | None) -> _Pair | InputError:
 
 
 @contextlib.contextmanager
-def _new_file(path: Path) -> Iterator[TextIO]:
-    """A text file that appears at `path` only when it is complete; never overwrites."""
-    exists = OutputExistsError(f"{str(path)!r} exists; expected a new file; nothing is overwritten")
-    if os.path.lexists(path):
-        raise exists
-    aside = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
-    try:
-        with aside.open("x", encoding="utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if os.path.lexists(path):
-            raise exists
-        aside.rename(path)
-    finally:
-        aside.unlink(missing_ok=True)
+def _new_text_file(path: Path) -> Iterator[TextIO]:
+    with new_file(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", write_through=True)
+        yield text
+        text.detach()

@@ -55,10 +55,10 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; 3 if a part failed."""
-    from harmguard._cores import default_threads
     from harmguard.bench import picture, show
     from harmguard.bench.run import Plan, failures, measure
     from harmguard.bundle import EMBEDDED
+    from harmguard.core.cores import default_threads
 
     folder = EMBEDDED if args.folder is None else Path(args.folder)
     plan = Plan(folder, args.threads or default_threads(), args.samples)

@@ -51,12 +51,13 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error("expected files, or --suite with --data")
     if suite and args.threshold is not None:
         args.usage_error("--threshold is for files; --suite is at .5, as the paper's figures are")
-    from harmguard.training.evaluate import check_new, markdown, write_report
+    from harmguard.core.files import refuse_existing
+    from harmguard.training.evaluate import markdown, write_report
     from harmguard.training.scoring import evaluate_guard, evaluate_rows
     from harmguard.training.suites import load_suite, table
 
     if args.out is not None:
-        check_new(args.out)
+        refuse_existing(args.out)
     if suite:
         sets = load_suite(args.data)
         rows, report = evaluate_rows(args.guard, sets, threshold="0.5", threads=args.threads)

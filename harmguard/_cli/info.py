@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harmguard._coreml_manifest import CoremlRequires
-from harmguard._manifest import KINDS, Manifest
+from harmguard.bundle import Manifest
+from harmguard.bundle.spec import KINDS, CoremlRequires
 from harmguard.cli import COMMANDS, EXIT_CODES
 from harmguard.errors import PrepareError
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _prepared(bundle: Bundle, cache: Path) -> str:
-    from harmguard._prepare import find
+    from harmguard.prepared.prepare import find
 
     try:
         copy = find(bundle, cache)

@@ -45,8 +45,8 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare, and say where the copy is and what it takes."""
-    from harmguard._prepare import default_cache, prepare, remove_stale
     from harmguard.bundle import EMBEDDED, open_and_record
+    from harmguard.prepared.prepare import default_cache, prepare, remove_stale
 
     bundle, _ = open_and_record(EMBEDDED if args.folder is None else Path(args.folder))
     copy = prepare(bundle, args.cache or default_cache())

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harmguard.cli import COMMANDS, EXIT_CODES
+
+if TYPE_CHECKING:
+    from harmguard.bundle import Bundle
+    from harmguard.verify import Scorer
 
 _EPILOG = """\
 Files of 64 MB or more are otherwise hashed at every load; verify records in the folder
@@ -33,10 +37,10 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify and say what was checked; a failure is an error."""
-    from harmguard._verify import verify
     from harmguard.bundle import EMBEDDED
+    from harmguard.verify import verify
 
-    report = verify(EMBEDDED if args.folder is None else args.folder)
+    report = verify(EMBEDDED if args.folder is None else args.folder, _package_scorer)
     print(f"files    {report.files} with {report.bytes:,} bytes, all as the manifest says")
     scores = (
         f"scores within {report.worst:.4f} of the reference (tolerance {report.tolerance:g})"
@@ -47,3 +51,9 @@ def run(args: argparse.Namespace) -> int:
     if report.recorded is False:
         print("record   not written (folder is read-only): large files are hashed at every load")
     return 0
+
+
+def _package_scorer(bundle: Bundle) -> Scorer:
+    from harmguard_export.coreml.check import PackageScorer
+
+    return PackageScorer(bundle)

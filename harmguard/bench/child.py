@@ -55,7 +55,7 @@ def small(task: dict[str, Any]) -> dict[str, Any]:
     """Seconds of calls on one core within `task["limit_mb"]` of private memory."""
     # _session loads onnxruntime, whose data segments are reserved and hardly touched: before the
     # bound is set, which counts what is reserved later.
-    import harmguard._session
+    import harmguard.runtime.session
     from harmguard.bench.limits import limit_memory, one_core
 
     cores = 1 if one_core() else None

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from harmguard import __version__
-from harmguard._cores import allowed_cores
 from harmguard.bundle import Bundle
+from harmguard.core.cores import allowed_cores
 
 FEATURES = (
     *("avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"),

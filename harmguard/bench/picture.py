@@ -6,15 +6,14 @@ dash and marker.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harmguard.bench.fresh import STATES, STEPS
 from harmguard.bench.show import STEP_NAMES
-from harmguard.errors import BenchError, MissingExtraError, OutputExistsError
+from harmguard.core.files import new_file, refuse_existing
+from harmguard.errors import BenchError, MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,10 +33,7 @@ def check(path: Path) -> None:
         raise BenchError(
             f"picture {path.name!a}: unknown suffix; expected one of {', '.join(SUFFIXES)}"
         )
-    if os.path.lexists(path):
-        raise OutputExistsError(
-            f"{str(path)!r} exists; expected a new file; nothing is overwritten"
-        )
+    refuse_existing(path)
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -72,13 +68,10 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
             f"{about['name']} {about['version']} ({about['recipe']}) on "
             f"{machine['cpu'] or 'an unknown CPU'}"
         )
-        aside = path.with_name(f".{path.stem}.tmp-{secrets.token_hex(4)}{path.suffix}")
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        try:
-            figure.savefig(aside, dpi=144, facecolor="white", metadata=metadata)
-            aside.rename(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with new_file(path) as file:
+            kind = path.suffix[1:]
+            figure.savefig(file, format=kind, dpi=144, facecolor="white", metadata=metadata)
 
 
 def _latency(axes: Axes, part: Mapping[str, Any]) -> None:

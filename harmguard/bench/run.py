@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harmguard._verify import replay_golden
 from harmguard.bench import fresh, stats
 from harmguard.bench.machine import artefact, describe
 from harmguard.bench.text import Pair, TextMaker
 from harmguard.bundle import Bundle, open_bundle
 from harmguard.errors import BenchError, TooFewSamplesError, UnverifiedBundleWarning
 from harmguard.guard import HarmGuard
+from harmguard.verify import replay_golden
 
 LENGTHS = (16, 32, 64, 128, 256, 512)
 SMALL_LENGTHS = (32, 128, 512)

@@ -11,7 +11,6 @@ own probabilities, which export compares, are the calibrated ones.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from harmguard.errors import CheckpointError, ConfigError, HarmGuardError, OutputExistsError
+from harmguard.core.files import new_folder, refuse_existing
+from harmguard.errors import CheckpointError, ConfigError, HarmGuardError
 from harmguard.training.checkpoint import METADATA_FILE
 
 WEIGHTS_FILE = "model.safetensors"
@@ -41,8 +41,7 @@ def average(
         raise ConfigError(f"share is {share:g}; expected a number from 0 to 1")
     if not temperature > 0.0:
         raise ConfigError(f"temperature is {temperature:g}; expected a number above 0")
-    if out.exists():
-        raise OutputExistsError(f"{out.name} exists; expected a new folder")
+    refuse_existing(out)
     one, other = _weights(first), _weights(second)
     shapes = [{name: tensor.shape for name, tensor in w.items()} for w in (one, other)]
     if shapes[0] != shapes[1]:
@@ -58,10 +57,10 @@ def average(
         raise CheckpointError(f"{second.name} has no tensor {absent[0]}; expected a linear head")
     for name in HEAD:
         mixed[name] = mixed[name] / temperature
-    aside = out.with_name(f"{out.name}.{os.getpid()}.part")
-    shutil.copytree(second, aside, ignore=shutil.ignore_patterns(WEIGHTS_FILE, "training_args.bin"))
-    save_file(mixed, aside / WEIGHTS_FILE, metadata={"format": "pt"})
-    aside.replace(out)
+    left_out = shutil.ignore_patterns(WEIGHTS_FILE, "training_args.bin")
+    with new_folder(out) as aside:
+        shutil.copytree(second, aside, ignore=left_out, dirs_exist_ok=True)
+        save_file(mixed, aside / WEIGHTS_FILE, metadata={"format": "pt"})
     return out
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harmguard._encode import PairEncoder, Window
+from harmguard.core.encode import PairEncoder, Window
 from harmguard.errors import DataError
 from harmguard.training.checkpoint import collate
 from harmguard.training.config import Config
@@ -27,10 +27,12 @@ class Collator:
         self._weights = row_weights(rows, config.data.tier_weights)
         self._pad = int(model_config.pad_token_id or 0)
         self._types = int(getattr(model_config, "type_vocab_size", 0)) > 1
+        self._max_tokens = config.student.max_tokens
 
     def __call__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """The batch of these rows."""
-        batch = collate([self._windows[i] for i in indices], self._pad, types=self._types)
+        windows = [self._windows[i] for i in indices]
+        batch = collate(windows, self._pad, self._max_tokens, types=self._types)
         rows = [self._rows[i] for i in indices]
         batch["labels"] = torch.tensor([row.hard for row in rows])
         soft = [float("nan") if row.soft is None else row.soft for row in rows]

@@ -18,10 +18,12 @@ import numpy as np
 
 from harmguard import HarmGuard
 from harmguard.bundle import open_bundle, write_bundle
+from harmguard.core.files import refuse_existing, sha256_of
+from harmguard.core.scores import logit, sigmoid, window_scores
 from harmguard.errors import DataError
 from harmguard.training import metrics
-from harmguard.training.data import Row, read_rows, sha256_of
-from harmguard.training.evaluate import KINDS, check_new
+from harmguard.training.data import Row, read_rows
+from harmguard.training.evaluate import KINDS
 from harmguard.training.metrics import Floats, Ints
 from harmguard.training.scoring import score_bundle
 from harmguard.training.thresholds import (
@@ -53,15 +55,7 @@ def margins(scores: Any, temperature: float) -> Floats:
 
     Scores that float32 rounds to 0 or 1 give the largest difference it can still tell apart.
     """
-    p = np.clip(np.asarray(scores, dtype=np.float64), 2.0**-24, 1 - 2.0**-24)
-    z: Floats = np.log(p / (1 - p)) * temperature
-    return z
-
-
-def sigmoid(z: Any) -> Floats:
-    """P(harmful) of logit differences, without overflow."""
-    p: Floats = 0.5 * (1 + np.tanh(np.asarray(z, dtype=np.float64) / 2))
-    return p
+    return np.asarray(logit(scores) * temperature, np.float64)
 
 
 def nll(z: Floats, labels: Ints, weights: Floats, temperature: float) -> float:
@@ -112,8 +106,7 @@ def rescore_golden(lines: bytes, temperature: float, previous: float) -> bytes:
     out = []
     for line in lines.decode("utf-8").splitlines():
         row = json.loads(line)
-        logits = np.asarray(row["logits"], dtype=np.float64)
-        row["score"] = round(float(sigmoid((logits[:, 1] - logits[:, 0]) / temperature).max()), 6)
+        row["score"] = round(float(window_scores(row["logits"], temperature).max()), 6)
         if "tolerance" in row and temperature < previous:
             row["tolerance"] = round(min(0.5, row["tolerance"] * previous / temperature), 6)
         out.append(json.dumps(row, ensure_ascii=False) + "\n")
@@ -145,7 +138,7 @@ def calibrate(
         DataError: the rows cannot be used. BundleError: the bundle cannot. OutputExistsError:
             ``out`` exists.
     """
-    check_new(out)
+    refuse_existing(out)
     opened = open_bundle(bundle)
     manifest = opened.manifest.to_json()
     everything = read_rows(labelled)
@@ -230,7 +223,7 @@ def moved(threshold: float, previous: float, temperature: float) -> float:
     """The threshold at a new temperature that cuts at the same logit difference, four decimals."""
     if not 0 < threshold < 1:
         return threshold
-    z = np.log(threshold / (1 - threshold)) * previous
+    z = float(logit(threshold)) * previous
     return round(min(HIGHEST, max(LOWEST, float(sigmoid(z / temperature)))), 4)
 
 

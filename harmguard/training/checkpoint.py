@@ -13,7 +13,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from harmguard._encode import Encoded, PairEncoder, Template, Window, batches, padded_length
+from harmguard.core.batch import Batch, Logits, pad, padding_within, window_logits
+from harmguard.core.encode import Encoded, PairEncoder, Template, Window
+from harmguard.core.scores import text_scores
 from harmguard.errors import CheckpointError
 
 METADATA_FILE = "harmguard_training.json"
@@ -89,13 +91,21 @@ class CheckpointScorer:
 
     def window_logits(self, windows: Sequence[Window]) -> npt.NDArray[np.float32]:
         """fp32 logits [windows, 2] in input order."""
-        out = np.zeros((len(windows), 2), np.float32)
-        for members in batches([len(w.ids) for w in windows], self._max_batch_tokens):
-            inputs = collate([windows[i] for i in members], self._pad, types=self._types)
-            inputs = {name: tensor.to(self._device) for name, tensor in inputs.items()}
+
+        def run(batch: Batch, _: bool) -> Logits:
+            inputs = tensors(batch, types=self._types)
             with torch.inference_mode():
-                out[members] = self.model(**inputs).logits.float().cpu().numpy()
-        return out
+                on_device = {name: tensor.to(self._device) for name, tensor in inputs.items()}
+                logits: Logits = self.model(**on_device).logits.float().cpu().numpy()
+            return logits
+
+        return window_logits(
+            windows,
+            run,
+            pad_id=self._pad,
+            padding=padding_within(self.encoder.max_tokens),
+            batch_tokens=self._max_batch_tokens,
+        )
 
     def encode(self, pairs: Sequence[tuple[str, str | None]]) -> list[Encoded]:
         """The windows of each pair, in order."""
@@ -108,22 +118,19 @@ class CheckpointScorer:
     def scores(self, encoded: Sequence[Encoded]) -> npt.NDArray[np.float32]:
         """As `score_many`, for pairs that `encode` was given."""
         logits = self.window_logits([w for e in encoded for w in e.windows])
-        scores = 1.0 / (1.0 + np.exp(logits[:, 0].astype(np.float64) - logits[:, 1]))
-        ends = np.cumsum([len(e.windows) for e in encoded])
-        parts = np.split(scores, ends[:-1]) if len(encoded) else []
-        return np.array([part.max() for part in parts], np.float32)
+        return text_scores(logits, [len(e.windows) for e in encoded]).astype(np.float32)
 
 
-def collate(windows: Sequence[Window], pad_id: int, *, types: bool) -> dict[str, torch.Tensor]:
-    """Windows -> input_ids, attention_mask (and token_type_ids) [rows, padded length]."""
-    length = padded_length(max(len(w.ids) for w in windows))
-    shape = (len(windows), length)
-    ids = np.full(shape, pad_id, np.int64)
-    mask, kinds = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    for row, window in enumerate(windows):
-        n = len(window.ids)
-        ids[row, :n], mask[row, :n], kinds[row, :n] = window.ids, 1, window.types
-    arrays = {"input_ids": ids, "attention_mask": mask}
+def collate(
+    windows: Sequence[Window], pad_id: int, max_tokens: int, *, types: bool
+) -> dict[str, torch.Tensor]:
+    """Windows -> the model's inputs by name, int64 [rows, padded length], as at run time."""
+    return tensors(pad(windows, pad_id, padding_within(max_tokens)), types=types)
+
+
+def tensors(batch: Batch, *, types: bool) -> dict[str, torch.Tensor]:
+    """The model's inputs by name; token types only for a model that tells them apart."""
+    arrays = {"input_ids": batch.ids, "attention_mask": batch.mask}
     if types:
-        arrays["token_type_ids"] = kinds
+        arrays["token_type_ids"] = batch.types
     return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import json
 import math
 import re
@@ -74,12 +73,6 @@ def read_rows(path: Path) -> list[Row]:
     if not rows:
         raise DataError(f"{path.name} holds no rows; expected at least one")
     return rows
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _values(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

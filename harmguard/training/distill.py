@@ -32,7 +32,7 @@ from transformers import (
     set_seed,
 )
 
-from harmguard._encode import PairEncoder
+from harmguard.core.encode import PairEncoder
 from harmguard.errors import CheckpointError, ConfigError, DataError
 from harmguard.training.batches import Collator, encode_rows
 from harmguard.training.checkpoint import METADATA_FILE, load_encoder

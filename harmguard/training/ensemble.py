@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from harmguard._encode import Encoded
-from harmguard.errors import ConfigError, HarmGuardError, OutputExistsError
+from harmguard.core.encode import Encoded
+from harmguard.core.files import new_file, refuse_existing, sha256_of
+from harmguard.errors import ConfigError, HarmGuardError
 from harmguard.training.checkpoint import CheckpointScorer
-from harmguard.training.data import Row, read_rows, sha256_of
+from harmguard.training.data import Row, read_rows
 
 
 def open_scorer(folder: Path) -> CheckpointScorer:
@@ -69,16 +69,13 @@ def label(teachers: Sequence[Path], sources: Sequence[Path], out: Path) -> int:
     A row keeps its hard label. Raises OutputExistsError when `out` exists, DataError for files
     that hold no rows, and as `RowScorer.scores`.
     """
-    if out.exists():
-        raise OutputExistsError(f"{out.name} exists; expected a new file")
+    refuse_existing(out)
     rows = [row for path in sources for row in read_rows(path)]
     soft = RowScorer(rows).scores(teachers)
-    aside = out.with_name(f"{out.name}.{os.getpid()}.part")
-    with aside.open("w", encoding="utf-8") as file:
+    with new_file(out) as file:
         for row, score in zip(rows, soft, strict=True):
             line = {**asdict(row), "soft": round(float(score), 6)}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    aside.replace(out)
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
     return len(rows)
 
 

@@ -7,9 +7,6 @@ scores.jsonl without scoring anything. No output holds a text.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from harmguard.errors import DataError, OutputExistsError
+from harmguard.core.files import new_folder
+from harmguard.errors import DataError
 from harmguard.training import metrics
 from harmguard.training.metrics import Floats, Ints, wilson
 
@@ -311,10 +309,7 @@ def write_report(
     Raises:
         OutputExistsError: ``out`` exists.
     """
-    check_new(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f"{out.name}.tmp-", dir=out.parent))
-    try:
+    with new_folder(out) as aside:
         lines = [json.dumps(asdict(row)) for row in rows]
         _write(aside / "scores.jsonl", "\n".join(lines) + "\n")
         if pictures:
@@ -323,29 +318,11 @@ def write_report(
             plots.draw(aside, rows, report)
         _write(aside / "report.md", markdown(report))
         _write(aside / "report.json", json.dumps(report, indent=1) + "\n")
-        aside.chmod(0o755)
-        os.rename(aside, out)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
     return out
 
 
-def check_new(out: Path) -> None:
-    """Refuse an output path that exists, before any work is done.
-
-    Raises:
-        OutputExistsError: something is there.
-    """
-    if os.path.lexists(out):
-        raise OutputExistsError(f"{out.name} exists; expected a new path; nothing is overwritten")
-
-
 def _write(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
+    path.write_text(text, encoding="utf-8")
 
 
 def read_scores(path: Path) -> list[Scored]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
 import sys
@@ -21,7 +20,8 @@ from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from harmguard.errors import DataError, MissingExtraError, OutputExistsError
+from harmguard.core.files import new_folder, refuse_existing
+from harmguard.errors import DataError, MissingExtraError
 from harmguard.training.contrast import contrast_rows
 from harmguard.training.data import Row, read_rows
 
@@ -230,26 +230,23 @@ POLISH_TOML = (
 
 def write(data: Path, out: Path, backbone: Path) -> int:
     """Write OUT (see the module); returns the number of rows. OUT must not exist."""
-    if out.exists():
-        raise OutputExistsError(f"{out.name} exists; expected a new folder")
+    refuse_existing(out)
     if not data.is_dir():
         raise DataError(f"no data folder {data.name}; expected one as docs/data.md describes")
     rows = build_rows(data)
-    aside = out.with_name(f"{out.name}.{os.getpid()}.part")
-    aside.mkdir(parents=True)
     held_out = [r.prompt for path in _held_out(data) for r in read_rows(path)]
     contrast = contrast_rows(SEED, held_out)
-    for name, part in (("train", rows), ("contrast", contrast)):
-        with (aside / f"{name}.jsonl").open("w", encoding="utf-8") as file:
-            for row in part:
-                file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
-    student = aside / "student"
-    student.mkdir()
-    for name in BACKBONE_FILES:
-        shutil.copyfile(backbone / name, student / name)
-    (aside / "distill.toml").write_text(DISTILL_TOML, encoding="utf-8")
-    (aside / "polish.toml").write_text(POLISH_TOML, encoding="utf-8")
-    aside.replace(out)
+    with new_folder(out) as aside:
+        for name, part in (("train", rows), ("contrast", contrast)):
+            with (aside / f"{name}.jsonl").open("w", encoding="utf-8") as file:
+                for row in part:
+                    file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+        student = aside / "student"
+        student.mkdir()
+        for name in BACKBONE_FILES:
+            shutil.copyfile(backbone / name, student / name)
+        (aside / "distill.toml").write_text(DISTILL_TOML, encoding="utf-8")
+        (aside / "polish.toml").write_text(POLISH_TOML, encoding="utf-8")
     return len(rows) + len(contrast)
 
 

@@ -15,10 +15,11 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, Trainer
 
+from harmguard.core.files import new_folder, sha256_of, write_file
 from harmguard.errors import ConfigError, StageError
 from harmguard.training.checkpoint import METADATA_FILE
 from harmguard.training.config import Config
-from harmguard.training.data import Row, sha256_of
+from harmguard.training.data import Row
 
 COMPLETE_FILE = "complete"  # written last into a checkpoint: without it the save was cut short
 
@@ -94,12 +95,7 @@ def writing(what: str) -> Iterator[None]:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_file(path, json.dumps(value, indent=1, sort_keys=True) + "\n", replace=True)
 
 
 def last_whole(states: Path) -> str | None:
@@ -138,12 +134,7 @@ def write_student(
         "training": {"data": data, "recipe": recipe},
         "run": record,
     }
-    aside = student.with_name(f"student.{os.getpid()}.part")
-    try:
-        with writing(f"{student.parent.name}/student"):
-            trainer.save_model(str(aside))
-            tokenizer.save_pretrained(str(aside))
-            _write_json(aside / METADATA_FILE, about)
-            aside.replace(student)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with writing(f"{student.parent.name}/student"), new_folder(student) as aside:
+        trainer.save_model(str(aside))
+        tokenizer.save_pretrained(str(aside))
+        _write_json(aside / METADATA_FILE, about)

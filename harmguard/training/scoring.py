@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from harmguard import HarmGuard
 from harmguard.bundle import open_bundle
+from harmguard.core.files import sha256_of
 from harmguard.errors import (
     CheckpointError,
     ConfigError,
@@ -19,7 +20,7 @@ from harmguard.errors import (
     UnknownThresholdError,
 )
 from harmguard.training.checkpoint import CheckpointScorer
-from harmguard.training.data import Row, read_rows, sha256_of
+from harmguard.training.data import Row, read_rows
 from harmguard.training.evaluate import KINDS, Scored, evaluate, scored
 
 _BLOCK = 256

@@ -243,7 +243,7 @@ def test_picture(measured: dict[str, Any], tmp_path: Path, suffix: str) -> None:
     else:
         assert path.read_bytes().startswith(b"\x89PNG")
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    with pytest.raises(OutputExistsError, match="expected a new file; nothing is overwritten"):
+    with pytest.raises(OutputExistsError, match="expected a new path; nothing is overwritten"):
         picture.check(path)
 
 

@@ -54,7 +54,7 @@ def test_injected_channels_are_the_largest_and_the_others_keep_their_size(tmp_pa
     model = DebertaV2ForSequenceClassification.from_pretrained(tmp_path / "out" / "student").eval()
     encoder = load_encoder(plain, 64)
     windows = [encoder.encode(*row.pair).windows[0] for row in read_rows(data)]
-    seen = small_deberta.activations(model, collate(windows, 0, types=False))["0.output"]
+    seen = small_deberta.activations(model, collate(windows, 0, 64, types=False))["0.output"]
     assert set(np.argsort(seen["channel_max"])[-len(CHANNELS) :]) == set(found["channels"])
 
 
@@ -65,7 +65,7 @@ def test_mending_brings_the_function_back_and_keeps_the_outliers(tmp_path: Path)
     small_deberta.mend(plain, out, data, 40)
     encoder = load_encoder(plain, 64)
     windows = [encoder.encode(*row.pair).windows[0] for row in read_rows(data)]
-    given = collate(windows, 0, types=False)
+    given = collate(windows, 0, 64, types=False)
 
     def last_output(folder: Path) -> Any:
         model: Any = DebertaV2ForSequenceClassification.from_pretrained(folder).eval()

@@ -13,9 +13,9 @@ import pytest
 
 from benchmarks import _peak, _scaling_table, scaling
 from benchmarks._errors import WorkerError
-from harmguard._session import Session
 from harmguard.bundle import open_bundle
 from harmguard.errors import BundleNotFoundError, MemoryUnreadableError
+from harmguard.runtime.session import Session
 
 
 def test_a_quick_run(

@@ -17,14 +17,14 @@ pytest.importorskip("coremltools")
 import torch
 from harmguard_export.checkpoint import load_checkpoint
 from harmguard_export.coreml import export_coreml, package, program
+from harmguard_export.coreml.check import PackageScorer
 from harmguard_export.coreml.compress import pack
 from harmguard_export.coreml.evaluate import Evaluator, read_program
 from harmguard_export.coreml.targets import choose_lengths
 
 from harmguard import HarmGuard
-from harmguard._prepare import prepare
-from harmguard._verify import verify
 from harmguard.bundle import open_bundle
+from harmguard.bundle.manifest import seal
 from harmguard.cli import main
 from harmguard.errors import (
     BundleFileError,
@@ -36,6 +36,8 @@ from harmguard.errors import (
     UnsupportedModelError,
     WrongRuntimeError,
 )
+from harmguard.prepared.prepare import prepare
+from harmguard.verify import verify
 
 FILES = {
     "model.mlpackage/Manifest.json",
@@ -184,7 +186,10 @@ def test_verify_evaluates_the_package(
     golden.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     rewrite_entry(copy, "golden.jsonl")
     with pytest.raises(GoldenMismatchError, match="score"):
-        verify(copy)
+        verify(copy, PackageScorer)
+    report = verify(copy)
+    assert report.unchecked is not None
+    assert "extras export and coreml" in report.unchecked
 
 
 def rewrite_entry(folder: Path, name: str) -> None:
@@ -195,7 +200,7 @@ def rewrite_entry(folder: Path, name: str) -> None:
     fields = json.loads(path.read_text(encoding="utf-8"))
     data = (folder / name).read_bytes()
     fields["files"][name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    path.write_text(json.dumps(fields), encoding="utf-8")
+    path.write_bytes(seal(json.dumps(fields).encode()))
 
 
 def test_verify_says_what_it_cannot_check(bundles: dict[str, Path]) -> None:

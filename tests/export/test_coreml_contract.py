@@ -15,8 +15,8 @@ pytest.importorskip("coremltools")
 from harmguard_export.coreml import export_coreml
 from harmguard_export.coreml.evaluate import Evaluator, read_program
 
-from harmguard._encode import PairEncoder
 from harmguard.bundle import load_tokenizer, open_bundle
+from harmguard.core.encode import PairEncoder
 
 PAGE = Path(__file__).parents[2] / "docs" / "bundle-format.md"
 PROMPT, RESPONSE = "how do i bake bread", "with fresh milk"

@@ -12,9 +12,9 @@ import torch
 from harmguard_export.calibration import calibrate
 from harmguard_export.checkpoint import load_checkpoint
 from harmguard_export.coreml import export_coreml, package, program
-from harmguard_export.coreml._export import channel_sizes
 from harmguard_export.coreml.compress import pack
 from harmguard_export.coreml.evaluate import Evaluator, read_program
+from harmguard_export.coreml.exporter import channel_sizes
 from harmguard_export.coreml.model import Model
 from harmguard_export.pairs import read_pairs
 

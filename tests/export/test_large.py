@@ -24,9 +24,9 @@ from transformers import DebertaV2ForSequenceClassification
 from benchmarks._large_checkpoint import deberta_config
 from benchmarks._outliers import CHANNELS, scale_layer_norms
 from harmguard import HarmGuard
-from harmguard._session import ort
 from harmguard.cli import main
 from harmguard.errors import UnverifiedBundleWarning
+from harmguard.runtime.session import ort
 from tests.training import tiny
 
 pytestmark = pytest.mark.slow

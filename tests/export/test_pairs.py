@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from harmguard_export.pairs import GOLDEN_ROWS, choose_golden, read_pairs
 
-from harmguard._encode import Encoded, Window
+from harmguard.core.encode import Encoded, Window
 from harmguard.errors import DataError, ExportError
 
 

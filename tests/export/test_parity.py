@@ -7,7 +7,7 @@ import pytest
 from harmguard_export import parity
 from harmguard_export.recipe import load_recipe
 
-from harmguard._encode import Encoded, Window
+from harmguard.core.encode import Encoded, Window
 from harmguard.errors import ParityError, RecipeError
 
 LIMITS = load_recipe("int8").limits

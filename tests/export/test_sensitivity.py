@@ -92,7 +92,7 @@ def test_a_gate_that_nothing_passes(uneven: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_measured(
     tiny_checkpoint: Path, uneven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(OutputExistsError, match="expected a new folder"):
+    with pytest.raises(OutputExistsError, match="expected a new path"):
         find_recipe(uneven, tmp_path)
     with pytest.raises(RecipeError, match="'int8' for a bert"):
         find_recipe(tiny_checkpoint, tmp_path / "report")

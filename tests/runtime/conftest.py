@@ -18,8 +18,9 @@ from tokenizers.models import WordPiece
 
 import harmguard
 from harmguard import HarmGuard
-from harmguard._encode import Template
 from harmguard.bundle import open_bundle, write_bundle
+from harmguard.bundle.spec import FORMAT_VERSION
+from harmguard.core.encode import Template
 
 BundleMaker = Callable[..., Path]
 
@@ -133,7 +134,7 @@ def manifest(template: Template, **changes: Any) -> dict[str, Any]:
     }
     higher = {**points, "default": {"value": 0.6, "set": "val", "rule": "best F1"}}
     return {
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "name": "tiny",
         "version": "1",
         "status": "trial",
@@ -148,12 +149,13 @@ def manifest(template: Template, **changes: Any) -> dict[str, Any]:
             "names": ["input_ids", "attention_mask", "token_type_ids"],
             "dtype": "int64",
             "output": "logits",
+            "normalisation": "none",
         },
         "labels": ["safe", "harmful"],
         "output": {"kind": "logits", "temperature": 2.0},
         "thresholds": {"prompt": points, "exchange": higher},
         "precision": {"recipe": "fp32", "exceptions": [], "parity": {"rows": 1}},
-        "requires": {"opset": 18, "onnxruntime": "1.20"},
+        "requires": {"runtime": "onnxruntime", "opset": 18, "onnxruntime": "1.20"},
         "metrics": {},
         **changes,
     }

@@ -25,6 +25,7 @@ from harmguard import (
     UnsafePathError,
     UnsupportedVersionError,
 )
+from harmguard.bundle.manifest import seal
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 
@@ -40,7 +41,7 @@ def edit(folder: Path, change: Callable[[Any], Any]) -> None:
     path = folder / "guard.json"
     value = json.loads(path.read_text())
     change(value)
-    path.write_text(json.dumps(value))
+    path.write_bytes(seal(json.dumps(value).encode()))
 
 
 def put(folder: Path, name: str, data: bytes) -> None:
@@ -154,15 +155,15 @@ def test_path_outside_the_folder(folder: Path, name: str) -> None:
 # The manifest as JSON
 
 
-@pytest.mark.parametrize("version", [0, 3, 10**9])
+@pytest.mark.parametrize("version", [0, 4, 10**9])
 def test_unknown_version(folder: Path, version: int) -> None:
     edit(folder, lambda v: v.update(format_version=version))
     refused(folder, UnsupportedVersionError, f"format_version is {version}; expected 1")
 
 
 def test_unknown_version_comes_before_unknown_fields(folder: Path) -> None:
-    edit(folder, lambda v: v.update(format_version=3, novelty=1))
-    refused(folder, UnsupportedVersionError, "format_version is 3")
+    edit(folder, lambda v: v.update(format_version=4, novelty=1))
+    refused(folder, UnsupportedVersionError, "format_version is 4")
 
 
 def test_huge_manifest(folder: Path) -> None:
@@ -213,7 +214,7 @@ def test_slightly_nested_manifest(folder: Path) -> None:
 def test_wrong_field(folder: Path, old: str, new: str, match: str) -> None:
     text = json.dumps(json.loads((folder / "guard.json").read_text()))
     assert old in text
-    (folder / "guard.json").write_text(text.replace(old, new, 1))
+    (folder / "guard.json").write_bytes(seal(text.replace(old, new, 1).encode()))
     refused(folder, ManifestError, match)
 
 

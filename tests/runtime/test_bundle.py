@@ -23,11 +23,11 @@ from harmguard import (
     OutputExistsError,
     TokenizerError,
     UnsafePathError,
-    bundle,
 )
-from harmguard._encode import PairEncoder
-from harmguard._verify import verify
-from harmguard.bundle import load_tokenizer, open_bundle, write_bundle
+from harmguard.bundle import RECORD, load_tokenizer, open_bundle, write_bundle
+from harmguard.bundle.manifest import seal
+from harmguard.core.encode import PairEncoder
+from harmguard.verify import verify
 
 
 @pytest.fixture
@@ -63,12 +63,25 @@ def test_a_folder_may_be_reached_through_a_symlink(folder: Path, tmp_path: Path)
     assert open_bundle(tmp_path / "current").manifest.name == "tiny"
 
 
-def test_the_oldest_bundle_is_still_read() -> None:
-    golden_bundle = Path(__file__).parents[1] / "golden" / "format-1"
-    manifest = open_bundle(golden_bundle).manifest
-    assert manifest.to_json() == json.loads((golden_bundle / "guard.json").read_text())
+@pytest.mark.parametrize("version", [1, 3])
+def test_bundles_of_every_version_are_read(version: int) -> None:
+    golden_bundle = Path(__file__).parents[1] / "golden" / f"format-{version}"
+    assert open_bundle(golden_bundle).manifest.format_version == version
     report = verify(golden_bundle)
     assert (report.files, report.rows) == (4, 9)
+
+
+def test_an_old_bundle_is_written_anew_in_the_newest_version(tmp_path: Path) -> None:
+    """tests/golden/format-3 is format-1, read and written again."""
+    old, new = (Path(__file__).parents[1] / "golden" / f"format-{version}" for version in (1, 3))
+    opened = open_bundle(old)
+    fields = opened.manifest.to_json()
+    files: dict[str, Path | bytes] = {name: old / name for name in fields.pop("files")}
+    files["README.md"] = new / "README.md"
+    out = write_bundle(tmp_path / "out", fields, files)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == {
+        p.name: p.read_bytes() for p in new.iterdir()
+    }
 
 
 # Writing
@@ -96,7 +109,7 @@ def test_it_refuses_to_overwrite(folder: Path, tmp_path: Path, kind: str) -> Non
         out.write_bytes(b"")
     else:
         out.symlink_to("nowhere")
-    with pytest.raises(OutputExistsError, match="exists; expected a new folder"):
+    with pytest.raises(OutputExistsError, match="exists; expected a new path"):
         write_bundle(out, *parts(folder))
 
 
@@ -160,9 +173,10 @@ def test_a_killed_writer_leaves_no_bundle(folder: Path, tmp_path: Path) -> None:
             writer.send_signal(signal.SIGKILL)
             writer.wait()
     assert not out.exists()
-    (left,) = tmp_path.glob(".out.tmp-*")
+    (left,) = tmp_path.glob(".out.*.part")
     assert not (left / "guard.json").exists()
     assert write_bundle(out, *parts(folder)) == out
+    assert not left.exists()
 
 
 # Verifying, and the record of large files
@@ -195,7 +209,7 @@ def golden(folder: Path, **changes: Any) -> None:
     (folder / "golden.jsonl").write_bytes(data)
     entry = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     fields["files"]["golden.jsonl"] = entry
-    (folder / "guard.json").write_text(json.dumps(fields))
+    (folder / "guard.json").write_bytes(seal(json.dumps(fields).encode()))
 
 
 def test_verify_reports_what_it_checked(folder: Path) -> None:
@@ -252,7 +266,7 @@ def large(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle whose model counts as large."""
     golden(folder)
     size = (folder / "model.onnx").stat().st_size
-    monkeypatch.setattr(bundle, "HASHED_AT_LOAD_BYTES", size)
+    monkeypatch.setattr("harmguard.bundle.folder.HASHED_AT_LOAD_BYTES", size)
     return folder
 
 
@@ -290,12 +304,12 @@ def test_record_is_not_trusted_after_a_change(large: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", '{"files": 1}', '{"files": {"model.onnx": 1}}'])
 def test_damaged_record_is_ignored(large: Path, text: str) -> None:
-    (large / bundle.RECORD).write_text(text)
+    (large / RECORD).write_text(text)
     assert open_bundle(large).manifest.name == "tiny"
     assert verify(large).recorded is True
 
 
 def test_record_that_cannot_be_written(large: Path) -> None:
-    (large / bundle.RECORD).mkdir()
+    (large / RECORD).mkdir()
     assert verify(large).recorded is False
-    assert not list(large.glob("*.tmp-*")) + list(large.glob(".*.tmp-*"))
+    assert not list(large.glob("*.part")) + list(large.glob(".*.part"))

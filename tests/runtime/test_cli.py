@@ -210,10 +210,10 @@ def test_bulk_of_an_empty_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_a_failed_bulk_run_leaves_no_file(tmp_path: Path, small: HarmGuard) -> None:
     out = tmp_path / "out.jsonl"
-    with pytest.raises(ZeroDivisionError), _bulk._new_file(out) as file:
+    with pytest.raises(ZeroDivisionError), _bulk._new_text_file(out) as file:
         file.write(str(1 / 0))
     assert os.listdir(tmp_path) == []
-    with pytest.raises(OutputExistsError, match="overwritten"), _bulk._new_file(out):
+    with pytest.raises(OutputExistsError, match="overwritten"), _bulk._new_text_file(out):
         out.write_text("another's")
     assert out.read_text() == "another's"
 

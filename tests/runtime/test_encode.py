@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 
-from harmguard._encode import (
+from harmguard.core.encode import (
     Encoded,
     PairEncoder,
     Template,
-    batches,
-    padded_length,
 )
 from harmguard.errors import ManifestError, TokenizerError
 
@@ -188,7 +186,7 @@ def _covers(parts: Sequence[Sequence[int]], whole: Sequence[int]) -> bool:
 def test_windows_cover_every_token_and_are_linear_in_number(
     prompt: int, response: int | None
 ) -> None:
-    from harmguard._encode import _pair_parts, _slide
+    from harmguard.core.encode import _pair_parts, _slide
 
     room = 61
     p = list(range(prompt))
@@ -223,34 +221,3 @@ def test_two_long_sides_keep_half_each(encoder: PairEncoder) -> None:
     assert {len(p) for p in prompts} == {len(r) for r in responses} == {30}
     assert encoded.tokens == 200
     assert all(len(window.ids) <= 64 for window in encoded.windows)
-
-
-@given(st.integers(1, 600))
-def test_padded_length_fits_and_is_its_own_padded_length(length: int) -> None:
-    padded = padded_length(length)
-    assert length <= padded <= length + 31
-    assert padded_length(padded) == padded
-    assert padded_length(length, 600) <= 600
-
-
-def test_padded_length_never_exceeds_the_models_positions() -> None:
-    assert padded_length(99, 100) == 100
-
-
-@given(st.lists(st.integers(1, 512), max_size=200), st.integers(64, 4096))
-def test_batches_are_a_partition_by_padded_length(lengths: list[int], bound: int) -> None:
-    found = list(batches(lengths, bound))
-    assert sorted(i for members in found for i in members) == list(range(len(lengths)))
-    for members in found:
-        padded = {padded_length(lengths[i]) for i in members}
-        assert len(padded) == 1
-        assert len(members) == 1 or len(members) * padded.pop() <= bound
-
-
-@pytest.mark.parametrize(("median", "spread"), [(20, 0.8), (50, 1.0), (110, 0.9), (300, 0.7)])
-def test_padding_waste_stays_under_15_percent(median: float, spread: float) -> None:
-    drawn = np.random.default_rng(0).lognormal(np.log(median), spread, 5000)
-    lengths = np.clip(drawn, 4, 512).astype(int)
-    padded = np.array([padded_length(int(n), 512) for n in lengths])
-    assert 1 - lengths.sum() / padded.sum() < 0.15
-    assert len(np.unique(padded)) <= 24

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,98 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmguard import ManifestError, _json
-from harmguard._manifest import Manifest
+from harmguard import ManifestError, UnsafePathError, UnsupportedVersionError
+from harmguard.bundle import strict_json
+from harmguard.bundle.coreml import COREML_FILES
+from harmguard.bundle.manifest import Manifest, seal
 
 
 @pytest.fixture
 def fields(small_bundle: Path) -> dict[str, Any]:
-    """The parsed manifest of a bundle."""
+    """The parsed manifest of a bundle, without its digest."""
     value: dict[str, Any] = json.loads((small_bundle / "guard.json").read_text())
+    del value["digest"]
     return value
 
 
 def test_round_trip(fields: dict[str, Any]) -> None:
     manifest = Manifest.from_json(fields)
     assert manifest.to_json() == fields
-    assert Manifest.from_bytes(json.dumps(manifest.to_json()).encode()) == manifest
+    assert Manifest.from_bytes(manifest.to_bytes()) == manifest
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_anywhere_is_seen(small_bundle: Path, bit: int) -> None:
+    data = (small_bundle / "guard.json").read_bytes()
+    for place in range(0, len(data), 7):
+        changed = bytearray(data)
+        changed[place] ^= 1 << bit
+        with pytest.raises((ManifestError, UnsafePathError)):
+            Manifest.from_bytes(bytes(changed))
+
+
+def test_a_threshold_that_was_edited_is_seen(small_bundle: Path) -> None:
+    data = (small_bundle / "guard.json").read_bytes()
+    edited = data.replace(b'"value": 0.5', b'"value": 0.4')
+    assert edited != data
+    with pytest.raises(ManifestError, match=r"content has the digest .*; expected .* as it says"):
+        Manifest.from_bytes(edited)
+    assert Manifest.from_bytes(seal(edited)).thresholds["prompt"]["default"].value == 0.4
+
+
+@pytest.mark.parametrize(
+    ("digest", "match"),
+    [
+        (b'"digest": 1,', "digest is 1; expected a sha256"),
+        (b'"digest": "AB",', "digest is 'AB'; expected a sha256"),
+        (b'"digest": "' + b"a" * 64 + b'", "x_": "' + b"a" * 64 + b'",', "stand in the file once"),
+        (b'"digest": "\\u0061' + b"a" * 63 + b'",', "without escapes"),
+        (b"", "digest is None"),
+    ],
+)
+def test_a_digest_that_cannot_be_checked(small_bundle: Path, digest: bytes, match: str) -> None:
+    data = (small_bundle / "guard.json").read_bytes()
+    changed = re.sub(rb'"digest": "[0-9a-f]{64}",', lambda _: digest, data)
+    with pytest.raises(ManifestError, match=match):
+        Manifest.from_bytes(changed)
+
+
+def test_a_manifest_without_a_digest_is_sealed_as_it_is() -> None:
+    assert seal(b'{"format_version": 1}') == b'{"format_version": 1}'
+
+
+def test_normalisation_of_a_newer_release(fields: dict[str, Any]) -> None:
+    fields["input"]["normalisation"] = "views-99"
+    with pytest.raises(UnsupportedVersionError, match="normalisation is 'views-99'; expected none"):
+        Manifest.from_json(fields)
+
+
+def test_versions_1_and_2_are_read(fields: dict[str, Any]) -> None:
+    """Version 1 had no runtime and no normalisation, version 2 was Core ML's."""
+    newest = copy.deepcopy(fields)
+    del fields["input"]["normalisation"], fields["requires"]["runtime"]
+    fields["format_version"] = 1
+    assert Manifest.from_json(fields).format_version == 1
+    assert Manifest.from_json(fields).to_json() == newest
+    with pytest.raises(ManifestError, match=r"unknown field 'requires.runtime'"):
+        Manifest.from_json({**fields, "requires": newest["requires"]})
+    fields["format_version"] = 2
+    fields["input"] |= {
+        "dtype": "int32",
+        "lengths": {
+            "kind": "enumerated",
+            "values": [fields["input"]["max_tokens"]],
+            "left_out": [],
+        },
+    }
+    fields["requires"] = {"runtime": "coreml", "deployment": "iOS18", "specification": 9}
+    del fields["files"]["model.onnx"]
+    fields["files"] |= {key: {"size": 1, "sha256": "0" * 64} for key in COREML_FILES}
+    manifest = Manifest.from_json(fields)
+    assert (manifest.runtime, manifest.input.normalisation) == ("coreml", "none")
+    assert Manifest.from_json(manifest.to_json()).requires == manifest.requires
+    with pytest.raises(ManifestError, match=r"requires.runtime is 'onnxruntime'"):
+        Manifest.from_json({**fields, "requires": newest["requires"]})
 
 
 def test_it_is_frozen(fields: dict[str, Any]) -> None:
@@ -67,7 +146,8 @@ def test_fields_of_others_are_kept(fields: dict[str, Any]) -> None:
         "name", "version", "status", "licence", "base_model", "training", "input", "labels",
         "output", "thresholds", "precision", "requires", "metrics", "files", "format_version",
         "training.data", "training.recipe", "input.template", "input.max_tokens", "input.pad_id",
-        "input.max_chars", "input.names", "input.dtype", "input.output", "output.kind",
+        "input.max_chars", "input.names", "input.dtype", "input.output", "input.normalisation",
+        "output.kind", "requires.runtime",
         "output.temperature", "thresholds.exchange", "thresholds.prompt.default.rule",
         "precision.parity", "requires.opset", "input.template.prompt",
     ],
@@ -131,14 +211,14 @@ def test_any_value_in_any_field_is_accepted_or_a_manifest_error(path: list[str],
 
 
 def test_depth_is_counted_in_levels() -> None:
-    deep = "[" * _json.MAX_DEPTH + "]" * _json.MAX_DEPTH
-    assert _json.parse(deep.encode(), 100)
+    deep = "[" * strict_json.MAX_DEPTH + "]" * strict_json.MAX_DEPTH
+    assert strict_json.parse(deep.encode(), 100)
     with pytest.raises(ValueError, match="nested too deeply"):
-        _json.parse(f"[{deep}]".encode(), 100)
+        strict_json.parse(f"[{deep}]".encode(), 100)
 
 
 @pytest.mark.parametrize(
     ("text", "plain"), [("a b \u00e9 \U0001f600", True), ("a\n", False), ("\x9b", False)]
 )
 def test_plain_text(text: str, plain: bool) -> None:
-    assert _json.is_plain_text(text) is plain
+    assert strict_json.is_plain_text(text) is plain

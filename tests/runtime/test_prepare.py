@@ -21,10 +21,10 @@ from harmguard import (
     HarmGuard,
     PrepareError,
     UnpreparedWarning,
-    _prepare,
 )
 from harmguard.bundle import open_bundle, write_bundle
 from harmguard.cli import main
+from harmguard.prepared import prepare as prepared
 
 from .conftest import MINI
 from .preparing import SCORE, TEXT, copies, edit, expected, found, without_copy
@@ -43,7 +43,7 @@ def folder(external_bundle: Path) -> Path:
 def test_a_guard_makes_its_copy_and_gives_the_same_scores(any_bundle: Path, cache: Path) -> None:
     assert found(any_bundle, cache) == expected(any_bundle)
     (name,) = copies(cache)
-    record = cache / name / _prepare.RECORD
+    record = cache / name / prepared.RECORD
     before = record.stat()
     assert found(any_bundle, cache) == expected(any_bundle)
     assert record.stat().st_ino == before.st_ino, "a second guard must not write again"
@@ -73,7 +73,7 @@ def test_several_processes_at_once_make_one_copy(folder: Path, cache: Path) -> N
 PREPARE = """
 import sys
 from pathlib import Path
-from harmguard._prepare import prepare
+from harmguard.prepared.prepare import prepare
 from harmguard.bundle import open_bundle
 prepare(open_bundle(sys.argv[1]), Path(sys.argv[2]))
 """
@@ -86,7 +86,7 @@ def test_a_killed_process_leaves_no_copy_and_the_next_one_cleans_up(
     if not (MINI / "guard.json").is_file():
         pytest.skip("no embedded guard in this checkout")
     process = subprocess.Popen([sys.executable, "-c", PREPARE, str(MINI), str(cache)])
-    while process.poll() is None and not list(cache.glob(f".*.tmp-*/{stage}")):
+    while process.poll() is None and not list(cache.glob(f".*.part/{stage}")):
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it must have been under way"
@@ -100,7 +100,7 @@ def test_a_killed_process_leaves_no_copy_and_the_next_one_cleans_up(
 def test_waiting_for_another_process_ends(
     folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_prepare, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(prepared, "LOCK_SECONDS", 0.1)
     cache.mkdir()
     with (cache / ".lock").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -140,7 +140,7 @@ def test_a_copy_with_other_logits_is_refused(
     files["model.onnx"] = graph.SerializeToString()
     noisy = write_bundle(tmp_path / "noisy", fields, files)
     with pytest.raises(PrepareError, match=r"gives logits up to .* from the bundle's"):
-        _prepare.prepare(open_bundle(noisy), cache)
+        prepared.prepare(open_bundle(noisy), cache)
     assert copies(cache) == []
 
 
@@ -166,10 +166,10 @@ def test_processors_differ_by_design_and_vector_features(tmp_path: Path) -> None
     def features(text: str) -> set[str]:
         path = tmp_path / "cpuinfo"
         path.write_text(text)
-        return set(_prepare.cpu_features(path).split(", "))
+        return set(prepared.cpu_features(path).split(", "))
 
     here = features("")
-    assert here == set(_prepare.cpu_features(tmp_path / "none").split(", ")), "no procfs: no more"
+    assert here == set(prepared.cpu_features(tmp_path / "none").split(", ")), "no procfs: no more"
     assert features(X86) - here == {"vendor_id AuthenticAMD", "model 49", "avx2"}
     assert features(ARM) - here == {"asimd", "i8mm", "CPU part 0xd46", "CPU part 0xd4d"}
 
@@ -178,8 +178,8 @@ def test_prepare_removes_copies_of_other_releases(
     folder: Path, make_bundle: BundleMaker, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = make_bundle(version="2")
-    kept = _prepare.prepare(open_bundle(other), cache).folder.name
-    current = _prepare.prepare(open_bundle(folder), cache).folder
+    kept = prepared.prepare(open_bundle(other), cache).folder.name
+    current = prepared.prepare(open_bundle(folder), cache).folder
     identity = json.loads((current / "prepared.json").read_text())["identity"]
     for name, change in {"tiny-old": {"onnxruntime": "1.0"}, "tiny-arm": {"cpu": "arm"}}.items():
         shutil.copytree(current, cache / name)
@@ -227,4 +227,4 @@ def test_the_default_cache_is_the_systems(
     assert main(["prepare", str(folder)]) == 0
     assert found(folder, tmp_path / "harmguard") == expected(folder)
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert _prepare.default_cache().is_relative_to(Path.home())
+    assert prepared.default_cache().is_relative_to(Path.home())

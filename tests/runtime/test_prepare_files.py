@@ -11,13 +11,13 @@ import pytest
 from harmguard import (
     HarmGuard,
     PrepareError,
-    _prepare,
-    _unigram,
 )
-from harmguard._encode import Template
-from harmguard._unigram import FILES
 from harmguard.bundle import open_bundle, write_bundle
 from harmguard.cli import main
+from harmguard.core.encode import Template
+from harmguard.prepared import prepare as prepared
+from harmguard.prepared import unigram as mapped_unigram
+from harmguard.prepared.unigram import FILES, MappedUnigram
 
 from . import pieces
 from .conftest import MINI, attention_graph, manifest
@@ -44,7 +44,7 @@ MAPPED = (
 def test_packed_weights_are_mapped(cache: Path) -> None:
     if not (MINI / "guard.json").is_file():
         pytest.skip("no embedded guard in this checkout")
-    _prepare.prepare(open_bundle(MINI), cache)
+    prepared.prepare(open_bundle(MINI), cache)
     model = (cache / copies(cache)[0] / "model.onnx").read_bytes()
     assert model.count(b"prepacked_0") > 10
     lines = run(MAPPED, MINI, cache).splitlines()
@@ -56,7 +56,7 @@ def test_packed_weights_are_mapped(cache: Path) -> None:
 def test_weights_that_are_not_packed_are_the_bundles_own(cache: Path) -> None:
     if not (MINI / "guard.json").is_file():
         pytest.skip("no embedded guard in this checkout")
-    copy = _prepare.prepare(open_bundle(MINI), cache)
+    copy = prepared.prepare(open_bundle(MINI), cache)
     shared, data = copy.folder / "bundle.model.onnx.data", copy.folder / "model.onnx.data"
     if not shared.exists():
         pytest.skip("the checkout and the cache are on different file systems")
@@ -64,7 +64,7 @@ def test_weights_that_are_not_packed_are_the_bundles_own(cache: Path) -> None:
     assert copy.bytes < data.stat().st_size - 10_000_000
     shared.unlink()
     with pytest.raises(PrepareError, match="data is missing"):
-        _prepare.find(open_bundle(MINI), cache)
+        prepared.find(open_bundle(MINI), cache)
     assert found(MINI, cache) == expected(MINI)
 
 
@@ -106,7 +106,7 @@ def test_a_unigram_tokenizer_is_mapped(
     assert "bytes, tokenizer mapped\n" in capsys.readouterr().out
     pairs = [("bread [SEP] \u2603", None), ("How do I bake bread?", ""), ("ba be bi " * 90, "x")]
     with HarmGuard(unigram, threads=1, cache=cache) as guard:
-        assert guard._encoder._tokenizer.__class__ is _unigram.MappedUnigram
+        assert guard._encoder._tokenizer.__class__ is MappedUnigram
         with HarmGuard(unigram, threads=1) as plain:
             assert guard.check_many(pairs) == plain.check_many(pairs)
     flip(cache / copies(cache)[0] / "pieces.npy")
@@ -121,16 +121,16 @@ def test_another_tokenizer_is_held_in_memory(
     assert f"tokenizer  held in memory: {reason}\n" in capsys.readouterr().out
     assert main(["info", str(folder), "--cache", str(cache)]) == 0
     assert "bytes, tokenizer not mapped\n" in capsys.readouterr().out
-    assert _prepare.find(open_bundle(folder), cache).tokenizer() is None
+    assert prepared.find(open_bundle(folder), cache).tokenizer() is None
 
 
 def test_a_tokenizer_with_other_ids_is_not_used(
     unigram: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if the library had other rules: an unknown character would beat known ones."""
-    monkeypatch.setattr(_unigram, "UNKNOWN_PENALTY", -90.0)
+    monkeypatch.setattr(mapped_unigram, "UNKNOWN_PENALTY", -90.0)
     assert found(unigram, cache) == expected(unigram)
-    copy = _prepare.find(open_bundle(unigram), cache)
+    copy = prepared.find(open_bundle(unigram), cache)
     assert copy.unmapped is not None
     assert copy.unmapped.startswith("its ids differ from those of tokenizers on trial")
     assert not [name for name in FILES if (copy.folder / name).exists()]
@@ -143,7 +143,7 @@ def test_a_full_vocabulary_takes_little_memory(
 ) -> None:
     large = unigram_bundle(small_bundle, tmp_path / "large", 128_100)
     held = float(run(MAPPED.replace("cache=sys.argv[2]", ""), large, cache).split()[-1])
-    _prepare.prepare(open_bundle(large), cache)
+    prepared.prepare(open_bundle(large), cache)
     mapped = float(run(MAPPED, large, cache).split()[-1])
     assert mapped < 50
     assert held > mapped + 50

@@ -12,10 +12,9 @@ import pytest
 
 from harmguard import (
     PrepareError,
-    _prepare,
-    bundle,
 )
 from harmguard.bundle import open_bundle
+from harmguard.prepared import prepare as prepared
 
 from .conftest import MINI
 from .preparing import SCORE, copies, edit, expected, flip, found, without_copy
@@ -53,10 +52,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_copy_is_made_again(name: str, folder: Path, cache: Path) -> None:
     damage, match = DAMAGES[name]
-    copy = _prepare.prepare(open_bundle(folder), cache)
+    copy = prepared.prepare(open_bundle(folder), cache)
     damage(copy.folder)
     with pytest.raises(PrepareError, match=match):
-        _prepare.find(open_bundle(folder), cache)
+        prepared.find(open_bundle(folder), cache)
     assert found(folder, cache) == expected(folder)
     assert copies(cache) == [copy.folder.name]
 
@@ -64,15 +63,15 @@ def test_a_damaged_copy_is_made_again(name: str, folder: Path, cache: Path) -> N
 def test_large_files_are_trusted_while_size_and_time_hold(
     folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle, "HASHED_AT_LOAD_BYTES", 1)
+    monkeypatch.setattr("harmguard.bundle.folder.HASHED_AT_LOAD_BYTES", 1)
     opened = open_bundle(folder)
-    data = _prepare.prepare(opened, cache).folder / "model.onnx.data"
+    data = prepared.prepare(opened, cache).folder / "model.onnx.data"
     times = data.stat().st_atime_ns, data.stat().st_mtime_ns
     flip(data)
     with pytest.raises(PrepareError, match="has sha256"):
-        _prepare.find(opened, cache)
+        prepared.find(opened, cache)
     os.utime(data, ns=times)
-    _prepare.find(opened, cache)
+    prepared.find(opened, cache)
 
 
 # Places that cannot be used
@@ -87,7 +86,7 @@ def test_a_disk_that_cannot_be_written_to(
     match = "no copy for this bundle .*cannot be written: Read-only file system; expected a folder"
     without_copy(folder, cache, match)
     subprocess.run([*remount[:2], "remount,rw", str(cache)], check=True)
-    copy = _prepare.prepare(open_bundle(folder), cache)
+    copy = prepared.prepare(open_bundle(folder), cache)
     subprocess.run(remount, check=True)
     assert found(folder, cache) == expected(folder), "a whole copy needs no writing"
     subprocess.run([*remount[:2], "remount,rw", str(cache)], check=True)
@@ -136,11 +135,11 @@ def test_space_that_ends_in_the_middle(limit: int, cache: Path, small_bundle: Pa
 
 @pytest.mark.parametrize("place", ["cache", "copy"])
 def test_a_folder_that_others_can_write_to(folder: Path, cache: Path, place: str) -> None:
-    copy = _prepare.prepare(open_bundle(folder), cache).folder
+    copy = prepared.prepare(open_bundle(folder), cache).folder
     path = cache if place == "cache" else copy
     path.chmod(0o777)
     with pytest.raises(PrepareError, match="can be written to by other users; expected a folder"):
-        _prepare.find(open_bundle(folder), cache)
+        prepared.find(open_bundle(folder), cache)
     if place == "copy":
         assert found(folder, cache) == expected(folder), "it is made again"
     else:
@@ -150,8 +149,8 @@ def test_a_folder_that_others_can_write_to(folder: Path, cache: Path, place: str
 
 
 def test_a_copy_that_is_a_link(folder: Path, cache: Path, tmp_path: Path) -> None:
-    copy = _prepare.prepare(open_bundle(folder), cache).folder
+    copy = prepared.prepare(open_bundle(folder), cache).folder
     copy.symlink_to(copy.rename(tmp_path / "elsewhere"))
     with pytest.raises(PrepareError, match="is not a folder of its own"):
-        _prepare.find(open_bundle(folder), cache)
+        prepared.find(open_bundle(folder), cache)
     assert found(folder, cache) == expected(folder)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from harmguard import HarmGuard
-from harmguard._encode import IntArray
-from harmguard._session import Logits, Session, release_memory
 from harmguard.bundle import open_bundle
+from harmguard.core.batch import Logits
+from harmguard.core.encode import IntArray
 from harmguard.errors import BundleFileError, UnsupportedVersionError
+from harmguard.runtime.session import Session, release_memory
 
 BundleMaker = Callable[..., Path]
 
@@ -44,7 +45,7 @@ def test_a_graph_that_onnxruntime_cannot_load(make_bundle: BundleMaker) -> None:
 
 
 def test_an_onnxruntime_that_is_too_old(make_bundle: BundleMaker) -> None:
-    folder = make_bundle(requires={"opset": 18, "onnxruntime": "99.0"})
+    folder = make_bundle(requires={"runtime": "onnxruntime", "opset": 18, "onnxruntime": "99.0"})
     with pytest.raises(UnsupportedVersionError, match=r"expected 99\.0 or newer"):
         HarmGuard(folder)
 

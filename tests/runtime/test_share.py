@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from harmguard._share import LINK_PREFIX, Place, is_shared, places, share_weights
+from harmguard.prepared.share import LINK_PREFIX, Place, is_shared, places, share_weights
 
 LARGE = (300, 64)  # 76,800 bytes
 DATA = "model.onnx.data"

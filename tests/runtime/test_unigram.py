@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE, Unigram
 
-from harmguard import _unigram
-from harmguard._encode import PairEncoder, Template
-from harmguard._unigram import MappedUnigram
-from harmguard._unigram_build import DoubleArray, build, first_difference, probes
+from harmguard.core.encode import PairEncoder, Template
+from harmguard.prepared import unigram as mapped_unigram
+from harmguard.prepared.unigram import MappedUnigram
+from harmguard.prepared.unigram_build import DoubleArray, build, first_difference, probes
 
 from . import pieces
 from .pieces import SPECIALS, UNKNOWN
@@ -127,7 +127,7 @@ def test_a_long_fuzz_at_full_size(tmp_path: Path) -> None:
 def test_more_words_than_are_remembered(
     any_text: tuple[Tokenizer, MappedUnigram], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_unigram, "_CACHED_WORDS", 7)
+    monkeypatch.setattr(mapped_unigram, "_CACHED_WORDS", 7)
     rng = random.Random(2)
     texts = [" ".join(rng.choices("abcdefg", k=9)) + " " + "x" * 40 for _ in range(30)]
     same(*any_text, texts)

@@ -12,8 +12,9 @@ import pytest
 from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 
-from harmguard._encode import PairEncoder, Template
 from harmguard.bundle import write_bundle
+from harmguard.bundle.spec import FORMAT_VERSION
+from harmguard.core.encode import PairEncoder, Template
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 MARGINS = {f"word{i:02}": round(-6 + 0.15 * i, 2) for i in range(81)}
@@ -97,7 +98,7 @@ def word_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     golden += [("word41", "word38"), ("word40 " * 30 + "word50", None)]
     point: dict[str, Any] = {"value": 0.5, "set": None, "rule": "uncalibrated"}
     manifest = {
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "name": "words",
         "version": "1",
         "status": "trial",
@@ -112,6 +113,7 @@ def word_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "names": ["input_ids", "attention_mask"],
             "dtype": "int64",
             "output": "logits",
+            "normalisation": "none",
         },
         "labels": ["safe", "harmful"],
         "output": {"kind": "logits", "temperature": TEMPERATURE},
@@ -120,7 +122,7 @@ def word_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "exchange": {"default": {"value": 0.7, "set": "an old set", "rule": "an old rule"}},
         },
         "precision": {"recipe": "fp32", "exceptions": [], "parity": {"rows": 1}},
-        "requires": {"opset": 18, "onnxruntime": "1.20"},
+        "requires": {"runtime": "onnxruntime", "opset": 18, "onnxruntime": "1.20"},
         "metrics": {"old": 1},
     }
     files: dict[str, Path | bytes] = {

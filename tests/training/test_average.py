@@ -34,7 +34,7 @@ def test_weights_are_the_mean_and_the_student_loads(
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor + 0.125)
     assert 0 <= CheckpointScorer(out).score_many([("hello", None)])[0] <= 1
-    assert [path.name for path in tmp_path.glob("*.part")] == []
+    assert [path.name for path in tmp_path.glob(".*.part")] == []
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -63,7 +63,7 @@ def test_errors(
         average(one, other, tmp_path / "out", share=1.5)
     with pytest.raises(ConfigError, match="temperature is 0; expected a number above 0"):
         average(one, other, tmp_path / "out", temperature=0.0)
-    with pytest.raises(OutputExistsError, match="b exists; expected a new folder"):
+    with pytest.raises(OutputExistsError, match="b' exists; expected a new path"):
         average(one, other, other)
     weights = load_file(other / WEIGHTS_FILE)
     save_file({"classifier.bias": weights["classifier.bias"]}, other / WEIGHTS_FILE)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from harmguard import HarmGuard
-from harmguard._verify import verify
 from harmguard.bundle import open_bundle
 from harmguard.cli import main
+from harmguard.core.scores import sigmoid
 from harmguard.errors import BundleNotFoundError, DataError, OutputExistsError
 from harmguard.training.calibrate import (
     TEMPERATURES,
@@ -24,10 +24,10 @@ from harmguard.training.calibrate import (
     moved,
     nll,
     rescore_golden,
-    sigmoid,
 )
 from harmguard.training.data import Row
 from harmguard.training.thresholds import DefaultRule
+from harmguard.verify import verify
 
 Writer = Callable[..., Path]
 TRUE_TEMPERATURE = 3.0
@@ -262,7 +262,7 @@ def test_the_command(
     assert len(printed) == 7
     assert printed[2].startswith("prompt fpr_1 0.")
     assert main(["calibrate", str(word_bundle), str(both_kinds), str(out)]) == 3
-    assert "OutputExistsError: out exists" in capsys.readouterr().err
+    assert "out' exists; expected a new path" in capsys.readouterr().err
 
 
 def test_an_existing_output_is_refused(word_bundle: Path, both_kinds: Path, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harmguard.core.files import sha256_of
 from harmguard.errors import DataError
-from harmguard.training.data import read_rows, sha256_of
+from harmguard.training.data import read_rows
 
 
 def _write(path: Path, *values: object) -> Path:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
-from harmguard._encode import Window
+from harmguard.core.encode import Window
 from harmguard.errors import CheckpointError, DataError
 from harmguard.training.batches import encode_rows, row_weights
 from harmguard.training.checkpoint import collate, load_encoder
@@ -86,7 +86,7 @@ def _loss(
     model: torch.nn.Module, rows: list[Row], windows: list[Window], weights: list[float]
 ) -> Tensor:
     settings: Any = model.config
-    logits = model(**collate(windows, 0, types=settings.type_vocab_size > 1)).logits
+    logits = model(**collate(windows, 0, 64, types=settings.type_vocab_size > 1)).logits
     soft = torch.tensor([float("nan") if r.soft is None else r.soft for r in rows])
     labels = torch.tensor([r.hard for r in rows])
     return distillation_loss(logits, labels, soft, torch.tensor(weights)) / len(rows)
@@ -151,7 +151,7 @@ def test_it_learns_and_says_what_it_was_made_from(tmp_path: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(student).eval()
     rows = read_rows(Path(config.data.train[0]))
     windows = encode_rows(rows, load_encoder(student, 64), 0)
-    logits = model(**collate(windows, 0, types=True)).logits
+    logits = model(**collate(windows, 0, 64, types=True)).logits
     right = (logits.argmax(-1) == torch.tensor([r.label for r in rows])).float().mean()
     assert right > 0.95
     # The finished run is found again, and nothing is trained twice.

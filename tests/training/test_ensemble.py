@@ -66,7 +66,7 @@ def test_rows_keep_all_they_had_and_get_soft(teachers: list[Path], tmp_path: Pat
     soft = np.array([row.soft for row in rows], np.float32)
     np.testing.assert_allclose(soft, RowScorer(ROWS).scores(teachers), atol=1e-6)
     assert [(r.id, r.pair, r.label) for r in rows] == [(r.id, r.pair, r.label) for r in ROWS]
-    assert [path.name for path in tmp_path.glob("*.part")] == []
+    assert [path.name for path in tmp_path.glob(".*.part")] == []
 
 
 def test_no_teacher_and_an_output_that_exists(tmp_path: Path) -> None:
@@ -74,6 +74,6 @@ def test_no_teacher_and_an_output_that_exists(tmp_path: Path) -> None:
         RowScorer(ROWS).scores([])
     out = tmp_path / "soft.jsonl"
     out.touch()
-    with pytest.raises(OutputExistsError, match=r"soft\.jsonl exists"):
+    with pytest.raises(OutputExistsError, match=r"soft\.jsonl' exists"):
         label([tmp_path], [tmp_path], out)
     assert main([str(out), str(out), "--teachers", str(tmp_path)]) == 2

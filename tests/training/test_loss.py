@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harmguard._encode import Window
+from harmguard.core.encode import Window
 from harmguard.training.batches import Collator
 from harmguard.training.config import Config, Data, Loss, Student
 from harmguard.training.data import read_rows

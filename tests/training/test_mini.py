@@ -103,7 +103,7 @@ def test_writes_everything_that_training_needs(data: Path, tmp_path: Path) -> No
     assert (polish.optim.lr, polish.optim.seed, polish.student.dropout) == (6e-5, 1, 0.1)
     model, _ = load_student(replace(config.student, max_tokens=64))
     assert model.get_submodule("classifier").out_features == 2
-    with pytest.raises(OutputExistsError, match="out exists; expected a new folder"):
+    with pytest.raises(OutputExistsError, match="out' exists; expected a new path"):
         mini.write(data, out, backbone)
 
 

@@ -86,7 +86,7 @@ def test_a_full_disk_is_named(tmp_path: Path, what: str, minutes: float, limit: 
     assert done.returncode == 0, done.stderr[-4000:]
     assert f"{what} cannot be written (" in done.stdout
     assert "likely the disk or the quota is full" in done.stdout
-    assert not list(out.glob("*.part"))
+    assert not list(out.glob(".*.part"))
     # With room, the same command ends as it should.
     assert distill(read_config(config), out) == out / "student"
 

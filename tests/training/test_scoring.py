@@ -91,7 +91,7 @@ def test_the_command(
     assert (out / "report.md").read_text() + "\n" == capsys.readouterr().out
     assert json.loads((out / "report.json").read_text())["rows"] == 60
     assert main(command) == 3
-    assert "OutputExistsError: report exists" in capsys.readouterr().err
+    assert "report' exists; expected a new path" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,6 @@ with warnings.catch_warnings():
     import coremltools as _  # noqa: F401
 logging.disable(logging.NOTSET)
 
-from harmguard_export.coreml._export import export_coreml  # noqa: E402
+from harmguard_export.coreml.exporter import export_coreml  # noqa: E402
 
 __all__ = ["export_coreml"]

@@ -7,26 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from harmguard._coreml_manifest import Lengths
-from harmguard._encode import Encoded, PairEncoder, Window
 from harmguard.bundle import Bundle, load_tokenizer
+from harmguard.bundle.coreml import Lengths
+from harmguard.core.batch import Batch, Logits, Progress, pad, window_logits
+from harmguard.core.encode import Encoded, PairEncoder, Window
+from harmguard.core.scores import text_scores
 from harmguard.errors import ProgramError
-from harmguard_export.checkpoint import Logits, Progress
 from harmguard_export.coreml.evaluate import Evaluator, read_program
 from harmguard_export.coreml.package import NAME
 
 
 def feeds(window: Window, names: Sequence[str], lengths: Lengths, pad_id: int) -> dict[str, Any]:
     """The program's int32 inputs [1, length] for a window."""
-    count = len(window.ids)
-    shape = (1, lengths.padded(count))
-    found = {name: np.zeros(shape, np.int32) for name in names}
-    found["input_ids"][:] = pad_id
-    found["input_ids"][0, :count] = window.ids
-    found["attention_mask"][0, :count] = 1
-    if "token_type_ids" in found:
-        found["token_type_ids"][0, :count] = window.types
-    return found
+    return _feeds(pad([window], pad_id, lengths.padded), names)
+
+
+def _feeds(batch: Batch, names: Sequence[str]) -> dict[str, Any]:
+    arrays = {"input_ids": batch.ids, "attention_mask": batch.mask, "token_type_ids": batch.types}
+    return {name: arrays[name].astype(np.int32) for name in names}
 
 
 def program_logits(
@@ -41,10 +39,14 @@ def program_logits(
     Raises ProgramError if one is not finite: no gate may let that pass.
     """
     windows = [window for e in encoded for window in e.windows]
-    out = np.zeros((len(windows), 2), np.float32)
-    for number, window in enumerate(windows):
-        out[number] = evaluator(feeds(window, evaluator.inputs, lengths, pad_id))[0]
-        progress(1)
+    out = window_logits(
+        windows,
+        lambda batch, _: evaluator(_feeds(batch, evaluator.inputs)),
+        pad_id=pad_id,
+        padding=lengths.padded,
+        batch_tokens=1,  # a program takes one window at a time
+        progress=progress,
+    )
     wrong = int((~np.isfinite(out).all(1)).sum())
     if wrong:
         arithmetic = "fp16" if evaluator.half else "float32"
@@ -70,9 +72,9 @@ class PackageScorer:
         """P(harmful), of the highest window."""
         spec = self._bundle.manifest.input
         assert spec.lengths is not None
-        encoded = [self._encoder.encode(prompt, response)]
+        encoded = self._encoder.encode(prompt, response)
         logits = program_logits(
-            self._evaluator, encoded, spec.lengths, spec.pad_id, lambda _: None
-        ).astype(np.float64)
-        margin = (logits[:, 1] - logits[:, 0]) / self._bundle.manifest.output.temperature
-        return float(((1 + np.tanh(margin / 2)) / 2).max())
+            self._evaluator, [encoded], spec.lengths, spec.pad_id, lambda _: None
+        )
+        temperature = self._bundle.manifest.output.temperature
+        return float(text_scores(logits, [len(encoded.windows)], temperature)[0])

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from harmguard._encode import Encoded
+from harmguard.core.batch import Logits
+from harmguard.core.encode import Encoded
 from harmguard_export import card, parity
-from harmguard_export.checkpoint import Logits
 from harmguard_export.coreml.check import program_logits
 from harmguard_export.coreml.compress import pack
 from harmguard_export.coreml.evaluate import Evaluator
 
 if TYPE_CHECKING:
-    from harmguard_export.coreml._export import Exporter
+    from harmguard_export.coreml.exporter import Exporter
 
 _MARGIN = 0.8
 # Texts that the sensitivity is measured on, the shorter half of which come first.
@@ -75,7 +75,7 @@ def _few(own: Sequence[Encoded]) -> list[Encoded]:
 
 def _forms(exporter: Exporter, kind: str) -> dict[str, Any]:
     """Every weight's values when it is stored as `kind`; the head is never compressed."""
-    from harmguard_export.coreml._export import HEAD
+    from harmguard_export.coreml.exporter import HEAD
 
     found: dict[str, Any] = {}
 

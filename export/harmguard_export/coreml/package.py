@@ -10,7 +10,7 @@ from typing import Any
 import coremltools as ct
 from coremltools.proto import Model_pb2
 
-from harmguard._coreml_manifest import Lengths
+from harmguard.bundle.coreml import Lengths
 
 NAME = "model.mlpackage"
 MANIFEST = "Manifest.json"

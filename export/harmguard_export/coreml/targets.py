@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harmguard._coreml_manifest import Lengths
+from harmguard.bundle.coreml import Lengths
 from harmguard.errors import DeploymentTargetError, UnsupportedModelError
 
 DEFAULT_LENGTHS = (32, 64, 128, 256, 512)

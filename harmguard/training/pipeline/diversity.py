@@ -15,6 +15,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
+from harmguard.core.files import new_file
 from harmguard.training.pipeline.stage import unwritable
 
 Floats = npt.NDArray[np.float64]
@@ -104,12 +105,10 @@ def draw(path: Path, exemplars: Sequence[str], generated: Sequence[str], seed: i
     axes.set_title("Embeddings of instructions, two main directions")
     axes.set_xticks([])
     axes.set_yticks([])
-    aside = path.with_name(f"{path.name}.part")
     try:
-        figure.savefig(str(aside), format="png", dpi=120)
-        aside.replace(path)
+        with new_file(path, replace=True) as file:
+            figure.savefig(file, format="png", dpi=120)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise unwritable(path.name, error) from None
 
 

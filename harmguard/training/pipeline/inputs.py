@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harmguard.core.files import sha256_of
 from harmguard.errors import DataError
-from harmguard.training.data import KINDS, Row, read_rows, sha256_of
+from harmguard.training.data import KINDS, Row, read_rows
 from harmguard.training.pipeline.stage import Item
 
 

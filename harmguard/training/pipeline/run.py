@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from harmguard.training.data import sha256_of
+from harmguard.core.files import sha256_of
 from harmguard.training.distill import distill
 from harmguard.training.pipeline.generate import generate
 from harmguard.training.pipeline.inputs import described

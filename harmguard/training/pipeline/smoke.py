@@ -7,10 +7,8 @@ prefix begins, the teacher tells rude from kind.
 
 from __future__ import annotations
 
-import os
 import random
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -26,6 +24,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from harmguard.core.files import new_folder
 from harmguard.training.data import Row, read_rows
 from harmguard.training.pipeline.chat import ids_of, opened_turn, verdict_place
 from harmguard.training.pipeline.recipe import Recipe
@@ -67,12 +66,8 @@ def make_models(recipe: Recipe, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, make in makers.items():
         if not (folder / name).is_dir():
-            aside = folder / f"{name}.{os.getpid()}.part"
-            try:
+            with new_folder(folder / name) as aside:
                 make(aside)
-                aside.replace(folder / name)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
 
 
 def instructions(adjectives: Sequence[str]) -> list[str]:

@@ -24,8 +24,9 @@ from typing import Any, Protocol, Self
 
 from tqdm import tqdm
 
+from harmguard.core.files import sha256_of, write_file
 from harmguard.errors import DataError, ServerError, StageError
-from harmguard.training.data import parquet, sha256_of
+from harmguard.training.data import parquet
 
 Item = dict[str, Any]  # has "id"
 FAILED = "failed"  # in a result: why the row must be asked for again; such a row is not kept
@@ -146,7 +147,7 @@ class Stage:
 
     def _claim(self, path: Path) -> None:
         if not path.is_file():
-            _write(path, _pretty(self.request))
+            write_file(path, _pretty(self.request), replace=True)
             return
         # Rows that are all there depend on no block and no number type to come.
         finished = (self.out / "manifest.json").is_file()
@@ -252,10 +253,10 @@ class Stage:
         try:
             outputs = {}
             for file, values in ((name, rows), ("rejects.jsonl", rejects)):
-                _write(self.out / file, _encoded(file, values))
+                write_file(self.out / file, _encoded(file, values), replace=True)
                 outputs[file] = {"rows": len(values), "sha256": sha256_of(self.out / file)}
             manifest = {**self.request, "outputs": outputs, "summary": summary}
-            _write(self.out / "manifest.json", _pretty(manifest))
+            write_file(self.out / "manifest.json", _pretty(manifest), replace=True)
         except OSError as error:
             raise unwritable(self.out.name, error) from None
         return manifest
@@ -285,7 +286,7 @@ def _line(value: Item) -> str:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a report aside and rename it. Raises StageError when it cannot be written."""
     try:
-        _write(path, _pretty(value))
+        write_file(path, _pretty(value), replace=True)
     except OSError as error:
         raise unwritable(path.name, error) from None
 
@@ -293,7 +294,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 def write_rows(path: Path, rows: Sequence[Item]) -> None:
     """The same for lines of rows."""
     try:
-        _write(path, "".join(map(_line, rows)))
+        write_file(path, "".join(map(_line, rows)), replace=True)
     except OSError as error:
         raise unwritable(path.name, error) from None
 
@@ -312,15 +313,3 @@ def _encoded(name: str, values: Sequence[Item]) -> str | bytes:
     buffer = io.BytesIO()
     files.write_table(arrow.Table.from_pylist(list(values), arrow.schema(types)), buffer)
     return buffer.getvalue()
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with aside.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

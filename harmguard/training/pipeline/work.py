@@ -11,8 +11,9 @@ from typing import Any
 
 from transformers import AutoConfig
 
+from harmguard.core.files import sha256_of
+from harmguard.core.scores import logit, sigmoid
 from harmguard.errors import TeacherError
-from harmguard.training.data import sha256_of
 from harmguard.training.pipeline.chat import ids_of, opened_turn, verdict_place, verdict_words
 from harmguard.training.pipeline.engines import open_backend
 from harmguard.training.pipeline.recipe import Engine, Label, Model, Sampling
@@ -106,7 +107,8 @@ class Judge:
 
         scorer = open_scorer(Path(self.label.model.path))
         return lambda items: [
-            _logit(s) for s in scorer.score_many([(i["prompt"], i["response"]) for i in items])
+            float(logit(s))
+            for s in scorer.score_many([(i["prompt"], i["response"]) for i in items])
         ]
 
     def _bundle(self) -> Callable[[Sequence[Item]], list[float | Item]]:
@@ -114,21 +116,15 @@ class Judge:
 
         guard = HarmGuard(self.label.model.path)
         return lambda items: [
-            _logit(s) for s in guard.score_many([(i["prompt"], i["response"]) for i in items])
+            float(logit(s)) for s in guard.score_many([(i["prompt"], i["response"]) for i in items])
         ]
-
-
-def _logit(score: Any) -> float:
-    p = min(max(float(score), 1e-7), 1.0 - 1e-7)
-    return math.log(p) - math.log1p(-p)
 
 
 def _soft(margin: float, temperature: float) -> Item:
     """softmax([safe, unsafe] / temperature)[1] of the difference of the two logits."""
     if not math.isfinite(margin):
         raise TeacherError("a verdict that is not a number; expected two finite logits")
-    x = margin / temperature
-    return {"soft": 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))}
+    return {"soft": float(sigmoid(margin / temperature))}
 
 
 def identity(model: Model) -> dict[str, Any]:

@@ -115,11 +115,12 @@ def test_models_that_a_kill_left_half_made_are_made_again(
     models = tmp_path / "models"
     shutil.copytree(smoke_models / "models", models)
     shutil.rmtree(models / "student")
-    (models / "student.99.part").mkdir()
+    (models / ".student.00000099.part").mkdir()
     make_models(read_recipe("smoke", tmp_path), models)
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         again, first = (f / "student" / name for f in (models, smoke_models / "models"))
         assert again.read_bytes() == first.read_bytes()
+    assert not list(models.glob(".*"))
 
 
 def with_evaluate(recipe: Path, sets: list[Path]) -> Path:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,28 +18,24 @@ from typing import Any, BinaryIO, Protocol
 
 from tokenizers import Tokenizer
 
-from harmguard import _json, _onnxfile
-from harmguard._coreml_manifest import COREML_FILES
-from harmguard._json import MANIFEST
-from harmguard._manifest import (
-    MAX_MANIFEST_BYTES,
-    FileEntry,
-    Manifest,
-    Requires,
-    check_file_name,
-)
+from harmguard.bundle import onnx_file, strict_json
+from harmguard.bundle.coreml import COREML_FILES
+from harmguard.bundle.fields import MANIFEST
+from harmguard.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
+from harmguard.bundle.spec import FileEntry, OnnxRequires, check_file_name
+from harmguard.core.files import new_folder, write_file
 from harmguard.errors import (
     BundleFileError,
     BundleNotFoundError,
     GraphMismatchError,
-    OutputExistsError,
     TokenizerError,
     UnsafePathError,
     UnsupportedVersionError,
     WrongRuntimeError,
 )
 
-EMBEDDED = Path(__file__).parent / "models" / "mini"
+EMBEDDED = Path(__file__).parent.parent / "models" / "mini"
+"""The guard that comes with the package."""
 # Smaller files are hashed at every load; larger ones once, by verify: see RECORD.
 HASHED_AT_LOAD_BYTES = 64_000_000
 # What verify leaves in the folder about the large files that it has hashed.
@@ -71,7 +65,7 @@ class Bundle:
         return self.folder / name
 
 
-def open_bundle(folder: Path | str) -> Bundle:
+def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
     """Read and check a bundle: manifest, sizes, hashes, paths inside the ONNX file.
 
     Raises BundleNotFoundError, ManifestError, UnsupportedVersionError, BundleFileError or
@@ -90,12 +84,9 @@ def open_and_record(folder: Path) -> tuple[Bundle, bool | None]:
     bundle, hashed = _open(folder, {})
     if not hashed:
         return bundle, None
-    aside = folder / f".{RECORD}.tmp-{secrets.token_hex(4)}"
     try:
-        _write_file(aside, json.dumps({"files": hashed}, indent=2).encode())
-        aside.replace(folder / RECORD)
+        write_file(folder / RECORD, json.dumps({"files": hashed}, indent=2), replace=True)
     except OSError:
-        aside.unlink(missing_ok=True)
         return bundle, False
     return bundle, True
 
@@ -120,7 +111,7 @@ def _open(folder: Path, record: Mapping[str, Any]) -> tuple[Bundle, dict[str, An
     }
     sizes = {name: entry.size for name, entry in manifest.files.items()}
     if manifest.runtime == "onnxruntime":
-        _onnxfile.check_external_data(folder / "model.onnx", sizes)
+        onnx_file.check_external_data(folder / "model.onnx", sizes)
     large = {n: r for n, r in checked.items() if r["size"] >= HASHED_AT_LOAD_BYTES}
     return Bundle(folder, manifest), large
 
@@ -133,15 +124,16 @@ def load_tokenizer(bundle: Bundle) -> Tokenizer:
     return _tokenizer(bundle.path("tokenizer.json").read_bytes(), bundle.manifest)
 
 
-def require_onnx(bundle: Bundle) -> None:
-    """Raise WrongRuntimeError for a bundle that onnxruntime does not run."""
-    runtime = bundle.manifest.runtime
-    if runtime != "onnxruntime":
+def require_onnx(bundle: Bundle) -> OnnxRequires:
+    """What the bundle needs of onnxruntime; WrongRuntimeError for one that it does not run."""
+    requires = bundle.manifest.requires
+    if not isinstance(requires, OnnxRequires):
         raise WrongRuntimeError(
-            f"{bundle.folder.name!a} is a bundle for {runtime}; expected one for onnxruntime; "
-            "likely made with --target coreml, for apps on iPhone and Mac: export the checkpoint "
-            "again without it"
+            f"{bundle.folder.name!a} is a bundle for {requires.runtime}; expected one for "
+            "onnxruntime; likely made with --target coreml, for apps on iPhone and Mac: export "
+            "the checkpoint again without it"
         )
+    return requires
 
 
 def check_graph(
@@ -172,17 +164,16 @@ def check_graph(
         )
 
 
-def check_runtime(installed: str, manifest: Manifest) -> None:
+def check_runtime(installed: str, requires: OnnxRequires) -> None:
     """Raise UnsupportedVersionError if onnxruntime `installed` is older than the bundle needs."""
 
     def key(version: str) -> tuple[int, int]:
         major, minor, *_ = [*version.split("."), "0"]
         return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
 
-    assert isinstance(manifest.requires, Requires)
-    if key(installed) < key(manifest.requires.onnxruntime):
+    if key(installed) < key(requires.onnxruntime):
         raise UnsupportedVersionError(
-            f"onnxruntime {installed} is installed; expected {manifest.requires.onnxruntime} or "
+            f"onnxruntime {installed} is installed; expected {requires.onnxruntime} or "
             "newer; likely an old environment: pip install --upgrade onnxruntime"
         )
 
@@ -190,21 +181,15 @@ def check_runtime(installed: str, manifest: Manifest) -> None:
 def write_bundle(out: Path, manifest: Mapping[str, Any], files: Mapping[str, Path | bytes]) -> Path:
     """Write a bundle to the new folder `out` and return it.
 
-    `manifest` is guard.json as a dict without `files`; `files` maps names to contents or to the
-    paths they are copied from. All is written to a folder beside `out`, the manifest last,
-    checked as a reader would, and renamed: `out` is either absent or complete.
+    `manifest` is guard.json as a dict without `digest` and `files`, of any version that is read;
+    `files` maps names to contents or to the paths they are copied from. All is written to a
+    folder beside `out`, the manifest last and in the newest version, checked as a reader would,
+    and renamed: `out` is either absent or complete.
 
     Raises OutputExistsError, and whatever `open_bundle` and `load_tokenizer` raise.
     """
     out = Path(out)
-    if os.path.lexists(out):
-        raise OutputExistsError(
-            f"{str(out)!r} exists; expected a new folder; nothing is overwritten"
-        )
-    aside = out.parent / f".{out.name}.tmp-{secrets.token_hex(4)}"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside.mkdir()
-    try:
+    with new_folder(out) as aside:
         for name in files:
             check_file_name(name)
         for name in COREML_FILES:
@@ -214,17 +199,8 @@ def write_bundle(out: Path, manifest: Mapping[str, Any], files: Mapping[str, Pat
         full = Manifest.from_json(
             {**manifest, "files": {name: asdict(entry) for name, entry in entries.items()}}
         )
-        text = json.dumps(full.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        _write_file(aside / MANIFEST, (text + "\n").encode())
+        (aside / MANIFEST).write_bytes(full.to_bytes())
         load_tokenizer(open_bundle(aside))
-        for inner in {(aside / name).parent for name in files}:
-            sync_folder(inner)
-        if os.path.lexists(out):
-            raise OutputExistsError(f"{str(out)!r} appeared meanwhile; nothing is overwritten")
-        aside.rename(out)
-        sync_folder(out.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return out
 
 
@@ -241,19 +217,7 @@ def _write_file(path: Path, source: Path | bytes) -> FileEntry:
                     out.write(chunk)
                     digest.update(chunk)
                     size += len(chunk)
-        out.flush()
-        os.fsync(out.fileno())
     return FileEntry(size, digest.hexdigest())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where the system can sync a folder."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _open_regular(folder: Path, name: str) -> BinaryIO:
@@ -311,7 +275,9 @@ def _read_record(folder: Path) -> dict[str, Any]:
     """What `verify` recorded about large files; an unreadable record only costs the hashing."""
     try:
         with _open_regular(folder, RECORD) as file:
-            files = _json.parse(file.read(MAX_MANIFEST_BYTES + 1), MAX_MANIFEST_BYTES)["files"]
+            files = strict_json.parse(file.read(MAX_MANIFEST_BYTES + 1), MAX_MANIFEST_BYTES)[
+                "files"
+            ]
     except (OSError, ValueError, LookupError, TypeError, BundleFileError, UnsafePathError):
         return {}
     return files if isinstance(files, dict) else {}

@@ -1,4 +1,4 @@
-"""Text pair -> token ids -> windows -> batches of like length.
+"""Text pair -> token ids -> windows.
 
 One encoder for training, export and run time, so that a guard sees at run time
 exactly what it was trained on. Imports numpy and tokenizers only.
@@ -6,7 +6,7 @@ exactly what it was trained on. Imports numpy and tokenizers only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -34,6 +34,7 @@ class Piece:
     text: str | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """As a manifest has it."""
         if self.text is not None:
             return {"text": self.text, "type": self.type}
         return {"token": self.token, "id": self.id, "type": self.type}
@@ -48,6 +49,8 @@ class Template:
 
     @staticmethod
     def from_json(value: dict[str, list[dict[str, Any]]]) -> Template:
+        """As a manifest has it. Raises ManifestError."""
+
         def pieces(kind: str, texts: list[str]) -> tuple[Piece, ...]:
             try:
                 found = tuple(Piece(**piece) for piece in value[kind])
@@ -67,6 +70,7 @@ class Template:
         return Template(pieces("prompt", ["prompt"]), pieces("exchange", ["prompt", "response"]))
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
+        """As a manifest has it."""
         return {
             "prompt": [p.to_json() for p in self.prompt],
             "exchange": [p.to_json() for p in self.exchange],
@@ -265,24 +269,3 @@ def _pair_parts(
     return [(prompts[0], part) for part in responses] + [
         (part, responses[0]) for part in prompts[1:]
     ]
-
-
-def padded_length(length: int, max_tokens: int | None = None) -> int:
-    """The length a window is padded to: depends on the window's own length alone."""
-    step = 8 if length <= 64 else 16 if length <= 128 else 32
-    padded = -(-length // step) * step
-    return padded if max_tokens is None else max(length, min(padded, max_tokens))
-
-
-def batches(
-    lengths: Sequence[int], max_batch_tokens: int, max_tokens: int | None = None
-) -> Iterator[list[int]]:
-    """Group indices of windows of one padded length, at most `max_batch_tokens` a batch."""
-    groups: dict[int, list[int]] = {}
-    for index, length in enumerate(lengths):
-        groups.setdefault(padded_length(length, max_tokens), []).append(index)
-    for padded in sorted(groups):
-        size = max(1, max_batch_tokens // padded)
-        members = groups[padded]
-        for start in range(0, len(members), size):
-            yield members[start : start + size]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from harmguard._unigram import MappedUnigram
+from harmguard.prepared.unigram import MappedUnigram
 
 _CROWDED = 32
 """Tries in a crowded part of the array before it is left to nodes with a single child."""

@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from harmguard._coreml_manifest import COREML_VERSION, Lengths
-from harmguard._encode import Encoded, PairEncoder
 from harmguard.bundle import write_bundle
-from harmguard.errors import OutputExistsError, ProgramError
+from harmguard.bundle.coreml import Lengths
+from harmguard.core.batch import Logits, Progress
+from harmguard.core.encode import Encoded, PairEncoder
+from harmguard.core.files import refuse_existing, work_folder
+from harmguard.errors import ProgramError
 from harmguard_export import card, parity
-from harmguard_export.aside import folder_aside
 from harmguard_export.calibration import calibrate
-from harmguard_export.checkpoint import Checkpoint, Logits, Progress, load_checkpoint
+from harmguard_export.checkpoint import Checkpoint, load_checkpoint
 from harmguard_export.coreml import package
 from harmguard_export.coreml.check import feeds, program_logits
 from harmguard_export.coreml.choose import choose_kept
@@ -70,10 +71,7 @@ def export_coreml(
     """
     chosen, out = coreml_recipe(recipe), Path(out)
     check_recipe(target, chosen.weights)
-    if out.exists() or out.is_symlink():
-        raise OutputExistsError(
-            f"{str(out)!r} exists; expected a new folder; nothing is overwritten"
-        )
+    refuse_existing(out)
     own = read_pairs(None)
     texts = drawn(read_pairs(pairs)) if pairs else own
     loaded = load_checkpoint(Path(checkpoint), revision)
@@ -83,7 +81,7 @@ def export_coreml(
     model = Model.of(loaded)
     sizes = channel_sizes(loaded, loaded.encode(own.pairs))
     exporter = Exporter(loaded, model, chosen, target, fit, gate, sizes)
-    with folder_aside(out) as aside:
+    with work_folder(out) as aside:
         return exporter.run(own, texts, out, aside)
 
 
@@ -273,7 +271,6 @@ class Exporter:
 
     def _fields(self, shown: Recipe, left_out: list[int], specification: int) -> dict[str, Any]:
         fields = card.manifest_fields(self.checkpoint, shown, left_out)
-        fields["format_version"] = COREML_VERSION
         fields["input"] |= {"dtype": "int32", "lengths": self.lengths.to_json()}
         fields["requires"] = {
             "runtime": "coreml",

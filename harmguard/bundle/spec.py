@@ -1,22 +1,24 @@
-"""The manifest of a bundle, `guard.json`: typed, frozen, strict. See docs/bundle-format.md."""
+"""The parts of a manifest: their types, and how each is read from the fields of `guard.json`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from harmguard import _json
-from harmguard._coreml_manifest import COREML_FILES, COREML_VERSION, CoremlRequires, Lengths
-from harmguard._encode import Template
-from harmguard._json import MANIFEST, Fields, wrong
-from harmguard.errors import ManifestError, UnsafePathError, UnsupportedVersionError
+from harmguard.bundle.coreml import COREML_FILES, Lengths
+from harmguard.bundle.fields import MANIFEST, Fields, wrong
+from harmguard.core.encode import Template
+from harmguard.errors import UnsafePathError, UnsupportedVersionError
 
-FORMAT_VERSION = 1
-MAX_MANIFEST_BYTES = 1 << 20
+FORMAT_VERSION = 3
+"""What is written. Versions 1 (ONNX) and 2 (Core ML) are read too: see docs/bundle-format.md."""
 REQUIRED_FILES = ("model.onnx", "tokenizer.json", "golden.jsonl")
 KINDS = ("prompt", "exchange")
+NORMALISATIONS = ("none",)
+"""How a text is normalised before its tokens are taken; "none": not at all."""
+_COREML_VERSION = 2
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _GRAPH_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -58,6 +60,7 @@ class InputSpec:
     names: tuple[str, ...]
     dtype: str
     output: str
+    normalisation: str = "none"
     lengths: Lengths | None = None
     """None: any length (ONNX)."""
 
@@ -80,135 +83,25 @@ class Precision:
 
 
 @dataclass(frozen=True)
-class Requires:
+class OnnxRequires:
     """The ONNX opset of the graph and the oldest onnxruntime that runs it, as "1.20"."""
 
     opset: int
     onnxruntime: str
+    runtime: str = "onnxruntime"
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """A validated `guard.json`. `training_data` is None where it is unknown."""
+class CoremlRequires:
+    """The oldest system that runs a Core ML program, as "iOS18", and its specification version."""
 
-    name: str
-    version: str
-    status: str
-    licence: str
-    base_model: str
-    training_data: tuple[DataSource, ...] | None
-    training_recipe: str
-    input: InputSpec
-    labels: tuple[str, ...]
-    output: OutputSpec
-    thresholds: Mapping[str, Mapping[str, Threshold]]
-    precision: Precision
-    requires: Requires | CoremlRequires
-    metrics: Mapping[str, Any]
-    files: Mapping[str, FileEntry]
-    extensions: Mapping[str, Any] = field(default_factory=dict)
-    format_version: int = FORMAT_VERSION
-
-    @property
-    def runtime(self) -> str:
-        """What runs the model: "onnxruntime" or "coreml"."""
-        return "coreml" if isinstance(self.requires, CoremlRequires) else "onnxruntime"
-
-    @staticmethod
-    def from_bytes(data: bytes) -> Manifest:
-        """Parse the bytes of a `guard.json`.
-
-        Raises ManifestError, UnsupportedVersionError or UnsafePathError.
-        """
-        try:
-            value = _json.parse(data, MAX_MANIFEST_BYTES)
-        except ValueError as error:
-            cause = "a damaged or hostile manifest"
-            if data.startswith(b"version https://git-lfs"):
-                cause = "a git-lfs pointer: run `git lfs pull`"
-            raise ManifestError(f"{MANIFEST}: {error}; likely {cause}") from None
-        return Manifest.from_json(value)
-
-    @staticmethod
-    def from_json(value: Any) -> Manifest:
-        """Validate a parsed `guard.json`; the field at fault is named in the error."""
-        top = Fields(value, "")
-        version = top.integer("format_version", 0)
-        if version not in (FORMAT_VERSION, COREML_VERSION):
-            raise UnsupportedVersionError(
-                f"{MANIFEST}: format_version is {version}; expected {FORMAT_VERSION} or "
-                f"{COREML_VERSION} (Core ML); "
-                "likely a bundle made for another release of harmguard"
-            )
-        coreml = version == COREML_VERSION
-        training = top.fields("training")
-        manifest = Manifest(
-            name=top.string("name", r"[a-z0-9][a-z0-9._-]{0,63}"),
-            version=top.string("version", r"[0-9A-Za-z][0-9A-Za-z.+-]{0,31}"),
-            status=top.string("status", "trial|release"),
-            licence=top.string("licence"),
-            base_model=top.string("base_model"),
-            training_data=_training_data(training),
-            training_recipe=training.string("recipe"),
-            input=_input(top.fields("input"), coreml),
-            labels=_labels(top),
-            output=_output(top.fields("output")),
-            thresholds=_thresholds(top.fields("thresholds")),
-            precision=_precision(top.fields("precision")),
-            requires=_requires(top.fields("requires"), coreml),
-            metrics=top.mapping("metrics"),
-            files=_files(top.fields("files"), coreml),
-            extensions={key: top.take(key) for key in list(top.rest) if key.startswith("x_")},
-            format_version=version,
-        )
-        training.end()
-        top.end()
-        _check_strings(value)
-        return manifest
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object that `from_json` reads back to an equal manifest."""
-        data = self.training_data
-        return {
-            "format_version": self.format_version,
-            "name": self.name,
-            "version": self.version,
-            "status": self.status,
-            "licence": self.licence,
-            "base_model": self.base_model,
-            "training": {
-                "data": "unknown" if data is None else [asdict(source) for source in data],
-                "recipe": self.training_recipe,
-            },
-            "input": {
-                "template": self.input.template.to_json(),
-                "max_tokens": self.input.max_tokens,
-                "pad_id": self.input.pad_id,
-                "max_chars": self.input.max_chars,
-                "names": list(self.input.names),
-                "dtype": self.input.dtype,
-                "output": self.input.output,
-                **({"lengths": self.input.lengths.to_json()} if self.input.lengths else {}),
-            },
-            "labels": list(self.labels),
-            "output": asdict(self.output),
-            "thresholds": {
-                kind: {name: asdict(point) for name, point in points.items()}
-                for kind, points in self.thresholds.items()
-            },
-            "precision": {
-                "recipe": self.precision.recipe,
-                "exceptions": list(self.precision.exceptions),
-                "parity": None if self.precision.parity is None else dict(self.precision.parity),
-            },
-            "requires": asdict(self.requires),
-            "metrics": dict(self.metrics),
-            "files": {name: asdict(entry) for name, entry in self.files.items()},
-            **self.extensions,
-        }
+    deployment: str
+    specification: int
+    runtime: str = "coreml"
 
 
-def _training_data(training: Fields) -> tuple[DataSource, ...] | None:
+def take_training_data(training: Fields) -> tuple[DataSource, ...] | None:
+    """Read `training.data`; None where it is unknown. Raises ManifestError."""
     if training.rest.get("data") == "unknown":
         training.take("data")
         return None
@@ -221,7 +114,8 @@ def _training_data(training: Fields) -> tuple[DataSource, ...] | None:
     return tuple(sources)
 
 
-def _input(fields: Fields, coreml: bool) -> InputSpec:
+def take_input(fields: Fields, coreml: bool, version: int) -> InputSpec:
+    """Read `input`, as `version` of the format has it. Raises ManifestError."""
     template = fields.fields("template")
     texts = {"prompt": ["prompt"], "exchange": ["prompt", "response"]}
     pieces = {kind: _template(template, kind, texts[kind]) for kind in KINDS}
@@ -239,12 +133,23 @@ def _input(fields: Fields, coreml: bool) -> InputSpec:
         names=names,
         dtype=fields.string("dtype", "int32" if coreml else "int64"),
         output=fields.string("output", "logits"),
+        normalisation=_normalisation(fields) if version == FORMAT_VERSION else "none",
         lengths=Lengths.take(fields.fields("lengths")) if coreml else None,
     )
     fields.end()
     if spec.lengths and spec.lengths.values[-1] != spec.max_tokens:
         raise wrong("input.max_tokens", spec.max_tokens, "the last of input.lengths.values")
     return spec
+
+
+def _normalisation(fields: Fields) -> str:
+    name = fields.string("normalisation")
+    if name not in NORMALISATIONS:
+        raise UnsupportedVersionError(
+            f"{MANIFEST}: input.normalisation is {name[:40]!a}; expected "
+            f"{' or '.join(NORMALISATIONS)}; likely a bundle made for a newer release of harmguard"
+        )
+    return name
 
 
 def _template(template: Fields, kind: str, texts: list[str]) -> list[dict[str, Any]]:
@@ -264,14 +169,16 @@ def _template(template: Fields, kind: str, texts: list[str]) -> list[dict[str, A
     return pieces
 
 
-def _labels(top: Fields) -> tuple[str, ...]:
+def take_labels(top: Fields) -> tuple[str, ...]:
+    """Read `labels`. Raises ManifestError."""
     labels = top.strings("labels")
     if labels != ("safe", "harmful"):
         raise wrong("labels", list(labels), '["safe", "harmful"], in this order')
     return labels
 
 
-def _output(fields: Fields) -> OutputSpec:
+def take_output(fields: Fields) -> OutputSpec:
+    """Read `output`. Raises ManifestError."""
     kind = fields.string("kind", "logits")
     temperature = fields.number(
         "temperature", lambda t: 0.01 <= t <= 100, "a number from 0.01 to 100"
@@ -280,7 +187,8 @@ def _output(fields: Fields) -> OutputSpec:
     return OutputSpec(kind, temperature)
 
 
-def _thresholds(fields: Fields) -> dict[str, dict[str, Threshold]]:
+def take_thresholds(fields: Fields) -> dict[str, dict[str, Threshold]]:
+    """Read `thresholds`: kind of input -> name -> operating point. Raises ManifestError."""
     kinds: dict[str, dict[str, Threshold]] = {}
     for kind in KINDS:
         points = fields.fields(kind)
@@ -300,7 +208,8 @@ def _thresholds(fields: Fields) -> dict[str, dict[str, Threshold]]:
     return kinds
 
 
-def _precision(fields: Fields) -> Precision:
+def take_precision(fields: Fields) -> Precision:
+    """Read `precision`. Raises ManifestError."""
     parity = fields.rest.get("parity", 0)
     precision = Precision(
         recipe=fields.string("recipe"),
@@ -311,13 +220,24 @@ def _precision(fields: Fields) -> Precision:
     return precision
 
 
-def _requires(fields: Fields, coreml: bool) -> Requires | CoremlRequires:
-    if coreml:
-        return CoremlRequires.take(fields)
-    requires = Requires(
-        opset=fields.integer("opset", 1, 1000),
-        onnxruntime=fields.string("onnxruntime", r"[0-9]{1,4}(\.[0-9]{1,4}){1,2}"),
-    )
+def take_requires(fields: Fields, version: int) -> OnnxRequires | CoremlRequires:
+    """Read `requires`, as `version` of the format has it. Raises ManifestError."""
+    runtime = "onnxruntime"  # the only one of version 1, which does not name it
+    if version != 1:
+        runtime = fields.string(
+            "runtime", "coreml" if version == _COREML_VERSION else "onnxruntime|coreml"
+        )
+    requires: OnnxRequires | CoremlRequires
+    if runtime == "coreml":
+        requires = CoremlRequires(
+            deployment=fields.string("deployment", "iOS[0-9]{1,3}"),
+            specification=fields.integer("specification", 1, 1000),
+        )
+    else:
+        requires = OnnxRequires(
+            opset=fields.integer("opset", 1, 1000),
+            onnxruntime=fields.string("onnxruntime", r"[0-9]{1,4}(\.[0-9]{1,4}){1,2}"),
+        )
     fields.end()
     return requires
 
@@ -335,7 +255,8 @@ def check_file_name(name: str) -> None:
         )
 
 
-def _files(fields: Fields, coreml: bool) -> dict[str, FileEntry]:
+def take_files(fields: Fields, coreml: bool) -> dict[str, FileEntry]:
+    """Read `files`: name -> size and hash. Raises ManifestError."""
     names = list(fields.rest)
     for name in names:
         check_file_name(name)
@@ -353,24 +274,3 @@ def _files(fields: Fields, coreml: bool) -> dict[str, FileEntry]:
         entries[name] = FileEntry(item.integer("size", 0), item.string("sha256", "[0-9a-f]{64}"))
         item.end()
     return entries
-
-
-def _check_strings(value: Any) -> None:
-    for text in _strings(value):
-        if not _json.is_plain_text(text):
-            raise ManifestError(
-                f"{MANIFEST}: a string of {len(text)} characters holds control characters or lone "
-                "surrogates; expected printable text; likely a hostile or hand-made manifest"
-            )
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield key
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from harmguard._onnxfile import spans
+from harmguard.bundle.onnx_file import spans
+from harmguard.core.files import new_file, write_file
 
 LINK_PREFIX = "bundle."
 _GRAPH, _INITIALIZER, _NAME, _EXTERNAL_DATA = 7, 5, 8, 13
@@ -115,8 +116,7 @@ def _same(folder: Path, ours: Place, their_folder: Path, theirs: Place) -> bool:
 
 def _punch(path: Path, holes: list[Place]) -> None:
     """Write the file anew without the ranges in `holes`: what is skipped takes no blocks."""
-    aside = path.with_name(f"{path.name}.new")
-    with path.open("rb") as source, aside.open("xb") as out:
+    with path.open("rb") as source, new_file(path, replace=True) as out:
         size, done = path.stat().st_size, 0
         for hole in [*sorted(holes, key=lambda place: place.offset), Place("", size, 0, False)]:
             source.seek(done)
@@ -125,7 +125,6 @@ def _punch(path: Path, holes: list[Place]) -> None:
                 out.write(source.read(min(_CHUNK, left)))
             done = hole.offset + hole.length
         out.truncate(size)
-    aside.replace(path)
 
 
 def _repoint(model: Path, moved: dict[str, Place]) -> None:
@@ -150,9 +149,7 @@ def _repoint(model: Path, moved: dict[str, Place]) -> None:
         return _rewrite(data, start, end, _INITIALIZER, tensor)
 
     changed = _rewrite(data, 0, len(data), _GRAPH, graph)
-    aside = model.with_name(f"{model.name}.new")
-    aside.write_bytes(changed)
-    aside.replace(model)
+    write_file(model, changed, replace=True)
 
 
 def _rewrite(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harmguard import _cores
+from harmguard.core import cores
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def test_at_most_four_without_a_quota(proc: Path) -> None:
-    assert _cores.default_threads(proc) == 4
+    assert cores.default_threads(proc) == 4
 
 
 def test_affinity_counts(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
-    assert _cores.default_threads(proc) == 1
+    assert cores.default_threads(proc) == 1
 
 
 def test_cpu_count_serves_where_there_is_no_affinity(
@@ -47,7 +47,7 @@ def test_cpu_count_serves_where_there_is_no_affinity(
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    assert _cores.default_threads(proc) == 3
+    assert cores.default_threads(proc) == 3
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_cpu_count_serves_where_there_is_no_affinity(
 def test_quota_v2(proc: Path, tmp_path: Path, content: str, threads: int) -> None:
     _v2(proc, tmp_path / "cg", "/")
     _write(tmp_path / "cg" / "cpu.max", content + "\n")
-    assert _cores.default_threads(proc) == threads
+    assert cores.default_threads(proc) == threads
 
 
 def test_a_nested_group_is_bound_by_its_tightest_ancestor(proc: Path, tmp_path: Path) -> None:
@@ -73,17 +73,17 @@ def test_a_nested_group_is_bound_by_its_tightest_ancestor(proc: Path, tmp_path: 
     _write(tmp_path / "cg/pod/cpu.max", "200000 100000")
     _write(tmp_path / "cg/pod/container/cpu.max", "max 100000")
     _write(tmp_path / "cg/pod/container/worker/cpu.max", "300000 100000")
-    assert _cores.default_threads(proc) == 2
+    assert cores.default_threads(proc) == 2
 
 
 def test_quota_v1(proc: Path, tmp_path: Path) -> None:
     _v1(proc, tmp_path / "cpu", "/a/b")
     _write(tmp_path / "cpu/a/b/cpu.cfs_quota_us", "-1\n")
     _write(tmp_path / "cpu/a/b/cpu.cfs_period_us", "100000\n")
-    assert _cores.default_threads(proc) == 4
+    assert cores.default_threads(proc) == 4
     _write(tmp_path / "cpu/a/cpu.cfs_quota_us", "150000\n")
     _write(tmp_path / "cpu/a/cpu.cfs_period_us", "50000\n")
-    assert _cores.default_threads(proc) == 3
+    assert cores.default_threads(proc) == 3
 
 
 @pytest.mark.parametrize("root", ["/docker/abc", "/"])
@@ -92,14 +92,14 @@ def test_a_container_that_sees_the_hosts_path(proc: Path, tmp_path: Path, root: 
     _v1(proc, tmp_path / "cpu", "/docker/abc", root)
     _write(tmp_path / "cpu/cpu.cfs_quota_us", "200000\n")
     _write(tmp_path / "cpu/cpu.cfs_period_us", "100000\n")
-    assert _cores.default_threads(proc) == 2
+    assert cores.default_threads(proc) == 2
 
 
 def test_a_group_outside_the_mount_falls_back_to_the_mount(proc: Path, tmp_path: Path) -> None:
     _v2(proc, tmp_path / "cg", "/../other", "/elsewhere")
     _write(tmp_path / "cg/cpu.max", "100000 100000")
-    assert _cores.default_threads(proc) == 1
+    assert cores.default_threads(proc) == 1
 
 
 def test_no_procfs(proc: Path) -> None:
-    assert _cores.default_threads(proc / "missing") == 4
+    assert cores.default_threads(proc / "missing") == 4

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-import numpy as np
-
-from harmguard import _json
-from harmguard._encode import PairEncoder
-from harmguard.bundle import Bundle, load_tokenizer, open_and_record
-from harmguard.errors import BundleFileError, GoldenMismatchError
+from harmguard.bundle import Bundle, load_tokenizer, open_and_record, strict_json
+from harmguard.core.encode import PairEncoder
+from harmguard.core.scores import window_scores
+from harmguard.errors import BundleFileError, GoldenMismatchError, MissingExtraError
 from harmguard.guard import HarmGuard
 
 _MAX_GOLDEN_BYTES = 64_000_000
@@ -51,25 +49,6 @@ class GoldenRow:
     tolerance: float
 
 
-def verify(folder: Path | str) -> VerifyReport:
-    """Hash every file of the bundle and replay its golden pairs through `HarmGuard`.
-
-    Raises what `HarmGuard` raises, and GoldenMismatchError for a pair with other token ids or
-    a score further from the reference than the pair's tolerance.
-    """
-    bundle, recorded = open_and_record(Path(folder))
-    unchecked = None
-    if bundle.manifest.runtime == "coreml":
-        scorer, unchecked = _coreml_scorer(bundle)
-        rows, worst, tolerance = replay_golden(bundle, scorer)
-    else:
-        with HarmGuard(bundle.folder) as guard:
-            rows, worst, tolerance = replay_golden(bundle, guard)
-    files = bundle.manifest.files.values()
-    total = sum(entry.size for entry in files)
-    return VerifyReport(len(files), total, rows, worst, tolerance, unchecked, recorded)
-
-
 class Scorer(Protocol):
     """What gives a pair its score."""
 
@@ -77,13 +56,40 @@ class Scorer(Protocol):
         """P(harmful)."""
 
 
-def _coreml_scorer(bundle: Bundle) -> tuple[Scorer | None, str | None]:
-    """What evaluates the package on this machine, or None and why there is nothing."""
-    try:
-        from harmguard_export.coreml.check import PackageScorer
-    except ImportError as error:
-        return None, str(error)
-    return PackageScorer(bundle), None
+def no_package_scorer(bundle: Bundle) -> Scorer:
+    """Raise MissingExtraError: the runtime alone computes nothing of a Core ML bundle."""
+    raise MissingExtraError(
+        f"{bundle.manifest.name!a} is a bundle for Core ML, whose scores `harmguard verify` "
+        "computes where the extras export and coreml are installed"
+    )
+
+
+def verify(
+    folder: Path | str, package_scorer: Callable[[Bundle], Scorer] = no_package_scorer
+) -> VerifyReport:
+    """Hash every file of the bundle and replay its golden pairs through `HarmGuard`.
+
+    `package_scorer` makes the scorer of a Core ML bundle; where it raises ImportError, the token
+    ids alone are compared.
+
+    Raises what `HarmGuard` raises, and GoldenMismatchError for a pair with other token ids or
+    a score further from the reference than the pair's tolerance.
+    """
+    bundle, recorded = open_and_record(Path(folder))
+    unchecked = None
+    if bundle.manifest.runtime == "coreml":
+        scorer = None
+        try:
+            scorer = package_scorer(bundle)
+        except ImportError as error:
+            unchecked = str(error)
+        rows, worst, tolerance = replay_golden(bundle, scorer)
+    else:
+        with HarmGuard(bundle.folder) as guard:
+            rows, worst, tolerance = replay_golden(bundle, guard)
+    files = bundle.manifest.files.values()
+    total = sum(entry.size for entry in files)
+    return VerifyReport(len(files), total, rows, worst, tolerance, unchecked, recorded)
 
 
 def replay_golden(bundle: Bundle, guard: Scorer | None) -> tuple[int, float, float]:
@@ -125,7 +131,7 @@ def _golden_rows(bundle: Bundle) -> Iterator[tuple[int, GoldenRow]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                row = _golden_row(_json.parse(line, _MAX_ROW_BYTES))
+                row = _golden_row(strict_json.parse(line, _MAX_ROW_BYTES))
                 _check_score(row, bundle.manifest.output.temperature)
             except ValueError as error:
                 raise BundleFileError(f"golden.jsonl, row {number}: {error}") from None
@@ -168,8 +174,7 @@ def _all(values: Any, kind: type) -> bool:
 
 def _check_score(row: GoldenRow, temperature: float) -> None:
     """Refuse a reference score that is not the one of the reference logits."""
-    logits = np.array(row.logits, np.float64) / temperature
-    score = float((1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))).max())
+    score = float(window_scores(row.logits, temperature).max())
     if abs(score - row.score) > 1e-3:
         raise ValueError(
             f"score {row.score:.4f}; its logits give {score:.4f} at temperature {temperature:g}; "

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from harmguard._cores import default_threads
-from harmguard._encode import Encoded, Window, batches, padded_length
-from harmguard._session import Session
 from harmguard.bundle import Bundle, open_bundle, write_bundle
-from harmguard.errors import OutputExistsError, RecipeError
+from harmguard.core.batch import Logits, Progress, padding_within, window_logits
+from harmguard.core.cores import default_threads
+from harmguard.core.encode import Encoded, Window
+from harmguard.core.files import refuse_existing, work_folder
+from harmguard.errors import RecipeError
+from harmguard.runtime.session import Session
 from harmguard_export import bert, card, deberta, parity
-from harmguard_export.aside import folder_aside
 from harmguard_export.calibration import Activations, calibrate
-from harmguard_export.checkpoint import Checkpoint, Logits, Pair, Progress, load_checkpoint
+from harmguard_export.checkpoint import Checkpoint, Pair, load_checkpoint
 from harmguard_export.deberta_config import read_config
 from harmguard_export.optimum_graph import export_with_optimum
 from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
@@ -40,6 +41,7 @@ class Run:
 
     @property
     def scores(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """P(harmful) [pairs]."""
         return scores_of(self.logits, self.encoded)
 
 
@@ -64,14 +66,11 @@ def export(
     OutputExistsError; no bundle is left behind then.
     """
     chosen, out = load_recipe(recipe), Path(out)
-    if out.exists() or out.is_symlink():
-        raise OutputExistsError(
-            f"{str(out)!r} exists; expected a new folder; nothing is overwritten"
-        )
+    refuse_existing(out)
     own = read_pairs(None)
     texts = read_pairs(pairs) if pairs else own
     loaded = load_checkpoint(Path(checkpoint), revision)
-    with folder_aside(out) as aside:
+    with work_folder(out) as aside:
         return Exporter(loaded, chosen, aside).run(own, texts, gate, out)
 
 
@@ -180,22 +179,16 @@ class Exporter:
 
 def exported_logits(bundle: Bundle, encoded: Sequence[Encoded], progress: Progress) -> Logits:
     """Logits [windows, labels] of a bundle's model, padded and batched as at run time."""
-    windows = windows_of(encoded)
     session = Session(bundle, default_threads())
     spec = bundle.manifest.input
-    out = np.zeros((len(windows), len(bundle.manifest.labels)), np.float32)
-    lengths = [len(window.ids) for window in windows]
-    for members in batches(lengths, _BATCH_TOKENS, spec.max_tokens):
-        shape = (len(members), padded_length(lengths[members[0]], spec.max_tokens))
-        ids = np.full(shape, spec.pad_id, np.int64)
-        mask, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for row, member in enumerate(members):
-            n = lengths[member]
-            ids[row, :n], types[row, :n] = windows[member].ids, windows[member].types
-            mask[row, :n] = 1
-        out[members] = session.run(ids, mask, types)
-        progress(len(members))
-    return out
+    return window_logits(
+        windows_of(encoded),
+        lambda batch, _: session.run(*batch),
+        pad_id=spec.pad_id,
+        padding=padding_within(spec.max_tokens),
+        batch_tokens=_BATCH_TOKENS,
+        progress=progress,
+    )
 
 
 def windows_of(encoded: Sequence[Encoded]) -> list[Window]:

@@ -8,15 +8,11 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from harmguard._encode import IntArray
-from harmguard._manifest import Requires
-from harmguard.bundle import Bundle, check_graph, check_runtime
+from harmguard.bundle import Bundle, check_graph, check_runtime, require_onnx
+from harmguard.core.batch import Logits
+from harmguard.core.encode import IntArray
 from harmguard.errors import BundleFileError
 
-Logits = npt.NDArray[np.float32]
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
@@ -53,7 +49,7 @@ class Session:
 
     def __init__(self, bundle: Bundle, threads: int, prepared: Path | None = None) -> None:
         """Load the bundle's model, or the `prepared` model.onnx that `save_prepared` made of it."""
-        check_runtime(ort.__version__, bundle.manifest)
+        check_runtime(ort.__version__, require_onnx(bundle))
         options = _options(threads)
         if prepared is not None:
             # It was saved after optimisation, and a second one could change what is packed.
@@ -85,7 +81,7 @@ def save_prepared(bundle: Bundle, path: Path) -> None:
     The weights are there as the model has them and as this processor's kernels pack them.
     Raises BundleFileError, also where onnxruntime cannot write.
     """
-    check_runtime(ort.__version__, bundle.manifest)
+    check_runtime(ort.__version__, require_onnx(bundle))
     options = _options(1)
     options.optimized_model_filepath = str(path)
     for key, value in (
@@ -125,8 +121,6 @@ def _register_arena() -> bool:
 
 
 def _load(path: Path, options: Any, bundle: Bundle) -> Any:
-    requires = bundle.manifest.requires
-    assert isinstance(requires, Requires)
     if _register_arena():
         options.add_session_config_entry("session.use_env_allocators", "1")
     try:
@@ -134,7 +128,7 @@ def _load(path: Path, options: Any, bundle: Bundle) -> Any:
     except Exception as error:  # onnxruntime's errors have no common base of their own
         raise BundleFileError(
             f"model.onnx cannot be loaded ({type(error).__name__}: {error}); expected a graph "
-            f"for onnxruntime {requires.onnxruntime} or newer; likely an "
+            f"for onnxruntime {require_onnx(bundle).onnxruntime} or newer; likely an "
             "operator that the installed release lacks, or a damaged export"
         ) from None
 

@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import re
-import secrets
 import shutil
 import stat
 import time
@@ -25,13 +24,15 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from harmguard import _json
-from harmguard._encode import PairEncoder
-from harmguard._manifest import MAX_MANIFEST_BYTES, FileEntry
-from harmguard._share import LINK_PREFIX, is_shared, share_weights
-from harmguard._unigram import FILES, MappedUnigram
-from harmguard.bundle import Bundle, check_file, load_tokenizer, require_onnx, sync_folder
+from harmguard.bundle import Bundle, check_file, load_tokenizer, require_onnx, strict_json
+from harmguard.bundle.manifest import MAX_MANIFEST_BYTES
+from harmguard.bundle.spec import FileEntry
+from harmguard.core.batch import no_padding, pad
+from harmguard.core.encode import PairEncoder
+from harmguard.core.files import new_folder, sha256_of
 from harmguard.errors import BundleError, PrepareError
+from harmguard.prepared.share import LINK_PREFIX, is_shared, share_weights
+from harmguard.prepared.unigram import FILES, MappedUnigram
 
 FORMAT = 3
 RECORD = "prepared.json"
@@ -83,7 +84,7 @@ def find(bundle: Bundle, cache: Path) -> PreparedCopy:
     try:
         for path in (cache, folder):
             _check_owner(path)
-        recorded = _json.parse((folder / RECORD).read_bytes(), MAX_MANIFEST_BYTES)
+        recorded = strict_json.parse((folder / RECORD).read_bytes(), MAX_MANIFEST_BYTES)
         if recorded["identity"] != identity or "model.onnx" not in recorded["files"]:
             raise PrepareError(f"{RECORD} belongs to another copy")
         for name, entry in recorded["files"].items():
@@ -139,7 +140,7 @@ def remove_stale(bundle: Bundle, copy: PreparedCopy) -> list[Path]:
     removed = []
     for path in sorted(copy.folder.parent.glob(f"{bundle.manifest.name}-*/{RECORD}")):
         try:
-            other = _json.parse(path.read_bytes(), MAX_MANIFEST_BYTES)["identity"]
+            other = strict_json.parse(path.read_bytes(), MAX_MANIFEST_BYTES)["identity"]
             stale = path.parent != copy.folder and same.items() <= other.items()
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             stale = False
@@ -169,7 +170,7 @@ def _identity(bundle: Bundle) -> dict[str, Any]:
     """What a copy depends on: it is used only where all of it is the same."""
     import tokenizers
 
-    from harmguard._session import ort
+    from harmguard.runtime.session import ort
 
     manifest = json.dumps(bundle.manifest.to_json(), sort_keys=True, ensure_ascii=False)
     return {
@@ -192,30 +193,18 @@ def _make(bundle: Bundle, cache: Path) -> PreparedCopy:
     folder = _folder(cache, bundle, identity)
     _check_owner(cache)
     _check_space(bundle, cache)
-    aside = cache / f".{folder.name}.tmp-{secrets.token_hex(4)}"
-    aside.mkdir(mode=0o755)
-    try:
+    with new_folder(folder, replace=True) as aside:
+        aside.chmod(0o755)
         unmapped = _fill(bundle, aside)
         files = {path.name: _record(path) for path in sorted(aside.iterdir())}
-        record = aside / RECORD
         facts = {"identity": identity, "files": files, "unmapped": unmapped}
-        record.write_text(json.dumps(facts, indent=2))
-        _record(record)
-        sync_folder(aside)
-        if os.path.lexists(folder):
-            folder.rename(cache / f".{folder.name}.old-{secrets.token_hex(4)}")
-        aside.rename(folder)
-        sync_folder(cache)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        for old in cache.glob(f".{folder.name}.old-*"):
-            shutil.rmtree(old, ignore_errors=True)
+        (aside / RECORD).write_text(json.dumps(facts, indent=2))
     return find(bundle, cache)
 
 
 def _fill(bundle: Bundle, aside: Path) -> str | None:
     """Write model and tokenizer; return why there is no tokenizer, None if there is one."""
-    from harmguard._session import Session, release_memory, save_prepared
+    from harmguard.runtime.session import Session, release_memory, save_prepared
 
     model = aside / "model.onnx"
     try:
@@ -245,7 +234,7 @@ def _fill(bundle: Bundle, aside: Path) -> str | None:
 
 def _write_tokenizer(bundle: Bundle, tokenizer: Tokenizer, aside: Path) -> str | None:
     """Write the tokenizer in mapped form if that gives the same ids; otherwise return why not."""
-    from harmguard._unigram_build import build, first_difference, probes
+    from harmguard.prepared.unigram_build import build, first_difference, probes
 
     try:
         words = build(bundle.path("tokenizer.json").read_bytes(), aside)
@@ -265,8 +254,7 @@ def _probe_inputs(
     spec = bundle.manifest.input
     encoder = PairEncoder(tokenizer, spec.template, spec.max_tokens)
     for prompt, response in _PROBES:
-        window = encoder.encode(prompt, response).windows[0]
-        yield window.ids[None], np.ones_like(window.ids)[None], window.types[None]
+        yield pad(encoder.encode(prompt, response).windows[:1], spec.pad_id, no_padding)
 
 
 def _logits(session: Any, inputs: list[tuple[Any, ...]]) -> np.ndarray[Any, Any]:
@@ -274,12 +262,9 @@ def _logits(session: Any, inputs: list[tuple[Any, ...]]) -> np.ndarray[Any, Any]
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """Flush a file to disk; its size, time of change and hash, as a load compares them."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        info = os.fstat(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"size": info.st_size, "mtime_ns": info.st_mtime_ns, "sha256": digest}
+    """Size, time of change and hash of a file, as a load compares them."""
+    info = path.stat()
+    return {"size": info.st_size, "mtime_ns": info.st_mtime_ns, "sha256": sha256_of(path)}
 
 
 def _disk_bytes(folder: Path) -> int:
@@ -315,25 +300,23 @@ def _check_owner(path: Path) -> None:
 
 @contextmanager
 def _locked(cache: Path) -> Iterator[None]:
-    """Hold the cache's lock, where the system has locks, and remove what killed writers left."""
+    """Hold the cache's lock, where the system has locks."""
     with (cache / ".lock").open("ab") as file:
-        if _lock(file.fileno(), cache):
-            for dead in [*cache.glob(".*.tmp-*"), *cache.glob(".*.old-*")]:
-                shutil.rmtree(dead, ignore_errors=True)
+        _lock(file.fileno(), cache)
         yield
 
 
-def _lock(descriptor: int, cache: Path) -> bool:
-    """Whether there is a lock and it was got; it goes with the descriptor, or the process."""
+def _lock(descriptor: int, cache: Path) -> None:
+    """Wait for the lock, which goes with the descriptor, or the process."""
     try:
         import fcntl
     except ImportError:
-        return False
+        return
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
+            return
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise PrepareError(
@@ -342,4 +325,4 @@ def _lock(descriptor: int, cache: Path) -> bool:
                 ) from None
             time.sleep(0.05)
         except OSError:  # some network file systems have no locks; the rename is atomic there too
-            return False
+            return

@@ -1,14 +1,12 @@
-"""What the manifest of a bundle for Core ML has beside, or in place of, an ONNX bundle's fields."""
+"""What a bundle for Core ML has that one for ONNX Runtime has not: a package, and given lengths."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from harmguard._json import Fields, wrong
+from harmguard.bundle.fields import Fields, wrong
 
-COREML_VERSION = 2
-"""The format version of bundles for Core ML: other files, given lengths, int32 inputs."""
 COREML_FILES = (
     "model.mlpackage/Manifest.json",
     "model.mlpackage/Data/com.apple.CoreML/model.mlmodel",
@@ -54,23 +52,3 @@ class Lengths:
         if self.kind == "range":
             return max(tokens, self.values[0])
         return next(n for n in self.values if n >= tokens)
-
-
-@dataclass(frozen=True)
-class CoremlRequires:
-    """The oldest system that runs a Core ML program, as "iOS18", and its specification version."""
-
-    runtime: str
-    deployment: str
-    specification: int
-
-    @staticmethod
-    def take(fields: Fields) -> CoremlRequires:
-        """Read `requires`; ManifestError names what is wrong."""
-        found = CoremlRequires(
-            runtime=fields.string("runtime", "coreml"),
-            deployment=fields.string("deployment", "iOS[0-9]{1,3}"),
-            specification=fields.integer("specification", 1, 1000),
-        )
-        fields.end()
-        return found

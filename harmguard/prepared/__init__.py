@@ -1,0 +1,1 @@
+"""A device's own copy of a bundle: weights packed for the processor and mapped from disk."""
