@@ -34,7 +34,8 @@ from harmguard.core.files import new_folder, sha256_of, write_file
 from harmguard.training import mini
 from harmguard.training.data import Row, read_rows
 from harmguard.training.ensemble import RowScorer
-from harmguard.training.evaluate import evaluate, scored
+from harmguard.training.evaluate import evaluate
+from harmguard.training.scored import scored
 
 OUT = _results.RESULTS / "distillation.json"
 ROWS_PER_CELL, MAX_TOKENS, SEED = 3000, 128, 17

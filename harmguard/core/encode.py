@@ -23,6 +23,9 @@ IntArray = npt.NDArray[np.int64]
 MIN_ROOM = 4
 """The least tokens of text that a window must have room for: overlapping needs a few."""
 
+# A hieroglyph and private characters: what a model makes of them is its unknown token.
+_NOWHERE = "\U000131a5\U0010fffd\ue000"
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -165,8 +168,9 @@ class PairEncoder:
         for piece in (*self._template.prompt, *self._template.exchange):
             if piece.id is not None:
                 names[piece.id] = piece.token or ""
-        if self._unknown is not None:
-            names.pop(self._unknown, None)
+        # What stands for unknown text is no token that only a template may place.
+        unknown = {i for letter in _NOWHERE for i in self._raw(letter)} | {self._unknown}
+        names = {id_: name for id_, name in names.items() if id_ not in unknown}
         return {
             id_: [i for letter in name for i in self._raw(letter) if i not in names]
             for id_, name in names.items()

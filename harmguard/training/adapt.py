@@ -16,10 +16,10 @@ from harmguard.training.checkpoint import read_metadata
 from harmguard.training.config import Config, Data, Loss, Optim, Student, build, check, read_toml
 from harmguard.training.data import Row
 from harmguard.training.distill import devices, distill
-from harmguard.training.pipeline.inputs import as_item, read_inputs, unique
-from harmguard.training.pipeline.stage import write_json, write_rows
+from harmguard.training.inputs import as_item, read_inputs, unique
 from harmguard.training.run_folder import writing
 from harmguard.training.scoring import evaluate_guard
+from harmguard.training.stage import write_json, write_rows
 
 SETS = ("old", "new")
 FIGURES = ("f1", "auprc")

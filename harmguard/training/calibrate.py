@@ -23,8 +23,8 @@ from harmguard.core.scores import logit, sigmoid, window_scores
 from harmguard.errors import DataError
 from harmguard.training import metrics
 from harmguard.training.data import Row, read_rows
-from harmguard.training.evaluate import KINDS
 from harmguard.training.metrics import Floats, Ints
+from harmguard.training.scored import KINDS
 from harmguard.training.scoring import score_bundle
 from harmguard.training.thresholds import (
     HIGHEST,

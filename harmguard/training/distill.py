@@ -39,8 +39,7 @@ from harmguard.training.checkpoint import METADATA_FILE, load_encoder
 from harmguard.training.config import Config, Student
 from harmguard.training.data import Row, read_rows
 from harmguard.training.loss import distillation_loss
-from harmguard.training.pipeline.recipe import Model
-from harmguard.training.pipeline.work import identity
+from harmguard.training.models import Model, identity
 from harmguard.training.run_folder import (
     COMPLETE_FILE,
     claim,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,9 +16,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from harmguard.training import metrics
-
-if TYPE_CHECKING:
-    from harmguard.training.evaluate import Scored
+from harmguard.training.scored import Scored
 
 PICTURES = ("precision_recall.png", "reliability.png", "histogram.png")
 _NAMES = {"prompt": "prompts", "exchange": "exchanges"}

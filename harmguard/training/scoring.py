@@ -21,7 +21,8 @@ from harmguard.errors import (
 )
 from harmguard.training.checkpoint import CheckpointScorer
 from harmguard.training.data import Row, read_rows
-from harmguard.training.evaluate import KINDS, Scored, evaluate, scored
+from harmguard.training.evaluate import evaluate
+from harmguard.training.scored import KINDS, Scored, scored
 
 _BLOCK = 256
 

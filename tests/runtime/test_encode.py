@@ -17,6 +17,9 @@ from harmguard.core.encode import (
 )
 from harmguard.errors import ManifestError, TokenizerError
 
+from .pieces import SPECIALS
+from .pieces import tokenizer as unigram_tokenizer
+
 WORD = "bread "
 
 
@@ -221,3 +224,15 @@ def test_two_long_sides_keep_half_each(encoder: PairEncoder) -> None:
     assert {len(p) for p in prompts} == {len(r) for r in responses} == {30}
     assert encoded.tokens == 200
     assert all(len(window.ids) <= 64 for window in encoded.windows)
+
+
+def test_an_unknown_character_is_the_unknown_token_in_every_kind_of_model() -> None:
+    """A Unigram lists its unknown token as a special one: it is not spelt, as others are."""
+    made = unigram_tokenizer(400)
+    encoder = PairEncoder(made, Template.from_tokenizer(made), 64)
+    unknown = SPECIALS.index("[UNK]")
+    for text in ("\U000131a5", "\u2603", "bread \U0001f35e\U0001f35e please"):
+        expected = made.encode(text, add_special_tokens=False).ids
+        assert unknown in expected
+        assert encoder.ids(text) == expected
+    assert unknown + 1 == SPECIALS.index("[MASK]") not in encoder.ids("[MASK] bread [CLS]")

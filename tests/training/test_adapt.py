@@ -17,7 +17,7 @@ from harmguard.training.adapt import adapt, filling, mixed, read_adapt, step_row
 from harmguard.training.config import Config, Data, Optim, Student
 from harmguard.training.data import Row, read_rows
 from harmguard.training.distill import distill
-from harmguard.training.pipeline.inputs import unique
+from harmguard.training.inputs import unique
 from harmguard.training.schedule import plan
 from tests.training import tiny
 

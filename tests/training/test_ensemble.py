@@ -15,7 +15,8 @@ from harmguard.training import ensemble
 from harmguard.training.checkpoint import CheckpointScorer
 from harmguard.training.data import Row, read_rows
 from harmguard.training.ensemble import RowScorer, label, main, open_scorer
-from harmguard.training.pipeline.recipe import Engine, Label, Model
+from harmguard.training.models import Model
+from harmguard.training.pipeline.recipe import Engine, Label
 from harmguard.training.pipeline.work import Judge
 from tests.training import tiny
 

@@ -10,14 +10,8 @@ import pytest
 from harmguard.errors import DataError, OutputExistsError
 from harmguard.training import metrics
 from harmguard.training.data import Row
-from harmguard.training.evaluate import (
-    Scored,
-    evaluate,
-    markdown,
-    read_scores,
-    scored,
-    write_report,
-)
+from harmguard.training.evaluate import evaluate, markdown, write_report
+from harmguard.training.scored import Scored, read_scores, scored
 
 THRESHOLDS = {"prompt": 0.5, "exchange": 0.3}
 

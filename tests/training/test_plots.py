@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from harmguard.training import plots
-from harmguard.training.evaluate import Scored
+from harmguard.training.scored import Scored
 
 REPORT = {"thresholds": {"prompt": 0.5, "exchange": 0.3}}
 

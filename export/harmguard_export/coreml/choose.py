@@ -8,30 +8,43 @@ replaced in place: compression is all that a weight-only recipe changes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from harmguard.bundle.coreml import Lengths
 from harmguard.core.batch import Logits
 from harmguard.core.encode import Encoded
 from harmguard_export import card, parity
 from harmguard_export.coreml.check import program_logits
 from harmguard_export.coreml.compress import pack
 from harmguard_export.coreml.evaluate import Evaluator
-
-if TYPE_CHECKING:
-    from harmguard_export.coreml.exporter import Exporter
+from harmguard_export.coreml.program import Pack
+from harmguard_export.coreml.recipes import HEAD
+from harmguard_export.recipe import Limits
 
 _MARGIN = 0.8
 # Texts that the sensitivity is measured on, the shorter half of which come first.
 _TEXTS = 12
 
 
+@dataclass(frozen=True)
+class Search:
+    """What is searched: a program by its builder, how its weights are stored, what is allowed."""
+
+    build: Callable[[Pack], Any]
+    weights: str
+    whole: bool
+    lengths: Lengths
+    pad_id: int
+    limits: Limits
+
+
 def choose_kept(
-    exporter: Exporter,
+    search: Search,
     evaluator: Evaluator,
     own: Sequence[Encoded],
     gated: Sequence[Encoded],
@@ -39,14 +52,12 @@ def choose_kept(
     labels: npt.NDArray[np.int64] | None,
 ) -> dict[str, str]:
     """Names of the weights that are kept in int8, with that kind, most sensitive first."""
-    kind = exporter.recipe.weights
-    small, kept_forms = _forms(exporter, kind), _forms(exporter, "int8")
+    small, kept_forms = _forms(search, search.weights), _forms(search, "int8")
     few = _few(own)
 
     def logits(weights: dict[str, Any], encoded: Sequence[Encoded]) -> Logits:
         found = evaluator.replaced(weights)
-        pad_id = exporter.checkpoint.pad_id
-        return program_logits(found, encoded, exporter.lengths, pad_id, lambda _: None)
+        return program_logits(found, encoded, search.lengths, search.pad_id, lambda _: None)
 
     exact = logits({}, few)
     errors = {
@@ -54,7 +65,7 @@ def choose_kept(
         for name, form in small.items()
     }
     order = sorted(errors, key=lambda name: -errors[name])
-    limits = exporter.recipe.limits
+    limits = search.limits
     tight = replace(limits, **{f: getattr(limits, f) * _MARGIN for f in vars(limits)})
     count = 0
     while True:
@@ -73,16 +84,14 @@ def _few(own: Sequence[Encoded]) -> list[Encoded]:
     return [single[int(place)] for place in places]
 
 
-def _forms(exporter: Exporter, kind: str) -> dict[str, Any]:
+def _forms(search: Search, kind: str) -> dict[str, Any]:
     """Every weight's values when it is stored as `kind`; the head is never compressed."""
-    from harmguard_export.coreml.exporter import HEAD
-
     found: dict[str, Any] = {}
 
     def store(name: str, weight: Any) -> Any:
         if name not in HEAD:
-            found[name] = pack(weight, kind, whole=exporter.target == "iOS17").dense()
+            found[name] = pack(weight, kind, whole=search.whole).dense()
         return pack(weight, "fp16")
 
-    exporter.built(store)
+    search.build(store)
     return found

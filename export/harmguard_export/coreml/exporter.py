@@ -24,12 +24,12 @@ from harmguard_export.calibration import calibrate
 from harmguard_export.checkpoint import Checkpoint, load_checkpoint
 from harmguard_export.coreml import package
 from harmguard_export.coreml.check import feeds, program_logits
-from harmguard_export.coreml.choose import choose_kept
+from harmguard_export.coreml.choose import Search, choose_kept
 from harmguard_export.coreml.compress import Packed, pack
 from harmguard_export.coreml.evaluate import Evaluator, read_program
 from harmguard_export.coreml.model import Model
 from harmguard_export.coreml.program import Pack, ProgramBuilder, convert, releases_named
-from harmguard_export.coreml.recipes import CoremlRecipe, coreml_recipe
+from harmguard_export.coreml.recipes import HEAD, CoremlRecipe, coreml_recipe
 from harmguard_export.coreml.replay import replay
 from harmguard_export.coreml.targets import check_recipe, choose_lengths
 from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
@@ -37,8 +37,6 @@ from harmguard_export.quantize import Floats
 from harmguard_export.recipe import Recipe
 
 GATE_PAIRS, SEED = 500, 7
-# Always fp16: they are small, and the score is read from them.
-HEAD = ("pooler", "classifier")
 # Without a gate, for random weights: pairs of at most so many tokens that are measured.
 FEW_PAIRS, FEW_TOKENS = 4, 64
 # Texts on which the sizes of channels are measured.
@@ -191,7 +189,15 @@ class Exporter:
         if self.recipe.weights not in ("int4", "palette4") or not self.gate:
             return kept
         evaluator = Evaluator(self.plain(), half=False)
-        return kept | choose_kept(self, evaluator, own, gated, expected, labels)
+        search = Search(
+            self.built,
+            self.recipe.weights,
+            self.target == "iOS17",
+            self.lengths,
+            self.checkpoint.pad_id,
+            self.recipe.limits,
+        )
+        return kept | choose_kept(search, evaluator, own, gated, expected, labels)
 
     def build(self, kept: Mapping[str, str]) -> Any:
         """The MIL program before coremltools' passes, by the recipe but for what is `kept`."""

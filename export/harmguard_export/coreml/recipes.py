@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from harmguard.errors import RecipeError
 from harmguard_export.recipe import Limits
 
+HEAD = ("pooler", "classifier")
+"""Always fp16: they are small, and the score is read from them."""
+
 
 @dataclass(frozen=True)
 class CoremlRecipe:

@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
 from harmguard.core.files import new_file
-from harmguard.training.pipeline.stage import unwritable
+from harmguard.training.stage import unwritable
 
 Floats = npt.NDArray[np.float64]
 

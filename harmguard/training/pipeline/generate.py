@@ -11,14 +11,15 @@ from typing import Any
 
 from harmguard.errors import DataError, GenerationError
 from harmguard.training.data import Row
+from harmguard.training.inputs import read_inputs
+from harmguard.training.models import identity
 from harmguard.training.pipeline import diversity
 from harmguard.training.pipeline.engines import executor
 from harmguard.training.pipeline.filters import Sieve, instruction_of
-from harmguard.training.pipeline.inputs import read_inputs
 from harmguard.training.pipeline.recipe import Recipe
 from harmguard.training.pipeline.request import request_of
-from harmguard.training.pipeline.stage import REASON, Item, Stage
-from harmguard.training.pipeline.work import Continue, identity, seed_of
+from harmguard.training.pipeline.work import Continue, seed_of
+from harmguard.training.stage import REASON, Item, Stage
 
 PICTURE = "diversity.png"
 SURPLUS = "surplus"  # reason: accepted, when enough had been accepted before it

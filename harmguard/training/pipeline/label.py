@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from harmguard.errors import TeacherError
+from harmguard.training.inputs import as_item, read_inputs
+from harmguard.training.models import identity
 from harmguard.training.pipeline.engines import executor
-from harmguard.training.pipeline.inputs import as_item, read_inputs
 from harmguard.training.pipeline.recipe import Recipe
 from harmguard.training.pipeline.request import request_of
-from harmguard.training.pipeline.stage import REASON, Stage
-from harmguard.training.pipeline.work import Judge, identity
+from harmguard.training.pipeline.work import Judge
+from harmguard.training.stage import REASON, Stage
 
 
 def label(recipe: Recipe, data: Sequence[Path], out: Path) -> dict[str, Any]:

@@ -10,21 +10,13 @@ from typing import Any
 
 from harmguard.errors import ConfigError
 from harmguard.training.config import Config, Data, Loss, Optim, Student, build, check, read_toml
+from harmguard.training.models import Model
 
 MODES = ("comply", "refuse", "none")
 ENGINES = ("transformers", "openai", "ray")
 ROWS = ("jsonl", "parquet")
 TEACHERS = ("causal", "classifier", "bundle")
 OUT = "{out}"  # in a path: the folder of `harmguard train run`
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model of the pipeline: a folder or a hub id."""
-
-    path: str
-    revision: str = "main"  # of a hub id
-    url: str = ""  # engine openai: the server's base URL, such as http://127.0.0.1:8000/v1
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 import harmguard
-from harmguard.training.pipeline.inputs import described
+from harmguard.training.inputs import described
 from harmguard.training.pipeline.recipe import Recipe
 
 

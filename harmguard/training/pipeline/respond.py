@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from harmguard.training.data import Row, read_rows
+from harmguard.training.inputs import as_item, unique
+from harmguard.training.models import identity
 from harmguard.training.pipeline.engines import executor
 from harmguard.training.pipeline.filters import is_refusal
 from harmguard.training.pipeline.generate import no_text
-from harmguard.training.pipeline.inputs import as_item, unique
 from harmguard.training.pipeline.recipe import MODES, Recipe
 from harmguard.training.pipeline.request import request_of
-from harmguard.training.pipeline.stage import REASON, Item, Stage
-from harmguard.training.pipeline.work import Continue, identity, seed_of
+from harmguard.training.pipeline.work import Continue, seed_of
+from harmguard.training.stage import REASON, Item, Stage
 
 ENOUGH = 8  # empty answers that say something about the model, not about the few rows
 

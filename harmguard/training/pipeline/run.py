@@ -13,14 +13,14 @@ from tqdm import tqdm
 
 from harmguard.core.files import sha256_of
 from harmguard.training.distill import distill
+from harmguard.training.inputs import described
 from harmguard.training.pipeline.generate import generate
-from harmguard.training.pipeline.inputs import described
 from harmguard.training.pipeline.label import label
 from harmguard.training.pipeline.recipe import Recipe, read_recipe
 from harmguard.training.pipeline.respond import respond
 from harmguard.training.pipeline.smoke import make_models
-from harmguard.training.pipeline.stage import write_json
 from harmguard.training.scoring import evaluate_guard
+from harmguard.training.stage import write_json
 
 FIGURES = ("f1", "auprc")
 

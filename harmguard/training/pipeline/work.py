@@ -7,17 +7,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from transformers import AutoConfig
-
-from harmguard.core.files import sha256_of
 from harmguard.core.scores import logit, sigmoid
 from harmguard.errors import TeacherError
+from harmguard.training.models import Model
 from harmguard.training.pipeline.chat import ids_of, opened_turn, verdict_place, verdict_words
 from harmguard.training.pipeline.engines import open_backend
-from harmguard.training.pipeline.recipe import Engine, Label, Model, Sampling
-from harmguard.training.pipeline.stage import REASON, Item
+from harmguard.training.pipeline.recipe import Engine, Label, Sampling
+from harmguard.training.stage import REASON, Item
 
 TOO_LONG = "too long for the teacher"
 
@@ -125,17 +122,3 @@ def _soft(margin: float, temperature: float) -> Item:
     if not math.isfinite(margin):
         raise TeacherError("a verdict that is not a number; expected two finite logits")
     return {"soft": float(sigmoid(margin / temperature))}
-
-
-def identity(model: Model) -> dict[str, Any]:
-    """What a manifest says of a model: the hash of a folder's files, or a hub id's commit."""
-    folder = Path(model.path)
-    if folder.is_dir():
-        digest = hashlib.sha256()
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
-        return {"files_sha256": digest.hexdigest()}
-    if model.url:
-        return {"served": model.path, "revision": model.revision}
-    config = AutoConfig.from_pretrained(model.path, revision=model.revision)
-    return {"id": model.path, "commit": getattr(config, "_commit_hash", None)}

@@ -18,7 +18,7 @@ import pytest
 from harmguard.errors import EngineError, TeacherError
 from harmguard.training.pipeline.engines import executor
 from harmguard.training.pipeline.recipe import Engine
-from harmguard.training.pipeline.stage import Item, Stage
+from harmguard.training.stage import Item, Stage
 
 pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra [scale]"),

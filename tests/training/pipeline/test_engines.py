@@ -16,7 +16,7 @@ import pytest
 from harmguard.errors import EngineError, MissingExtraError
 from harmguard.training.pipeline.engines import executor
 from harmguard.training.pipeline.recipe import Engine
-from harmguard.training.pipeline.stage import Item
+from harmguard.training.stage import Item
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ import os, signal, sys, time
 from pathlib import Path
 from harmguard.training.pipeline.engines import executor
 from harmguard.training.pipeline.recipe import Engine
-from harmguard.training.pipeline.stage import Stage
+from harmguard.training.stage import Stage
 class Work:
     rows_apart = True
     def open(self):

@@ -15,10 +15,11 @@ import torch
 
 from harmguard.errors import DataError, GenerationError, StageError
 from harmguard.training.data import read_rows
+from harmguard.training.models import Model
 from harmguard.training.pipeline import smoke as world
 from harmguard.training.pipeline.generate import PICTURE, filled, generate
-from harmguard.training.pipeline.recipe import Engine, Model, Recipe
-from harmguard.training.pipeline.stage import Item, Stage
+from harmguard.training.pipeline.recipe import Engine, Recipe
+from harmguard.training.stage import Item, Stage
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -18,8 +18,9 @@ from harmguard import HarmGuard
 from harmguard.errors import DataError, TeacherError
 from harmguard.training.checkpoint import CheckpointScorer
 from harmguard.training.data import read_rows
+from harmguard.training.models import Model
 from harmguard.training.pipeline.label import label
-from harmguard.training.pipeline.recipe import Label, Model, Recipe
+from harmguard.training.pipeline.recipe import Label, Recipe
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from harmguard.errors import ChatTemplateError
+from harmguard.training.models import Model
 from harmguard.training.pipeline.chat import opened_turn, verdict_words
 from harmguard.training.pipeline.engines.local import LocalModel, _nucleus, _RowSampler
-from harmguard.training.pipeline.recipe import Model, Recipe, Sampling
-from harmguard.training.pipeline.stage import Item
+from harmguard.training.pipeline.recipe import Recipe, Sampling
 from harmguard.training.pipeline.work import Continue, seed_of
+from harmguard.training.stage import Item
 
 
 @pytest.fixture(scope="module")

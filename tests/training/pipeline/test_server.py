@@ -16,12 +16,13 @@ import torch
 
 from harmguard.errors import EngineError, GenerationError, ServerError
 from harmguard.training.data import read_rows
+from harmguard.training.models import Model
 from harmguard.training.pipeline.engines.local import LocalModel
 from harmguard.training.pipeline.generate import generate
 from harmguard.training.pipeline.label import label
-from harmguard.training.pipeline.recipe import Engine, Model, Recipe
+from harmguard.training.pipeline.recipe import Engine, Recipe
 from harmguard.training.pipeline.respond import respond
-from harmguard.training.pipeline.stage import AWAY_ROWS
+from harmguard.training.stage import AWAY_ROWS
 
 pytestmark = pytest.mark.skipif(find_spec("openai") is None, reason="needs the extra [scale]")
 

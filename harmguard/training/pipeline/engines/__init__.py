@@ -7,8 +7,9 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Any, Protocol
 
-from harmguard.training.pipeline.recipe import Engine, Model, Sampling
-from harmguard.training.pipeline.stage import Item, Work
+from harmguard.training.models import Model
+from harmguard.training.pipeline.recipe import Engine, Sampling
+from harmguard.training.stage import Item, Work
 
 Prompts = Sequence[Sequence[int]]  # token ids, special tokens included
 

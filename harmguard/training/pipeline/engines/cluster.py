@@ -12,7 +12,7 @@ import numpy as np
 from harmguard import errors
 from harmguard.errors import EngineError, HarmGuardError, MissingExtraError
 from harmguard.training.pipeline.recipe import Engine
-from harmguard.training.pipeline.stage import Item, Work
+from harmguard.training.stage import Item, Work
 
 try:
     import ray

@@ -15,10 +15,11 @@ from transformers import (
 )
 
 from harmguard.errors import TeacherError
+from harmguard.training.models import Model
 from harmguard.training.pipeline.chat import load_tokenizer
 from harmguard.training.pipeline.engines import Prompts
-from harmguard.training.pipeline.recipe import Model, Sampling
-from harmguard.training.pipeline.stage import Item
+from harmguard.training.pipeline.recipe import Sampling
+from harmguard.training.stage import Item
 
 
 class LocalModel:

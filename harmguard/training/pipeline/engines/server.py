@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harmguard.errors import EngineError, MissingExtraError
+from harmguard.training.models import Model
 from harmguard.training.pipeline.chat import ids_of, load_tokenizer
 from harmguard.training.pipeline.engines import Prompts
-from harmguard.training.pipeline.recipe import Model, Sampling
-from harmguard.training.pipeline.stage import AWAY, FAILED, REASON, REFUSED, Item
+from harmguard.training.pipeline.recipe import Sampling
+from harmguard.training.stage import AWAY, FAILED, REASON, REFUSED, Item
 
 try:
     import openai

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harmguard.errors import DataError
-from harmguard.training.pipeline.inputs import described, read_inputs
+from harmguard.training.inputs import described, read_inputs
 
 
 def _write(path: Path, *rows: dict[str, Any]) -> Path:

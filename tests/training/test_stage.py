@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmguard.errors import DataError, ServerError, StageError
-from harmguard.training.pipeline.stage import (
+from harmguard.training.stage import (
     AWAY,
     AWAY_ROWS,
     FAILED,
@@ -247,7 +247,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from harmguard.errors import StageError
-from harmguard.training.pipeline.stage import Stage
+from harmguard.training.stage import Stage
 out = Path(sys.argv[1])
 items = [{"id": f"r{i}"} for i in range(100)]
 def execute(blocks):

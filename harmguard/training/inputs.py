@@ -11,7 +11,7 @@ from typing import Any
 from harmguard.core.files import sha256_of
 from harmguard.errors import DataError
 from harmguard.training.data import KINDS, Row, read_rows
-from harmguard.training.pipeline.stage import Item
+from harmguard.training.stage import Item
 
 
 def read_inputs(paths: Sequence[Path]) -> list[list[Row]]:
