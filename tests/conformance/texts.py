@@ -215,8 +215,8 @@ def cases() -> Iterator[Case]:
         yield Case(f"an exchange of English and {name}", QUESTIONS["English"], text)
     for name, prompt, response, times in _EXCHANGES:
         yield Case(name, prompt, response, times)
-    for name, prompt, response, times in _LONG:
-        yield Case(name, prompt, response, times)
+    for name, prompt, _, times in _LONG:
+        yield Case(name, prompt, None, times)
     for length in (1, 2, 5, 55, 58, 60, 61, 62, 63, 64, 120, 505, 508, 509, 510, 511, 512):
         yield Case(f"a prompt of {length} words", " ".join(["bread"] * length))
     yield Case("a long prompt and a short response", _SENTENCE * 40, "No.")
