@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -126,9 +124,8 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         "device_rows = 8\nwarmup_steps = 0\n",
         encoding="utf-8",
     )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*launch, *_command(path, tmp_path / "two")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = processes.run([*launch, *_command(path, tmp_path / "two")])
     assert done.returncode == 0, done.stderr[-4000:]
     expected, gradients = _plain_step(config)
     found = _weights(tmp_path / "two" / "student")
