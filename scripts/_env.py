@@ -88,38 +88,34 @@ def is_made(name: str) -> bool:
     return file.exists() and file.read_text() == stamp_of(name)
 
 
-def pip_install(python: Path, *arguments: str | Path) -> None:
+def pip(python: Path, *arguments: str | Path) -> None:
     """Run `python -m pip` with the user's configuration, but not their places for packages."""
     drop = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_REQUIRE_VIRTUALENV")
     env = {key: value for key, value in os.environ.items() if key not in drop}
-    # Python compiles what is imported, when it is imported: of torch's files a tenth.
     options = ["-qq", "--no-input", "--disable-pip-version-check"]
-    command = [python, "-m", "pip", *options, *arguments]
-    subprocess.run(list(map(str, command)), check=True, env=env, stdin=subprocess.DEVNULL, stdout=2)
+    command = [str(part) for part in (python, "-m", "pip", *options, *arguments)]
+    subprocess.run(command, check=True, env=env, stdin=subprocess.DEVNULL, stdout=2)
 
 
 def install(name: str) -> None:
-    """Fill a new environment: torch alone first, so that nothing else chooses its build."""
+    """Fill a new environment. Python compiles what is imported, when it is imported."""
     environment, folder = ENVIRONMENTS[name], ROOT / ".venvs" / name
+    python, what = folder / "bin" / "python", ("install", "--no-compile")
     if environment.below is not None:
         below = ROOT / ".venvs" / environment.below
         venv.create(folder)
-        file = ROOT / str(environment.constraints)
-        python = folder / "bin" / "python"
-        pip_install(
-            below / "bin" / "python", "--python", python, "install", "--no-compile", "--no-deps",
-            "--requirement", file,
-        )  # fmt: skip
+        pins = ("--no-deps", "--requirement", ROOT / str(environment.constraints))
+        pip(below / "bin" / "python", "--python", python, *what, *pins)
         lay(folder, below, environment.hidden)
         return
     venv.create(folder, with_pip=True)
-    targets: list[list[str | Path]] = [["--editable", f"{ROOT}{environment.extras}"]]
-    options: list[str | Path] = []
-    if environment.constraints is not None:
-        options = ["--constraint", ROOT / environment.constraints]
-        targets.insert(0, ["torch"])
-    for target in targets:
-        pip_install(folder / "bin" / "python", "install", "--no-compile", *options, *target)
+    project = ("--editable", f"{ROOT}{environment.extras}")
+    if environment.constraints is None:
+        pip(python, *what, *project)
+        return
+    # torch alone first, so that nothing else chooses its build.
+    for target in (("torch",), project):
+        pip(python, *what, "--constraint", ROOT / environment.constraints, *target)
 
 
 def packages(folder: Path) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from scripts import _env
+from tests import conftest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -224,3 +225,30 @@ def test_an_environment_without_its_stamp_is_not_made(stamps: Path) -> None:
     assert outdated() == ["test5"]
     (stamps / ".venvs" / "test5" / "made-from.tmp").write_text(_env.stamp_of("test5"))
     assert outdated() == ["test5"]
+
+
+# How many processes share the tests
+
+
+@pytest.mark.parametrize(
+    ("given", "marks", "count"),
+    [
+        (["tests"], "not slow", 2),
+        (["tests/training", "tests/test_api.py"], "not slow", 2),
+        (["tests/test_api.py", "tests/test_scripts.py::test_x"], "not slow", 0),
+        (["tests"], "slow", 0),
+        (["tests"], "packages and slow", 0),
+        (["tests"], "packages", 2),
+    ],
+)
+def test_two_processes_for_folders_and_none_for_slow_tests(
+    pytestconfig: pytest.Config,
+    monkeypatch: pytest.MonkeyPatch,
+    given: list[str],
+    marks: str,
+    count: int,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(pytestconfig, "args", given)
+    monkeypatch.setattr(pytestconfig.option, "markexpr", marks)
+    assert conftest.pytest_xdist_auto_num_workers(pytestconfig) == count
