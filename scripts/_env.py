@@ -14,87 +14,140 @@ import subprocess
 import sys
 import tomllib
 import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FIVE = "# transformers5: "  # in constraints.txt: the pin that stands in for one of the same name
 
-# name -> extras, pinned?, transformers 5?
+
+@dataclass(frozen=True)
+class Environment:
+    """What an environment holds: the project with `extras`, or what differs from the one `below`.
+
+    `constraints` is the file of exact versions; on top of another environment all of them, and
+    nothing else, are installed. The packages `hidden` cannot be imported from the one below.
+    """
+
+    extras: str = ""
+    constraints: str | None = None
+    below: str | None = None
+    hidden: tuple[str, ...] = ()
+
+
 ENVIRONMENTS = {
-    "base": ("", False, False),
-    "bench": ("[bench,export]", True, False),
-    "test": ("[train,export,coreml,bench,scale,dev]", True, False),
-    "test5": ("[train,dev]", True, True),
+    "base": Environment(),
+    "bench": Environment("[bench,export]", "constraints.txt"),
+    "test": Environment("[train,export,coreml,bench,scale,dev]", "constraints.txt"),
+    # optimum-onnx takes no transformers 5.
+    "test5": Environment(
+        constraints="constraints-transformers5.txt", below="test", hidden=("optimum",)
+    ),
 }
 
 
-def name_of(pin: str) -> str:
-    """Return the project that a line of a constraints file pins."""
-    return pin.partition("==")[0].strip().lower().replace("_", "-")
+def pins(text: str) -> dict[str, str]:
+    """Return the lines of a constraints file that pin something, by the project's name."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return {line.partition("==")[0].strip().lower().replace("_", "-"): line for line in lines}
 
 
-def pins(text: str, transformers5: bool) -> list[str]:
-    """Return the pins of constraints.txt, those for transformers 5 in place of their namesakes."""
-    lines = text.splitlines()
-    plain = [line for line in lines if line.strip() and not line.startswith("#")]
-    if not transformers5:
-        return plain
-    newer = [line.removeprefix(FIVE) for line in lines if line.startswith(FIVE)]
-    names = {name_of(pin) for pin in newer}
-    return [pin for pin in plain if name_of(pin) not in names] + newer
-
-
-def pins_of(name: str) -> list[str]:
+def pins_of(name: str) -> dict[str, str]:
     """Return the pins that the environment is made with; none for the base one."""
-    _, pinned, transformers5 = ENVIRONMENTS[name]
-    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    return pins(text, transformers5) if pinned else []
+    file = ENVIRONMENTS[name].constraints
+    return {} if file is None else pins((ROOT / file).read_text(encoding="utf-8"))
 
 
 def stamp_of(name: str) -> str:
     """Return a digest of everything that decides what the environment holds."""
+    environment = ENVIRONMENTS[name]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     tables = [project["build-system"], project["project"], project["tool"]["hatch"]]
-    parts = (sys.version, sys.base_prefix, str(ROOT), ENVIRONMENTS[name], pins_of(name), tables)
+    parts = [sys.version, sys.base_prefix, str(ROOT), environment, sorted(pins_of(name).values())]
+    if environment.below is None:
+        parts.append(tables)
+    else:
+        # When the one below was made, too: it may be made again from the same pins.
+        parts += [stamp_of(environment.below), made_at(environment.below)]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def install(name: str, folder: Path) -> None:
-    """Fill a new environment: torch alone first, so that nothing else chooses its build."""
-    extras, pinned, _ = ENVIRONMENTS[name]
-    venv.create(folder, with_pip=True)
+def stamp_file(name: str) -> Path:
+    """Return the path of the environment's stamp."""
+    return ROOT / ".venvs" / name / "made-from"
+
+
+def made_at(name: str) -> int | None:
+    """Return when the environment's stamp was written, in ns; None without one."""
+    file = stamp_file(name)
+    return file.stat().st_mtime_ns if file.exists() else None
+
+
+def is_made(name: str) -> bool:
+    """Tell whether the environment is there and up to date."""
+    file = stamp_file(name)
+    return file.exists() and file.read_text() == stamp_of(name)
+
+
+def pip(python: Path, *arguments: str | Path) -> None:
+    """Run `python -m pip` with the user's configuration, but not their places for packages."""
     drop = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_REQUIRE_VIRTUALENV")
     env = {key: value for key, value in os.environ.items() if key not in drop}
     options = ["-qq", "--no-input", "--disable-pip-version-check"]
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", *options]
-    targets = [["--editable", f"{ROOT}{extras}"]]
-    if pinned:
-        constraints = folder / "constraints.txt"
-        constraints.write_text("\n".join([*pins_of(name), ""]), encoding="utf-8")
-        pip += ["--constraint", str(constraints)]
-        targets.insert(0, ["torch"])
-    for target in targets:
-        subprocess.run([*pip, *target], check=True, env=env, stdin=subprocess.DEVNULL, stdout=2)
+    command = [str(part) for part in (python, "-m", "pip", *options, *arguments)]
+    subprocess.run(command, check=True, env=env, stdin=subprocess.DEVNULL, stdout=2)
+
+
+def install(name: str) -> None:
+    """Fill a new environment. Python compiles what is imported, when it is imported."""
+    environment, folder = ENVIRONMENTS[name], ROOT / ".venvs" / name
+    python, what = folder / "bin" / "python", ("install", "--no-compile")
+    if environment.below is not None:
+        below = ROOT / ".venvs" / environment.below
+        venv.create(folder)
+        pins = ("--no-deps", "--requirement", ROOT / str(environment.constraints))
+        pip(below / "bin" / "python", "--python", python, *what, *pins)
+        lay(folder, below, environment.hidden)
+        return
+    venv.create(folder, with_pip=True)
+    project = ("--editable", f"{ROOT}{environment.extras}")
+    if environment.constraints is None:
+        pip(python, *what, *project)
+        return
+    # torch alone first, so that nothing else chooses its build.
+    for target in (("torch",), project):
+        pip(python, *what, "--constraint", ROOT / environment.constraints, *target)
+
+
+def packages(folder: Path) -> Path:
+    """Return an environment's site-packages."""
+    return folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+
+
+def lay(folder: Path, below: Path, hidden: tuple[str, ...]) -> None:
+    """Let an environment find after its own packages those of the one below, without `hidden`."""
+    lines = [f"import site; site.addsitedir({str(packages(below))!r})"]
+    lines += [f"import sys; sys.modules[{name!r}] = None" for name in hidden]
+    (packages(folder) / "below.pth").write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 def make(name: str) -> None:
-    """Make the environment unless its stamp is up to date; one process at a time."""
-    folder = ROOT / ".venvs" / name
-    stamp = folder / "made-from"
-    wanted = stamp_of(name)
-    if stamp.exists() and stamp.read_text() == wanted:
+    """Make the environment and the one below it unless they are there; one process at a time."""
+    below, folder = ENVIRONMENTS[name].below, ROOT / ".venvs" / name
+    if below is not None:
+        make(below)
+    if is_made(name):
         return
     folder.parent.mkdir(exist_ok=True)
     with (folder.parent / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == wanted:
+        if is_made(name):
             return
         print(f"harmguard: making .venvs/{name} (once) ...", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        install(name, folder)
+        install(name)
         written = folder / "made-from.tmp"
-        written.write_text(wanted)
-        written.replace(stamp)
+        written.write_text(stamp_of(name))
+        written.replace(stamp_file(name))
 
 
 def main() -> int:

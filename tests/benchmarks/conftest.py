@@ -1,7 +1,17 @@
-"""The tiny bundles of the runtime's tests."""
+"""The tiny bundles of the runtime's tests, and runs without rests."""
 
 from __future__ import annotations
 
+import pytest
+
+from benchmarks import _pool, peers, scaling
 from tests.runtime.conftest import make_bundle, needle, needle_bundle, small_bundle
 
 __all__ = ["make_bundle", "needle", "needle_bundle", "small_bundle"]
+
+
+@pytest.fixture(autouse=True)
+def no_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rests are for the figures, which no test looks at."""
+    for module in (_pool, peers, scaling):
+        monkeypatch.setattr(module, "SETTLE_S", 0.0)

@@ -41,6 +41,12 @@ def english_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.student(tmp_path_factory.mktemp("english") / "bert", "bert", fast)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all runs: what the first has converted is there for the others."""
+    return tmp_path_factory.mktemp("peers")
+
+
 @pytest.fixture
 def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """This interpreter stands for the environments that it could be; the others fail."""
@@ -62,6 +68,7 @@ def test_a_quick_run(
     tries: list[str],
     english_checkpoint: Path,
     small_bundle: Path,
+    cache: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -69,7 +76,7 @@ def test_a_quick_run(
     monkeypatch.setattr(_peer_models, "EMBEDDED", small_bundle)
     monkeypatch.setattr(peers, "QUICK_LENGTHS", (16, 32))
     monkeypatch.setattr(peers, "ANCHOR", "harmguard fp32")
-    out, cache = tmp_path / "peers.json", tmp_path / "cache"
+    out = tmp_path / "peers.json"
     only = ["harmguard fp32", "torch", "openvino fp32", "litert"]
     arguments = ["mini", "--checkpoint", str(english_checkpoint), "--quick", "--out", str(out)]
     arguments += ["--cache", str(cache), "--only", *only]
@@ -129,6 +136,7 @@ def test_a_worker_that_dies_leaves_the_others_and_what_it_measured(
     tries: list[str],
     english_checkpoint: Path,
     small_bundle: Path,
+    cache: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -149,7 +157,7 @@ def test_a_worker_that_dies_leaves_the_others_and_what_it_measured(
     monkeypatch.setattr(peers._Run, "_measure", kill_before_the_second)
     out = tmp_path / "peers.json"
     arguments = ["mini", "--checkpoint", str(english_checkpoint), "--quick", "--out", str(out)]
-    arguments += ["--cache", str(tmp_path / "cache"), "--only", "torch", "harmguard fp32"]
+    arguments += ["--cache", str(cache), "--only", "torch", "harmguard fp32"]
     assert peers.main(arguments) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
     assert kept == [{"torch", "harmguard fp32"}]
@@ -228,7 +236,7 @@ def test_an_environment_without_venv_or_a_package_is_named(
 
 
 def test_a_peer_that_computes_something_else_is_missing(
-    tries: list[str], english_checkpoint: Path, small_bundle: Path, tmp_path: Path,
+    tries: list[str], english_checkpoint: Path, small_bundle: Path, cache: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(_peer_models, "EMBEDDED", small_bundle)
@@ -244,7 +252,7 @@ def test_a_peer_that_computes_something_else_is_missing(
     monkeypatch.setattr(peers._Run, "_ask", wrong)
     out = tmp_path / "peers.json"
     arguments = ["mini", "--checkpoint", str(english_checkpoint), "--quick", "--out", str(out)]
-    arguments += ["--cache", str(tmp_path / "cache"), "--only", "torch", "harmguard fp32"]
+    arguments += ["--cache", str(cache), "--only", "torch", "harmguard fp32"]
     assert peers.main(arguments) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
     assert re.match(
@@ -258,6 +266,7 @@ def test_harmguard_alone_is_timed(
     tries: list[str],
     english_checkpoint: Path,
     small_bundle: Path,
+    cache: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -267,7 +276,7 @@ def test_harmguard_alone_is_timed(
     monkeypatch.setattr(peers, "ANCHOR", "harmguard fp32")
     out = tmp_path / "peers.json"
     arguments = ["mini", "--checkpoint", str(english_checkpoint), "--quick", "--out", str(out)]
-    arguments += ["--cache", str(tmp_path / "cache"), "--only", "harmguard fp32"]
+    arguments += ["--cache", str(cache), "--only", "harmguard fp32"]
     assert peers.main(arguments) == 0
     row = json.loads(out.read_text(encoding="utf-8"))["rows"]["harmguard fp32"]
     assert row["ms"]["16"]["n"] > 0

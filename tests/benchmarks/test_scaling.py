@@ -18,6 +18,12 @@ from harmguard.errors import BundleNotFoundError, MemoryUnreadableError
 from harmguard.runtime.session import Session
 
 
+@pytest.fixture(autouse=True)
+def a_small_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real one is larger than any cache: a quarter of a gigabyte, filled at each run."""
+    monkeypatch.setattr(_peak, "ONE_ROW", (1, 256, 256))
+
+
 def test_a_quick_run(
     small_bundle: Path,
     tmp_path: Path,

@@ -4,8 +4,6 @@ import filecmp
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +36,7 @@ from harmguard.errors import (
 )
 from harmguard.prepared.prepare import prepare
 from harmguard.verify import verify
+from tests import processes
 
 FILES = {
     "model.mlpackage/Manifest.json",
@@ -213,14 +212,13 @@ def test_verify_says_what_it_cannot_check(bundles: dict[str, Path]) -> None:
         "from harmguard.cli import main\n"
         "raise SystemExit(main(sys.argv[1:]))\n"
     )
-    call = [sys.executable, "-c", hidden, "verify", str(bundles["bert"])]
-    found = subprocess.run(call, capture_output=True, text=True, check=True)
+    found = processes.run(["-c", hidden, "verify", bundles["bert"]])
+    assert found.returncode == 0, found.stderr
     assert (
         "token ids equal, scores NOT checked: Core ML needs coremltools, not installed here; "
         "type: pip install 'harmguard[export,coreml]'\n"
     ) in found.stdout
-    call[-2:] = ["export", "checkpoint", "out", "--target", "coreml"]
-    found = subprocess.run(call, capture_output=True, text=True)
+    found = processes.run(["-c", hidden, "export", "checkpoint", "out", "--target", "coreml"])
     assert found.returncode != 0
     assert found.stderr.count("\n") == 1
     assert "pip install 'harmguard[export,coreml]'" in found.stderr
@@ -255,9 +253,9 @@ def test_two_exports_by_two_processes_are_the_same_bytes(
     bundles: dict[str, Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     again = tmp_path / "again"
-    call = [sys.executable, "-m", "harmguard", "export", str(tiny_checkpoint), str(again)]
-    call += ["--target", "coreml", "--recipe", "fp16"]
-    subprocess.run(call, check=True, capture_output=True)
+    given = ["--target", "coreml", "--recipe", "fp16"]
+    done = processes.run(["-m", "harmguard", "export", tiny_checkpoint, again, *given])
+    assert done.returncode == 0, done.stderr
     names = [*open_bundle(again).manifest.files, "guard.json"]
     same, different, failed = filecmp.cmpfiles(bundles["bert"], again, names, shallow=False)
     assert (sorted(same), different, failed) == (sorted(names), [], [])

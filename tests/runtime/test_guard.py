@@ -32,7 +32,7 @@ ODD_TEXTS = {
     "specials": "[CLS] [SEP] [PAD] [MASK] [UNK] [SEP]",
     "combining": "a" + "\u0301" * 10_000,
     "right to left": "\u202e\u200f\u05d0" * 200,
-    "no space": "makebread" * 11_112,
+    "no space": "makebread" * 3_334,
     "spaces": " " * 5_000,
     "unassigned": "\U000e0fff\ufffe\uffff" * 50,
     "emoji": "\U0001f468\u200d\U0001f469\u200d\U0001f467" * 100,

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +21,7 @@ from harmguard.training.data import Row, read_rows
 from harmguard.training.distill import distill, load_student
 from harmguard.training.loss import distillation_loss
 from harmguard.training.schedule import plan
+from tests import processes
 from tests.training import tiny
 
 TIERS = {"A": 1.0, "B": 0.7, "C": 0.4}
@@ -127,9 +124,8 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         "device_rows = 8\nwarmup_steps = 0\n",
         encoding="utf-8",
     )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*launch, *_command(path, tmp_path / "two")[1:]]
-    done = subprocess.run(command, capture_output=True, text=True)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = processes.run([*launch, *_command(path, tmp_path / "two")])
     assert done.returncode == 0, done.stderr[-4000:]
     expected, gradients = _plain_step(config)
     found = _weights(tmp_path / "two" / "student")
@@ -161,28 +157,26 @@ def test_it_learns_and_says_what_it_was_made_from(tmp_path: Path) -> None:
 
 
 def _command(config: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "harmguard", "train", "distill", str(config), "--out", str(out)]
+    return ["-m", "harmguard", "train", "distill", str(config), "--out", str(out)]
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     # 40 steps, with dropout, killed once a checkpoint is whole.
     config, out = tiny.config_file(tmp_path), tmp_path / "run"
     whole = out.with_name("whole")
-    subprocess.run(_command(config, whole), check=True, capture_output=True)
-    process = subprocess.Popen(
-        _command(config, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    assert processes.run(_command(config, whole)).returncode == 0
+    process = processes.start(_command(config, out))
     states, deadline = out / "checkpoints", time.monotonic() + 120
     while not list(states.glob("checkpoint-*/complete")) and time.monotonic() < deadline:
         time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not (out / "student").exists()
     left = states / "checkpoint-39"
     if not left.exists():  # a save that was cut short must not be resumed from
         left.mkdir()
     (left / "complete").unlink(missing_ok=True)
-    subprocess.run(_command(config, out), check=True, capture_output=True)
+    assert processes.run(_command(config, out)).returncode == 0
     assert _difference(_weights(whole / "student"), _weights(out / "student")) == 0.0
 
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from harmguard.errors import ConfigError
 from harmguard.training.config import read_config
 from harmguard.training.distill import distill
 from harmguard.training.run_folder import last_whole
+from tests import processes
 from tests.training import tiny
 
 
@@ -81,8 +80,7 @@ except StageError as error:
 )
 def test_a_full_disk_is_named(tmp_path: Path, what: str, minutes: float, limit: int) -> None:
     config, out = tiny.config_file(tmp_path, epochs=1, save_minutes=minutes), tmp_path / "run"
-    command = [sys.executable, "-c", FULL, str(config), str(out), str(limit)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = processes.run(["-c", FULL, config, out, str(limit)])
     assert done.returncode == 0, done.stderr[-4000:]
     assert f"{what} cannot be written (" in done.stdout
     assert "likely the disk or the quota is full" in done.stdout

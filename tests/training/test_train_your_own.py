@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import csv
-import os
 import random
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from harmguard import HarmGuard
+from tests import processes
 from tests.training import tiny
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "train-your-own.md"
@@ -67,11 +65,9 @@ def test_the_page_works_as_it_stands(tmp_path: Path) -> None:
         write_csv(tmp_path / f"{name}.csv", count, seed)
     commands = block("sh").splitlines()
     assert len(commands) == 5
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
     def run(*arguments: str) -> str:
-        command = [sys.executable, *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        done = processes.run(arguments, cwd=tmp_path)
         assert done.returncode == 0, f"{arguments}: {done.stderr}"
         return done.stdout
 

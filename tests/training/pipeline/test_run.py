@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from importlib.resources import files
@@ -25,6 +22,7 @@ from harmguard.training.pipeline.recipe import ROWS, Recipe, read_recipe
 from harmguard.training.pipeline.respond import respond
 from harmguard.training.pipeline.run import run, spread, table
 from harmguard.training.pipeline.smoke import make_models
+from tests import processes
 
 FOLDER = Path(str(files("harmguard.training.pipeline") / "recipes"))
 FINAL = [
@@ -72,14 +70,12 @@ def test_the_same_rows_in_parquet(smaller: Recipe, tmp_path: Path) -> None:
 
 
 def command(out: Path) -> list[str]:
-    return [sys.executable, "-m", "harmguard", "train", "run", "smoke", "--out", str(out)]
+    return ["-m", "harmguard", "train", "run", "smoke", "--out", str(out)]
 
 
 def kill_in(out: Path, stage: str, folder: Path) -> None:
     """Start the recipe and kill it once `stage` has begun to write."""
-    process = subprocess.Popen(
-        command(out), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = processes.start(command(out), cwd=folder)
 
     def begun() -> bool:
         if stage.startswith("distill"):
@@ -87,10 +83,11 @@ def kill_in(out: Path, stage: str, folder: Path) -> None:
         journal = out / stage / "journal.jsonl"
         return journal.is_file() and journal.stat().st_size > 0
 
-    while not begun() and process.poll() is None:
+    while not begun() and process.is_alive():
         time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, f"{stage} was over before the kill"
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, f"{stage} was over before the kill"
 
 
 def test_every_stage_killed_once_gives_the_same_files(whole: Path, tmp_path: Path) -> None:
@@ -102,7 +99,8 @@ def test_every_stage_killed_once_gives_the_same_files(whole: Path, tmp_path: Pat
         kill_in(out, stage, elsewhere)
         assert not (out / stage / "manifest.json").exists()
         assert not (out / stage / "student").exists()
-    done = subprocess.run(command(out), cwd=elsewhere, capture_output=True, text=True, check=True)
+    done = processes.run(command(out), cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
     assert "auprc" in done.stdout
     for name in FINAL:
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
