@@ -11,12 +11,14 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import MappingProxyType
 from unittest import mock
 
 # coremltools is not among them: tests hide it, and it writes to stderr when it is imported.
@@ -25,23 +27,28 @@ IMPORTED = [
     "harmguard.training.pipeline.run",
     "transformers.models.bert.modeling_bert",
 ]
+SETTINGS = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+"""What the server, and so every process, has in its environment."""
+_BEGINNING = threading.Lock()
 
 
 def start(
     arguments: Sequence[str | Path],
     *,
     cwd: Path | None = None,
+    env: Mapping[str, str] = MappingProxyType({}),
     pipes: Sequence[Connection] = (),
 ) -> BaseProcess:
     """Begin `python ARGUMENTS`, whose first one is -m or -c, and return its process.
 
-    `pipes` are its stdout and stderr; without them both are thrown away.
+    `env` is what it has besides the environment of the server; `pipes` are its stdout and stderr,
+    and without them both are thrown away.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
-    with mock.patch.dict(os.environ, {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}):
+    with _BEGINNING, mock.patch.dict(os.environ, SETTINGS):
         forkserver.ensure_running()
-    given = (list(map(str, arguments)), str(cwd or Path.cwd()), list(pipes))
+    given = (list(map(str, arguments)), str(cwd or Path.cwd()), dict(env), list(pipes))
     process = context.Process(target=_begin, args=given)
     process.start()
     for pipe in pipes:
@@ -50,12 +57,15 @@ def start(
 
 
 def run(
-    arguments: Sequence[str | Path], *, cwd: Path | None = None
+    arguments: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
     """Run `python ARGUMENTS` to its end and return its exit status and what it wrote."""
     # Not files: a test may limit how large those may become.
     readers, writers = zip(*(multiprocessing.Pipe(duplex=False) for _ in range(2)), strict=True)
-    process = start(arguments, cwd=cwd, pipes=writers)
+    process = start(arguments, cwd=cwd, env=env, pipes=writers)
     with ThreadPoolExecutor(2) as pool:
         stdout, stderr = pool.map(_read, readers)
     process.join()
@@ -68,9 +78,10 @@ def _read(pipe: Connection) -> str:
         return file.read()
 
 
-def _begin(arguments: list[str], cwd: str, pipes: list[Connection]) -> None:
+def _begin(arguments: list[str], cwd: str, env: dict[str, str], pipes: list[Connection]) -> None:
     """What the process does, from its working directory and its arguments on."""
     os.chdir(cwd)
+    os.environ.update(env)
     nothing = os.open(os.devnull, os.O_WRONLY)
     for number, file in zip(
         (1, 2), [pipe.fileno() for pipe in pipes] or [nothing] * 2, strict=True

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,9 +126,15 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         "device_rows = 8\nwarmup_steps = 0\n",
         encoding="utf-8",
     )
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = processes.run([*launch, *_command(path, tmp_path / "two")])
-    assert done.returncode == 0, done.stderr[-4000:]
+    command = _command(path, tmp_path / "two")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    # What torchrun sets.
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    ranks = [{**shared, "RANK": str(n), "LOCAL_RANK": str(n)} for n in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda rank: processes.run(command, env=rank), ranks))
+    assert [done.returncode for done in ended] == [0, 0], [done.stderr[-4000:] for done in ended]
     expected, gradients = _plain_step(config)
     found = _weights(tmp_path / "two" / "student")
     assert _difference_of_step(found, expected, gradients) < 1e-6
