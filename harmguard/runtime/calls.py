@@ -20,7 +20,7 @@ from harmguard.errors import GuardClosedError
 EXIT_S = 2.0
 """How long the end of the process waits for what is under way."""
 _STOP_S = 1.5  # what still runs by then is asked to stop, which takes as long as one operator
-_SAY_S = 0.02  # for the threads that were refused to say so: none may write while all is torn down
+_SAY_S = 0.05  # for the threads that were refused to say so: none may write while all is torn down
 
 _changed = threading.Condition()
 _under_way = 0
