@@ -324,7 +324,7 @@ class HarmGuard:
             batch_tokens=MAX_BATCH_TOKENS,
         )
         if sum(len(window.ids) for window in windows) > MAX_BATCH_TOKENS:
-            from harmguard.runtime.session import release_memory
+            from harmguard.runtime.heap import release_memory
 
             release_memory()
         return logits

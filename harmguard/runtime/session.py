@@ -6,8 +6,11 @@ import ctypes
 import os
 import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from harmguard.bundle import Bundle, check_graph, check_runtime, require_onnx
 from harmguard.core.batch import Logits
@@ -15,6 +18,7 @@ from harmguard.core.cores import allowed_cores
 from harmguard.core.encode import IntArray
 from harmguard.errors import BundleFileError, GraphMismatchError, RunError
 from harmguard.runtime.calls import Slots, refuse_at_exit, stop_at_exit, under_way
+from harmguard.runtime.heap import mark_heap, release_marked
 
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
@@ -109,9 +113,13 @@ class Session:
         return logits
 
     def _run(self, feed: dict[str, IntArray]) -> Logits:
-        options = _shrinking if self._unshrunk else _plain
+        # What is given back while others run would be asked for again, from each thread's heap.
+        shrink = self._unshrunk and self._callers <= 1
         try:
-            logits: Logits = self._session.run([self._output], feed, options)[0]
+            logits: Logits = self._session.run(
+                [self._output], feed, _shrinking if shrink else _plain
+            )[0]
+            self._unshrunk = self._unshrunk and not shrink
             return logits
         except Exception as error:  # onnxruntime's errors have no common base of their own
             kind = type(error).__name__
@@ -131,16 +139,22 @@ class Session:
                 thread = threading.get_ident()
                 self._scattered |= self._last_large not in (None, thread)
                 self._unshrunk, self._last_large = True, thread
+        if large:
+            mark_heap()
 
     def _leave(self) -> None:
         """Give memory back when nobody is left, where it lies in the heaps of several threads."""
         with self._lock:
             self._callers -= 1
-            if self._callers or not self._unshrunk:
+            if self._callers or not self._scattered:
                 return
-            scattered, self._scattered, self._unshrunk = self._scattered, False, False
-        if scattered:
-            release_memory()
+            unshrunk, self._scattered = self._unshrunk, False
+        if unshrunk:
+            # The last runs took place side by side, so none could: only a run gives back.
+            one = np.zeros((1, 1), np.int64)
+            with suppress(RunError), self._slots:
+                self._run({name: one + (name == "attention_mask") for name in self._names})
+        release_marked()
 
 
 def save_prepared(bundle: Bundle, path: Path) -> None:
@@ -213,13 +227,6 @@ def _cause(message: str) -> str:
     if "/proc" in message:
         return "a container or chroot without /proc: mount it, because onnxruntime reads it"
     return "an operator that the installed release lacks, or a damaged export"
-
-
-def release_memory() -> None:
-    """Give freed memory back to the system, where the C library would keep it (glibc)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
-        trim(0)
 
 
 _living: weakref.WeakSet[Session] = weakref.WeakSet()

@@ -15,7 +15,8 @@ from harmguard.bundle import open_bundle
 from harmguard.core.batch import Logits
 from harmguard.core.encode import IntArray
 from harmguard.errors import BundleFileError, UnsupportedVersionError
-from harmguard.runtime.session import Session, release_memory
+from harmguard.runtime.heap import release_memory
+from harmguard.runtime.session import Session
 
 BundleMaker = Callable[..., Path]
 
