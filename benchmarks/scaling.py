@@ -32,7 +32,8 @@ from harmguard.bench.memory import Peak
 from harmguard.bundle import Bundle, open_bundle
 from harmguard.errors import MemoryUnreadableError
 from harmguard.prepared.prepare import prepare
-from harmguard.runtime.session import Session, release_memory
+from harmguard.runtime.heap import release_memory
+from harmguard.runtime.session import Session
 
 TOKENS = (8, 16, 32, 64, 128, 256, 512, 1024)
 BATCHES = (1, 4, 16, 64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing
+
 from .errors import (
     BenchError,
     BundleError,
@@ -10,11 +12,13 @@ from .errors import (
     ChatTemplateError,
     CheckpointError,
     ConfigError,
+    CopiedGuardError,
     DataError,
     DeploymentTargetError,
     EmptyPromptError,
     EngineError,
     ExportError,
+    FewerThreadsWarning,
     ForkedGuardError,
     GenerationError,
     GoldenMismatchError,
@@ -33,6 +37,7 @@ from .errors import (
     PrepareError,
     ProgramError,
     RecipeError,
+    RunError,
     ServerError,
     StageError,
     TeacherError,
@@ -48,8 +53,10 @@ from .errors import (
     UnverifiedBundleWarning,
     WrongRuntimeError,
 )
-from .guard import HarmGuard
 from .verdict import Verdict
+
+if typing.TYPE_CHECKING:
+    from .guard import HarmGuard
 
 __version__ = "0.1.0"
 __all__ = [
@@ -60,11 +67,13 @@ __all__ = [
     "ChatTemplateError",
     "CheckpointError",
     "ConfigError",
+    "CopiedGuardError",
     "DataError",
     "DeploymentTargetError",
     "EmptyPromptError",
     "EngineError",
     "ExportError",
+    "FewerThreadsWarning",
     "ForkedGuardError",
     "GenerationError",
     "GoldenMismatchError",
@@ -84,6 +93,7 @@ __all__ = [
     "PrepareError",
     "ProgramError",
     "RecipeError",
+    "RunError",
     "ServerError",
     "StageError",
     "TeacherError",
@@ -101,3 +111,13 @@ __all__ = [
     "WrongRuntimeError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # At the first use: the command has to name every error, one of numpy's import among them.
+    if name != "HarmGuard":
+        raise AttributeError(f"module 'harmguard' has no attribute {name!r}")
+    from .guard import HarmGuard
+
+    globals()[name] = HarmGuard
+    return HarmGuard

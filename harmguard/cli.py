@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import re
 import sys
+import traceback
 import warnings
+from pathlib import Path
 from typing import Any, NoReturn
 
 from harmguard import __version__
+from harmguard._cli._streams import Stopped, drop_unwritten, standard_streams, stopping_signals
 from harmguard.errors import HarmGuardError
 
 # In the order of --help; each is the module harmguard/_cli/NAME.py with add() and run().
@@ -32,8 +34,11 @@ exit codes:
   0    done; for check: not harmful
   1    score --jsonl: some rows were bad; check: harmful
   2    the command line is wrong
-  3    an error, said on stderr in one line: a guard, a file or a text cannot be used
+  3    an error, said on stderr in one line: a guard, a file or a text cannot be used, the
+       output cannot be written, or nobody foresaw it
+  129  stopped by SIGHUP
   130  interrupted
+  143  stopped by SIGTERM
   141  the reader of the output went away
 """
 _EXAMPLES = """\
@@ -63,28 +68,60 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` is sys.argv[1:] unless given."""
-    with warnings.catch_warnings():
+    with standard_streams() as opened, warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            code = _run(sys.argv[1:] if argv is None else argv)
-            sys.stdout.flush()
-        except SystemExit as exit_:  # argparse: --help, --version, usage
-            code = exit_.code if isinstance(exit_.code, int) else 2
-        except KeyboardInterrupt:
-            print("harmguard: interrupted", file=sys.stderr)
-            code = 130
-        except BrokenPipeError:
-            # Python flushes stdout once more at exit; that must not fail a second time.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 141
-        except HarmGuardError as error:
-            print(f"harmguard: {type(error).__name__}: {error}", file=sys.stderr)
+            with stopping_signals():
+                code = _code(sys.argv[1:] if argv is None else argv)
+        except Stopped as error:  # while the handlers were put back
+            code = 128 + error.number
+        if not opened and code < 128:
+            _say("standard output is closed; expected one to write to")
             code = 3
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            print(f"harmguard: {where}{error.strerror or error}", file=sys.stderr)
-            code = 3
+        drop_unwritten(sys.stdout)
     return code
+
+
+def _code(argv: list[str]) -> int:
+    """Run one command; its exit code, also for whatever stops it. 1 means what it means alone."""
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except SystemExit as exit_:  # argparse: --help, --version, usage
+        code = exit_.code if exit_.code in (0, 2) else 3
+    except Stopped as error:
+        _say(f"stopped by signal {error.number}")
+        code = 128 + error.number
+    except KeyboardInterrupt:
+        _say("interrupted")
+        code = 130
+    except BrokenPipeError:
+        code = 141
+    except HarmGuardError as error:
+        _say(f"{type(error).__name__}: {error}")
+        code = 3
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _say(f"{where}{error.strerror or error}")
+        code = 3
+    except BaseException as error:
+        _say(_unforeseen(error))
+        code = 3
+    return code
+
+
+def _unforeseen(error: BaseException) -> str:
+    """Class and place of an error; not its message, which may quote a text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
+    return (
+        f"unforeseen {type(error).__name__} at {' '.join(places[-3:]) or 'an unknown place'}; "
+        "expected none; likely a fault of harmguard or of its installation: please report this line"
+    )
+
+
+def _say(message: str) -> None:
+    print(f"harmguard: {message}", file=sys.stderr)
 
 
 def _run(argv: list[str]) -> int:
@@ -114,8 +151,10 @@ def _run(argv: list[str]) -> int:
     if any(word.startswith("-") and word != "-" for word in extra):
         parser.error("unknown option; write -- before texts that begin with a dash")
     if hasattr(args, "texts"):
-        # argparse stops collecting texts at the first option between them.
-        args.texts = [*args.texts, *extra, *tail]
+        # argparse stops collecting texts at the first option between them. Before "--" a hyphen
+        # is standard input, after it a text.
+        found = [None if word == "-" else word for word in (*args.texts, *extra)]
+        args.texts = [*found, *tail]
     elif extra or tail:
         parser.error(f"{len(extra) + len(tail)} arguments too many for {command}")
     return int(module.run(args))
@@ -124,4 +163,4 @@ def _run(argv: list[str]) -> int:
 def _show_warning(
     message: Warning | str, category: type[Warning], *_: object, **__: object
 ) -> None:
-    print(f"harmguard: {category.__name__}: {message}", file=sys.stderr)
+    _say(f"{category.__name__}: {message}")

@@ -15,12 +15,14 @@
     │   └── GoldenMismatchError      the golden pairs do not give their recorded scores
     ├── InputError (ValueError)      what a caller passed in
     │   ├── InputTypeError (TypeError)
-    │   ├── EmptyPromptError
-    │   ├── InvalidTextError         lone surrogates
+    │   ├── EmptyPromptError         no text, or nothing in it that is a token
+    │   ├── InvalidTextError         lone surrogates, or bytes that are no UTF-8
     │   ├── TextTooLongError
     │   └── UnknownThresholdError
     ├── GuardClosedError             the guard was closed
     ├── ForkedGuardError             the guard was made before a fork
+    ├── CopiedGuardError (TypeError) a guard was to be copied, or sent to another process
+    ├── RunError                     the model fails on an input
     ├── PrepareError                 no prepared copy can be made or used
     ├── MissingExtraError (ImportError)
     ├── OutputExistsError            a writer refuses to overwrite
@@ -46,6 +48,7 @@
 
     HarmGuardWarning (UserWarning)
     ├── UnverifiedBundleWarning      a bundle that no parity gate has passed
+    ├── FewerThreadsWarning          more threads were asked for than there are cores
     └── UnpreparedWarning            a cache was given, and the guard runs without a prepared copy
 
 A message says what was found, what was expected and the likely cause. It never holds a scored
@@ -108,7 +111,7 @@ class InputTypeError(InputError, TypeError):
 
 
 class EmptyPromptError(InputError):
-    """The prompt is the empty string."""
+    """The prompt is empty, or nothing in it is a token."""
 
 
 class InvalidTextError(InputError):
@@ -129,6 +132,14 @@ class GuardClosedError(HarmGuardError):
 
 class ForkedGuardError(HarmGuardError):
     """The guard was made in another process, before a fork; its threads did not survive it."""
+
+
+class CopiedGuardError(HarmGuardError, TypeError):
+    """A guard cannot be copied or pickled: it holds native memory and threads."""
+
+
+class RunError(HarmGuardError):
+    """The runtime failed on an input: too little memory, or a model that does not take it."""
 
 
 class PrepareError(HarmGuardError):
@@ -225,6 +236,10 @@ class HarmGuardWarning(UserWarning):
 
 class UnverifiedBundleWarning(HarmGuardWarning):
     """The bundle was exported without a parity gate: its scores may be far off its checkpoint."""
+
+
+class FewerThreadsWarning(HarmGuardWarning):
+    """More threads were asked for than cores are allowed; the guard has as many as cores."""
 
 
 class UnpreparedWarning(HarmGuardWarning):

@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from harmguard._inputs import Pair, check_text, checked_pairs
+from harmguard._options import (
+    check_long_text,
+    checked_max_chars,
+    checked_path,
+    checked_threads,
+    checked_thresholds,
+)
 from harmguard.bundle import EMBEDDED, Bundle, load_tokenizer, open_bundle, require_onnx
 from harmguard.core.batch import Batch, Logits, padding_within, window_logits
-from harmguard.core.cores import default_threads
 from harmguard.core.encode import Encoded, PairEncoder, Window
 from harmguard.core.scores import text_scores
+from harmguard.core.tokenizing import named_errors
 from harmguard.errors import (
+    BundleFileError,
+    CopiedGuardError,
     EmptyPromptError,
     ForkedGuardError,
     GraphMismatchError,
     GuardClosedError,
     InputError,
-    InputTypeError,
-    InvalidTextError,
     PrepareError,
     TextTooLongError,
-    UnknownThresholdError,
     UnpreparedWarning,
     UnverifiedBundleWarning,
 )
 from harmguard.prepared.prepare import PreparedCopy, prepare
+from harmguard.runtime.calls import under_way
 from harmguard.verdict import Verdict
 
 if TYPE_CHECKING:
-    from harmguard.runtime.session import Session
+    from tokenizers import Tokenizer
 
-Pair = tuple[str, str | None]
+    from harmguard.prepared.unigram import MappedUnigram
+    from harmguard.runtime.session import Session
 
 MAX_BATCH_TOKENS = 512
 """Tokens, padding included, that one call of the model gets at most: it bounds the memory.
@@ -51,8 +59,6 @@ _SHORT_TOKENS = 256
 
 MAX_PENDING_TOKENS = 1 << 18
 """Tokens that are encoded and not yet scored at most, so that input of any size fits memory."""
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Scored(NamedTuple):
@@ -68,11 +74,11 @@ class HarmGuard:
     ``bundle`` is a bundle's folder; None is the guard that comes with the package. A guard is
     never looked up by name or downloaded.
 
-    - ``threads``: threads of the model, at least 1. None: the cores that affinity and the
-      container's CPU quota allow, at most 4.
-    - ``threshold``: a number in [0, 1], or the name of an operating point in the bundle, which
-      has a value for each kind of input (prompt alone, exchange). Only ``check`` and
-      ``check_many`` use it.
+    - ``threads``: threads of the model, at least 1, and no more than the cores that affinity and
+      the container's CPU quota allow. None: those cores, at most 4.
+    - ``threshold``: a number in [0, 1], also as digits, or the name of an operating point in the
+      bundle, which has a value for each kind of input (prompt alone, exchange). Only ``check``
+      and ``check_many`` use it.
     - ``long_text``: what happens to a text that the model cannot take at once. "window": it is
       scored in overlapping windows, and the highest score counts. "error": TextTooLongError.
     - ``cache``: a folder for a copy of the bundle that is prepared for this device: its weights
@@ -80,6 +86,7 @@ class HarmGuard:
       while and disk space, and used from then on; ``prepared`` is its folder. Where it cannot be
       made or used, the guard runs without it and says why, in an UnpreparedWarning and in
       ``unprepared``. The scores are the same.
+    - ``max_chars``: the most characters of a text, where the bundle's own are too many.
 
     Windows: a long prompt alone is cut into windows that overlap by a quarter. In an exchange
     the side that fills at most half of a window is whole in every window while the other slides;
@@ -87,11 +94,15 @@ class HarmGuard:
     the prompt, and every other part of the prompt with the head of the response.
 
     A text is any ``str`` without lone surrogates of at most ``max_chars`` characters; a prompt
-    must not be empty, a response may be. ``response=None`` means that there is none, and the
-    score is the prompt's; otherwise it is the exchange's, also for ``response=""``.
+    must hold at least one token (spaces alone are none), a response may be empty.
+    ``response=None`` means that there is none, and the score is the prompt's; otherwise it is the
+    exchange's, also for ``response=""``.
 
-    All methods may be called from several threads at once. A guard does not survive a fork:
-    make it in the child. Close it with ``close()`` or a ``with`` block.
+    All methods may be called from several threads at once; as many run at once as there are
+    cores for, ``cores // threads`` and at least one. A guard does not survive a fork, nor can it be
+    copied or pickled: make it in the child. At the end of the process the batch under way is
+    waited for, 2 s at most, and calls raise GuardClosedError. Close a guard with ``close()`` or a
+    ``with`` block.
     """
 
     def __init__(
@@ -102,30 +113,37 @@ class HarmGuard:
         threshold: float | str = "default",
         long_text: Literal["window", "error"] = "window",
         cache: str | os.PathLike[str] | None = None,
+        max_chars: int | None = None,
     ) -> None:
         """Load a guard.
 
         Raises BundleError (see ``harmguard.errors``) for a bundle that cannot be used,
         UnknownThresholdError for a threshold that the bundle lacks, and InputTypeError or
-        ValueError for other wrong options. Warns UnverifiedBundleWarning if the bundle was
-        exported without a parity gate, and UnpreparedWarning if a cache is given and not used.
+        InputError for other wrong options. Warns UnverifiedBundleWarning if the bundle was
+        exported without a parity gate, UnpreparedWarning if a cache is given and not used, and
+        FewerThreadsWarning for more threads than cores.
         """
         # onnxruntime is half of the time that `import harmguard` would take: only guards need it.
+        from harmguard.runtime.probe import probe
         from harmguard.runtime.session import Session
 
-        _check_options(threads, long_text)
-        opened = open_bundle(EMBEDDED if bundle is None else bundle)
-        require_onnx(opened)
-        self._thresholds = _thresholds(opened, threshold)
+        check_long_text(long_text)
+        number = checked_threads(threads)
+        opened = _opened(EMBEDDED if bundle is None else checked_path(bundle, "bundle"))
+        self._thresholds = checked_thresholds(opened, threshold)
         self._spec = opened.manifest.input
+        self._max_chars = checked_max_chars(max_chars, self._spec.max_chars)
         self._temperature = opened.manifest.output.temperature
         self._refuse_long = long_text == "error"
-        self._copy, self._unprepared = _prepared_copy(opened, cache)
-        mapped = self._copy.tokenizer() if self._copy else None
-        tokenizer = mapped or load_tokenizer(opened)
-        self._encoder = PairEncoder(tokenizer, self._spec.template, self._spec.max_tokens)
+        folder = None if cache is None else checked_path(cache, "cache")
+        self._copy, self._unprepared = _prepared_copy(opened, folder)
+        with under_way():
+            tokenizer, self._encoder = named_errors("loading", self._encoder_of, opened)
         model = self._copy.model if self._copy else None
-        self._session: Session | None = Session(opened, threads or default_threads(), model)
+        with under_way():
+            session = Session(opened, number, model)
+        probe(session, self._encoder, tokenizer, self._spec)
+        self._session: Session | None = session
         self._pid = os.getpid()
         if opened.manifest.precision.parity is None:
             warnings.warn(
@@ -138,7 +156,7 @@ class HarmGuard:
     @property
     def max_chars(self) -> int:
         """The most characters (code points) that a prompt or a response may have."""
-        return self._spec.max_chars
+        return self._max_chars
 
     @property
     def prepared(self) -> Path | None:
@@ -154,7 +172,8 @@ class HarmGuard:
         """P(harmful), in [0, 1], of the exchange, or of the prompt alone if response is None.
 
         Raises InputTypeError, EmptyPromptError, InvalidTextError, TextTooLongError,
-        GuardClosedError or ForkedGuardError.
+        GuardClosedError or ForkedGuardError; for a bundle that loads and fails on this text
+        TokenizerError, GraphMismatchError or RunError.
         """
         return self._score_one(prompt, response).score
 
@@ -163,7 +182,8 @@ class HarmGuard:
 
         ``pairs`` is an iterable of ``(prompt, response)``, each a tuple or list of two, with
         None as the response of a prompt alone. The scores are those of ``score``, whatever
-        the order and the other pairs. Raises what ``score`` raises, with the pair's index.
+        the order and the other pairs; ``.tolist()`` makes them what ``json.dumps`` takes. Raises
+        what ``score`` raises, with the pair's index.
         """
         return np.array([scored.score for scored in self._score_all(pairs)], np.float32)
 
@@ -178,6 +198,14 @@ class HarmGuard:
     def close(self) -> None:
         """Free the model. Calls under way end; later ones raise GuardClosedError."""
         self._session = None
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Raise CopiedGuardError: for pickle, copy and deepcopy."""
+        raise CopiedGuardError(
+            "a guard cannot be copied or pickled, because it holds native memory and threads; "
+            "likely one sent to another process: make it there, once in each, and share it among "
+            "threads as it is"
+        )
 
     def __enter__(self) -> HarmGuard:
         """Return the guard itself."""
@@ -197,6 +225,11 @@ class HarmGuard:
         harmful = scored.score >= threshold
         return Verdict(scored.score, threshold, harmful, scored.tokens, scored.windows)
 
+    def _encoder_of(self, bundle: Bundle) -> tuple[Tokenizer | MappedUnigram, PairEncoder]:
+        mapped = self._copy.tokenizer() if self._copy else None
+        tokenizer = mapped or load_tokenizer(bundle)
+        return tokenizer, PairEncoder(tokenizer, self._spec.template, self._spec.max_tokens)
+
     def _usable_session(self) -> Session:
         session = self._session
         if session is None:
@@ -214,12 +247,21 @@ class HarmGuard:
         encoded = self._encode(prompt, response, "")
         return next(self._run(session, [(_kind(response), encoded)]))
 
-    def _score_all(self, pairs: Iterable[Pair]) -> Iterator[_Scored]:
+    def _score_all(
+        self, pairs: Iterable[Pair], refused: Callable[[int, InputError], None] | None = None
+    ) -> Iterator[_Scored]:
+        """Score the pairs in order; with `refused`, bad ones are given to it and left out."""
         session = self._usable_session()
         pending: list[tuple[str, Encoded]] = []
         tokens = 0
-        for index, (prompt, response) in enumerate(_checked_pairs(pairs)):
-            encoded = self._encode(prompt, response, f"pair {index}: ")
+        for index, (prompt, response) in enumerate(checked_pairs(pairs)):
+            try:
+                encoded = self._encode(prompt, response, "" if refused else f"pair {index}: ")
+            except InputError as error:
+                if refused is None:
+                    raise
+                refused(index, error)
+                continue
             pending.append((_kind(response), encoded))
             tokens += sum(len(window.ids) for window in encoded.windows)
             if tokens >= MAX_PENDING_TOKENS:
@@ -228,14 +270,20 @@ class HarmGuard:
         yield from self._run(session, pending)
 
     def _encode(self, prompt: str, response: str | None, where: str) -> Encoded:
-        self._check_text(prompt, where + "prompt")
+        check_text(prompt, where + "prompt", self._max_chars)
         if not prompt:
             raise EmptyPromptError(
                 f"{where}prompt is empty; expected at least one character; likely a missing field"
             )
         if response is not None:
-            self._check_text(response, where + "response")
-        encoded = self._encoder.encode(prompt, response)
+            check_text(response, where + "response", self._max_chars)
+        with under_way():
+            encoded = named_errors(f"{where}text", self._encoder.encode, prompt, response)
+        if not encoded.prompt_tokens:
+            raise EmptyPromptError(
+                f"{where}prompt has {len(prompt):,} characters and no token; expected at least "
+                "one; likely spaces or invisible characters alone"
+            )
         if self._refuse_long and len(encoded.windows) > 1:
             raise TextTooLongError(
                 f"{where}{encoded.tokens:,} tokens; expected what fits one input of "
@@ -243,25 +291,6 @@ class HarmGuard:
                 'long_text="window" scores it in windows'
             )
         return encoded
-
-    def _check_text(self, text: object, name: str) -> None:
-        if not isinstance(text, str):
-            raise InputTypeError(
-                f"{name} is {type(text).__name__}; expected str; likely undecoded bytes, or a "
-                "missing value"
-            )
-        if len(text) > self._spec.max_chars:
-            raise TextTooLongError(
-                f"{name} has {len(text):,} characters; expected at most "
-                f"{self._spec.max_chars:,}; likely a whole document: score its parts"
-            )
-        # Searched for, not tried: a UnicodeEncodeError would carry the text along.
-        found = None if text.isascii() else _SURROGATE.search(text)
-        if found is not None:
-            raise InvalidTextError(
-                f"{name} holds a lone surrogate at position {found.start():,} of "
-                f"{len(text):,}; expected valid Unicode; likely wrongly decoded text"
-            )
 
     def _run(self, session: Session, pending: list[tuple[str, Encoded]]) -> Iterator[_Scored]:
         if not pending:
@@ -295,7 +324,7 @@ class HarmGuard:
             batch_tokens=MAX_BATCH_TOKENS,
         )
         if sum(len(window.ids) for window in windows) > MAX_BATCH_TOKENS:
-            from harmguard.runtime.session import release_memory
+            from harmguard.runtime.heap import release_memory
 
             release_memory()
         return logits
@@ -305,64 +334,31 @@ def _kind(response: str | None) -> str:
     return "prompt" if response is None else "exchange"
 
 
-def _checked_pairs(pairs: Any) -> Iterator[Pair]:
-    if isinstance(pairs, (str, bytes, Mapping)) or not isinstance(pairs, Iterable):
-        raise InputTypeError(
-            f"pairs is {type(pairs).__name__}; expected an iterable of (prompt, response); "
-            "likely a single text: use score or check"
-        )
-    for index, pair in enumerate(pairs):
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            size = f" of {len(pair)}" if isinstance(pair, (tuple, list)) else ""
-            raise InputTypeError(
-                f"pair {index} is {type(pair).__name__}{size}; expected (prompt, response), a "
-                "tuple or list of two; likely a prompt alone: write (prompt, None)"
-            )
-        yield pair[0], pair[1]
+def _opened(folder: Path) -> Bundle:
+    try:
+        bundle = open_bundle(folder)
+    except OSError as error:
+        raise BundleFileError(
+            f"{str(error.filename or folder)[:400]!a} cannot be read ({error.strerror or error}); "
+            "expected a bundle that this user may read; likely its permissions, or a wrong path"
+        ) from None
+    require_onnx(bundle)
+    return bundle
 
 
-def _check_options(threads: Any, long_text: Any) -> None:
-    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool)):
-        raise InputTypeError(f"threads is {type(threads).__name__}; expected int or None")
-    if threads is not None and threads < 1:
-        raise InputError(f"threads is {threads}; expected at least 1, or None to choose")
-    if long_text not in ("window", "error"):
-        raise InputError(f'long_text is {long_text!a}; expected "window" or "error"')
-
-
-def _prepared_copy(
-    bundle: Bundle, cache: str | os.PathLike[str] | None
-) -> tuple[PreparedCopy | None, str | None]:
+def _prepared_copy(bundle: Bundle, cache: Path | None) -> tuple[PreparedCopy | None, str | None]:
     """The copy in `cache`, or why there is none; neither without a cache."""
     if cache is None:
         return None, None
     try:
-        return prepare(bundle, Path(cache)), None
+        return prepare(bundle, cache), None
     except PrepareError as error:
         reason = str(error)
+    except OSError as error:
+        reason = f"{str(cache)[:400]!a} cannot be used: {error.strerror or error}"
     warnings.warn(
         f"guard {bundle.manifest.name!r} runs without a prepared copy: {reason}",
         UnpreparedWarning,
         stacklevel=3,
     )
     return None, reason
-
-
-def _thresholds(bundle: Bundle, threshold: Any) -> dict[str, float]:
-    """The threshold in use for each kind of input."""
-    points = bundle.manifest.thresholds
-    if isinstance(threshold, str):
-        common = sorted(set.intersection(*(set(named) for named in points.values())))
-        if threshold not in common:
-            raise UnknownThresholdError(
-                f"no operating point {threshold[:40]!a} in guard {bundle.manifest.name!r}; "
-                f"expected a number or one of {', '.join(common)}; likely a spelling mistake"
-            )
-        return {kind: named[threshold].value for kind, named in points.items()}
-    if not isinstance(threshold, (int, float)) or isinstance(threshold, bool):
-        raise InputTypeError(
-            f"threshold is {type(threshold).__name__}; expected a number or a name"
-        )
-    if not 0 <= threshold <= 1:
-        raise UnknownThresholdError(f"threshold is {threshold}; expected a number in [0, 1]")
-    return dict.fromkeys(points, float(threshold))

@@ -11,7 +11,7 @@ import torch
 
 from harmguard.core.batch import Logits, Progress
 from harmguard.core.encode import Window
-from harmguard.runtime.session import release_memory
+from harmguard.runtime.heap import release_memory
 from harmguard_export.checkpoint import Checkpoint
 from harmguard_export.quantize import Floats
 

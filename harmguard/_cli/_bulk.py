@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import select
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
+from harmguard._cli._streams import input_bytes
 from harmguard.bundle import strict_json
 from harmguard.core.files import new_file
 from harmguard.errors import InputError, InputTypeError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 16_000_000
 _CHUNK_ROWS = 512
 _CHUNK_BYTES = 4_000_000
+_BLOCK_BYTES = 1 << 16
 
 _Pair = tuple[str, str | None]
 # A line's number with its pair, or with the reason why it has none.
@@ -27,13 +30,16 @@ _Row = tuple[int, "_Pair | InputError"]
 
 
 def score_file(make_guard: Callable[[], HarmGuard], source: str, out: str | None) -> int:
-    """Score the lines of `source` ("-" is stdin) to `out`, or to stdout; 1 if some were bad."""
+    """Score the lines of `source` ("-" is stdin) to `out` ("-" is stdout); 1 if some were bad."""
     with contextlib.ExitStack() as stack:
         # The files first: a wrong path should not cost the start of a guard.
-        lines = sys.stdin.buffer
-        if source != "-":
+        if source == "-":
+            lines = input_bytes()
+        else:
             lines = stack.enter_context(open(source, "rb"))
-        sink = sys.stdout if out is None else stack.enter_context(_new_text_file(Path(out)))
+        sink = sys.stdout
+        if out is not None and out != "-":
+            sink = stack.enter_context(_new_text_file(Path(out)))
         guard = stack.enter_context(make_guard())
         return score_lines(guard, lines, sink)
 
@@ -62,55 +68,75 @@ def score_lines(guard: HarmGuard, lines: BinaryIO, sink: TextIO) -> int:
 
 
 def _score(guard: HarmGuard, chunk: list[_Row]) -> list[float | InputError]:
-    results: list[float | InputError | None] = [
-        row if isinstance(row, InputError) else None for _, row in chunk
-    ]
+    """A score, or why there is none, for each row."""
     pairs = [row for _, row in chunk if not isinstance(row, InputError)]
-    slots = [index for index, result in enumerate(results) if result is None]
-    scores: list[float | InputError]
-    try:
-        scores = [float(score) for score in guard.score_many(pairs)] if pairs else []
-    except InputError:
-        # One bad pair stops a batch, so the batch is scored again pair by pair.
-        scores = [_score_one(guard, pair) for pair in pairs]
-    for slot, score in zip(slots, scores, strict=True):
-        results[slot] = score
-    return [result for result in results if result is not None]
-
-
-def _score_one(guard: HarmGuard, pair: _Pair) -> float | InputError:
-    try:
-        return guard.score(*pair)
-    except InputError as error:
-        return error
+    refused: dict[int, InputError] = {}
+    scored = list(guard._score_all(pairs, refused.__setitem__))
+    scores = (found.score for found in scored)
+    results = iter([refused.get(index) or next(scores) for index in range(len(pairs))])
+    return [row if isinstance(row, InputError) else next(results) for _, row in chunk]
 
 
 def _chunks(lines: BinaryIO) -> Iterator[list[_Row]]:
+    """Rows in chunks of bounded size; one ends early where a reader would have to wait."""
     chunk: list[_Row] = []
     size = 0
-    for number, line in _lines(lines):
-        if line is not None and not line.strip():
-            continue
-        chunk.append((number, _parse(line)))
-        size += len(line or b"")
-        if len(chunk) == _CHUNK_ROWS or size >= _CHUNK_BYTES:
+    for numbered in _lines(lines):
+        if numbered is not None:
+            number, line = numbered
+            if line is not None and not line.strip():
+                continue
+            chunk.append((number, _parse(line)))
+            size += len(line or b"")
+        if chunk and (numbered is None or len(chunk) == _CHUNK_ROWS or size >= _CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
     if chunk:
         yield chunk
 
 
-def _lines(lines: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Numbered lines; None stands for one that is too long to hold."""
-    number = 0
-    while line := lines.readline(MAX_LINE_BYTES):
-        number += 1
-        whole = line.endswith(b"\n") or len(line) < MAX_LINE_BYTES
-        while not whole:
-            rest = lines.readline(MAX_LINE_BYTES)
-            whole = not rest or rest.endswith(b"\n")
-            line = b""
-        yield number, line or None
+def _lines(lines: BinaryIO) -> Iterator[tuple[int, bytes | None] | None]:
+    """Numbered lines, None in place of one that is too long to hold; None alone before a wait."""
+    number = size = 0
+    kept = bytearray()
+    for block in _blocks(lines):
+        if block is None:
+            yield None
+            continue
+        *ended, rest = block.split(b"\n")
+        for part in ended:
+            number += 1
+            yield number, bytes(kept + part) if size + len(part) < MAX_LINE_BYTES else None
+            kept.clear()
+            size = 0
+        size += len(rest)
+        if size < MAX_LINE_BYTES:
+            kept += rest
+        else:
+            kept.clear()
+    if size:
+        yield number + 1, bytes(kept) if size < MAX_LINE_BYTES else None
+
+
+def _blocks(lines: BinaryIO) -> Iterator[bytes | None]:
+    """What has arrived, as it arrives; None before a wait for more."""
+    read = getattr(lines, "read1", lines.read)
+    while True:
+        if not _more_waits(lines):
+            yield None
+        block: bytes = read(_BLOCK_BYTES)
+        if not block:
+            return
+        yield block
+
+
+def _more_waits(lines: BinaryIO) -> bool:
+    """Whether a read would return at once; True where the system does not tell."""
+    try:
+        # What a buffered reader has read ahead is no concern: read1 leaves nothing behind.
+        return bool(select.select([lines], [], [], 0)[0])
+    except (OSError, TypeError, ValueError):  # no file of the system, or a system without
+        return True
 
 
 def _parse(line: bytes | None) -> _Pair | InputError:

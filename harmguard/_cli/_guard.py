@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from harmguard._cli._streams import input_bytes
+
 if TYPE_CHECKING:
     from harmguard.guard import HarmGuard
 
@@ -15,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "texts",
         nargs="*",
         metavar="PROMPT [RESPONSE]",
-        help="without RESPONSE the prompt alone is judged; put -- before texts that begin with -",
+        help="without RESPONSE the prompt alone is judged; - reads one of them from standard "
+        "input (UTF-8, one newline at its end is left off); put -- before texts that begin with -",
     )
     parser.add_argument(
         "--guard", metavar="FOLDER", help="the bundle's folder (default: the embedded mini guard)"
@@ -32,12 +35,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(usage_error=parser.error)
 
 
-def texts(args: argparse.Namespace) -> tuple[str, str | None]:
-    """The prompt and the response of the command line; a usage error unless 1 or 2 are there."""
-    found: list[str] = args.texts
+def texts(args: argparse.Namespace) -> list[str | None]:
+    """The one or two texts of the command line; None is standard input. Else a usage error."""
+    found: list[str | None] = args.texts
     if len(found) not in (1, 2):
         args.usage_error(f"{len(found)} texts; expected PROMPT, or PROMPT and RESPONSE")
-    return found[0], found[1] if len(found) == 2 else None
+    if found.count(None) > 1:
+        args.usage_error("- twice; expected standard input for one text (a hyphen is -- -)")
+    return found
+
+
+def pair(found: list[str | None], max_chars: int) -> tuple[str, str | None]:
+    """Prompt and response, read from standard input where that was asked for.
+
+    Raises EmptyPromptError, InvalidTextError, TextTooLongError or InputError.
+    """
+    read = [_standard_input(max_chars) if text is None else text for text in found]
+    return read[0], read[1] if len(read) == 2 else None
+
+
+def _standard_input(max_chars: int) -> str:
+    from harmguard.errors import EmptyPromptError, InvalidTextError, TextTooLongError
+
+    limit = 4 * max_chars + 2  # a character has at most 4 bytes, a newline 2
+    data: bytes = input_bytes().read(limit + 1)
+    if len(data) > limit:
+        raise TextTooLongError(
+            f"standard input has more than {limit:,} bytes; expected at most {max_chars:,} "
+            "characters; likely a whole document: score its parts"
+        )
+    data = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
+    if not data:
+        raise EmptyPromptError(
+            "standard input is empty; expected a text; likely a command before it that failed"
+        )
+    start = None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        start = error.start
+    raise InvalidTextError(
+        f"standard input is no UTF-8 at byte {start:,} of {len(data):,}; expected UTF-8; likely "
+        "another encoding, or a file that is no text"
+    )
 
 
 def open_guard(args: argparse.Namespace, threshold: float | str = "default") -> HarmGuard:

@@ -13,13 +13,15 @@ from harmguard.cli import COMMANDS, EXIT_CODES
 _EPILOG = """\
 Prints {"score": ..., "threshold": ..., "harmful": ..., "tokens": ..., "windows": ...} and exits
 with 0 for not harmful, 1 for harmful, 2 or more for an error: pass a text on only after 0. In a
-script always write -- before the text, or a text such as --help is taken for an option.
+script always write -- before the text, or a text such as --help is taken for an option. With - for
+a text it is read from standard input: other users then do not see it in the list of processes.
 
 examples:
   harmguard check "How do I bake bread?"
   harmguard check "How do I bake bread?" "Mix flour, water, salt and yeast."
   harmguard check --threshold 0.9 -- "How do I bake bread?"
   if harmguard check -- "How do I bake bread?"; then echo pass; else echo stop; fi
+  echo "How do I bake bread?" | harmguard check -
 
 """
 
@@ -45,9 +47,9 @@ def add(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the verdict; 1 means harmful."""
-    prompt, response = _guard.texts(args)
+    found = _guard.texts(args)
     with _guard.open_guard(args, args.threshold) as guard:
-        verdict = guard.check(prompt, response)
+        verdict = guard.check(*_guard.pair(found, guard.max_chars))
     print(json.dumps(dataclasses.asdict(verdict)))
     return int(verdict.harmful)
 

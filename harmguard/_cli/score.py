@@ -13,12 +13,14 @@ One pair prints one line, the score with four decimals. With --jsonl every line 
 an object {"prompt": "...", "response": "..."}; without "response", or with null, the prompt
 alone is judged. Other fields are ignored, and so are blank lines. The output has one object per
 line in the same order: {"line": 1, "score": 0.0123}, or {"line": 2, "error": "EmptyPromptError"}
-for a line that cannot be scored; why is said on stderr, and the exit code is then 1.
+for a line that cannot be scored; why is said on stderr, and the exit code is then 1. What has
+arrived is scored once no more is waiting, so that a program may write a line and read its answer.
 
 examples:
   harmguard score "How do I bake bread?"
   harmguard score "How do I bake bread?" "Mix flour, water, salt and yeast."
   harmguard score --threads 1 -- "-5 degrees: is that cold?"
+  echo "How do I bake bread?" | harmguard score - "Mix flour, water, salt and yeast."
   echo '{"prompt": "How do I bake bread?"}' | harmguard score --jsonl -
   echo '{"prompt": "Hello", "response": "Hi."}' | harmguard score --jsonl - --out scores.jsonl
 
@@ -36,7 +38,9 @@ def add(subparsers: Any) -> None:
     )
     _guard.add_arguments(parser)
     parser.add_argument("--jsonl", metavar="IN", help="score every line of a file; - is stdin")
-    parser.add_argument("--out", metavar="OUT", help="a new file for the output of --jsonl")
+    parser.add_argument(
+        "--out", metavar="OUT", help="a new file for the output of --jsonl; - is stdout"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         return _bulk.score_file(lambda: _guard.open_guard(args), args.jsonl, args.out)
     if args.out is not None:
         args.usage_error("--out without --jsonl; a single score goes to stdout")
-    prompt, response = _guard.texts(args)
+    found = _guard.texts(args)
     with _guard.open_guard(args) as guard:
-        print(f"{guard.score(prompt, response):.4f}")
+        print(f"{guard.score(*_guard.pair(found, guard.max_chars)):.4f}")
     return 0

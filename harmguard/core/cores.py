@@ -1,8 +1,12 @@
-"""How many cores this process may use: CPU affinity, and the quotas of its control groups."""
+"""How many cores this process may use: CPU affinity, and the quotas of its control groups.
+
+It is advice: whatever the system does not tell, or tells in an unknown form, counts as no limit.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -21,34 +25,50 @@ def default_threads(proc: Path = Path("/proc/self")) -> int:
 
 def allowed_cores(proc: Path = Path("/proc/self")) -> float:
     """Cores that affinity and control-group quotas allow; a quota may be a part of a core."""
-    if hasattr(os, "sched_getaffinity"):
+    try:
         cores = len(os.sched_getaffinity(0))
-    else:
+    except (AttributeError, OSError):  # not Linux, or a sandbox that forbids to ask
         cores = os.cpu_count() or 1
-    return min([float(cores), *_quotas(proc)])
+    try:
+        quotas = list(_quotas(proc))
+    except (LookupError, ValueError, OSError):  # a form that no known kernel writes
+        quotas = []
+    return min([float(max(cores, 1)), *quotas])
 
 
 def _quotas(proc: Path) -> Iterator[float]:
     """Every CPU quota, in cores, on the process's control group and its visible ancestors."""
     try:
-        groups = (proc / "cgroup").read_text().splitlines()
-        mounts = (proc / "mountinfo").read_text().splitlines()
+        groups, mounts = _lines(proc / "cgroup"), _lines(proc / "mountinfo")
     except OSError:  # not Linux, or procfs is hidden
         return
     paths: dict[str, str] = {}
     for line in groups:
-        _, controllers, path = line.split(":", 2)
-        paths.update(dict.fromkeys(controllers.split(","), path))
+        if line.count(":") >= 2:
+            _, controllers, path = line.split(":", 2)
+            paths.update(dict.fromkeys(controllers.split(","), path))
     for line in mounts:
         mount, _, rest = line.partition(" - ")
-        kind, _, options = rest.split(" ", 2)
-        root, point = mount.split(" ")[3:5]
+        # Options may be empty, and a device's name may hold anything.
+        kind, _, options = (*rest.split(" ", 2), "", "")[:3]
+        root, point = (_unescaped(part) for part in (*mount.split(" "), *[""] * 5)[3:5])
         if kind == "cgroup2" and "" in paths:
             folders = _ancestors(Path(point), root, paths[""])
             yield from filter(None, (_quota_v2(folder) for folder in folders))
         elif kind == "cgroup" and "cpu" in options.split(",") and "cpu" in paths:
             folders = _ancestors(Path(point), root, paths["cpu"])
             yield from filter(None, (_quota_v1(folder) for folder in folders))
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a file of procfs; names in it are bytes in no particular encoding."""
+    # Not splitlines(), which also splits at characters that a name may hold.
+    return os.fsdecode(path.read_bytes()).split("\n")
+
+
+def _unescaped(text: str) -> str:
+    """A path of mountinfo: spaces, tabs, newlines and backslashes are written in octal."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 def _ancestors(point: Path, root: str, path: str) -> list[Path]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 
+from harmguard.core.tokenizing import encode_text
 from harmguard.errors import ManifestError, TokenizerError
 
 IntArray = npt.NDArray[np.int64]
@@ -125,6 +126,8 @@ class Encoded:
 
     windows: tuple[Window, ...]
     tokens: int
+    prompt_tokens: int
+    """Those of the prompt; 0 for a prompt of spaces, or of characters that are not seen."""
 
 
 class PairEncoder:
@@ -187,7 +190,7 @@ class PairEncoder:
         holds a character that the vocabulary lacks, the parts that it knows are kept: text
         is not hidden by leaving out the spaces or by a symbol inside each word.
         """
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        encoding = encode_text(self._tokenizer, text)
         ids: list[int] = encoding.ids
         if self._unknown is not None and self._unknown in ids:
             whole, ids = ids, []
@@ -219,11 +222,11 @@ class PairEncoder:
         p = self.ids(prompt)
         if response is None:
             windows = [self._prompt_window(part) for part in _slide(p, self._prompt_room)]
-            return Encoded(tuple(windows), len(p))
+            return Encoded(tuple(windows), len(p), len(p))
         r = self.ids(response)
         parts = _pair_parts(p, r, self._exchange_room)
         windows = [self._exchange_window(a, b) for a, b in parts]
-        return Encoded(tuple(windows), len(p) + len(r))
+        return Encoded(tuple(windows), len(p) + len(r), len(p))
 
     def _prompt_window(self, prompt: Sequence[int]) -> Window:
         return _fill(self._template.prompt, {"prompt": prompt})

@@ -204,7 +204,8 @@ def _make(bundle: Bundle, cache: Path) -> PreparedCopy:
 
 def _fill(bundle: Bundle, aside: Path) -> str | None:
     """Write model and tokenizer; return why there is no tokenizer, None if there is one."""
-    from harmguard.runtime.session import Session, release_memory, save_prepared
+    from harmguard.runtime.heap import release_memory
+    from harmguard.runtime.session import Session, save_prepared
 
     model = aside / "model.onnx"
     try:

@@ -18,6 +18,8 @@ import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 
+from harmguard.core.tokenizing import encode_text
+
 FILES = ("pieces.npy", "scores.npy", "pipeline.json", "unigram.json")
 """What `_unigram_build.build` writes, and a MappedUnigram reads."""
 UNKNOWN_PENALTY = 10.0
@@ -76,7 +78,7 @@ class MappedUnigram:
         if add_special_tokens:
             raise ValueError("special tokens come from a template; expected none to be asked for")
         ids: list[int] = []
-        for word in self._pipeline.encode(text, add_special_tokens=False).tokens:
+        for word in encode_text(self._pipeline, text).tokens:
             found = self._cache.get(word)
             if found is None:
                 found = self._word(word.encode())
@@ -94,6 +96,10 @@ class MappedUnigram:
             ids = (id_ for id_, special in self._specials.items() if special.content == token)
             found = next(ids, None)
         return found
+
+    def get_vocab_size(self, with_added_tokens: bool = False) -> int:
+        """How many pieces there are; special tokens that are no pieces do not count."""
+        return len(self._scores)
 
     def get_added_tokens_decoder(self) -> dict[int, Special]:
         """The special tokens by id."""

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harmguard.bundle import Bundle, check_graph, check_runtime, require_onnx
 from harmguard.core.batch import Logits
+from harmguard.core.cores import allowed_cores
 from harmguard.core.encode import IntArray
-from harmguard.errors import BundleFileError
+from harmguard.errors import BundleFileError, GraphMismatchError, RunError
+from harmguard.runtime.calls import Slots, refuse_at_exit, stop_at_exit, under_way
+from harmguard.runtime.heap import mark_heap, release_marked
 
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
@@ -40,12 +47,23 @@ def _import_onnxruntime() -> Any:
 ort = _import_onnxruntime()
 
 
-_shrinking = ort.RunOptions()
+_plain, _shrinking = ort.RunOptions(), ort.RunOptions()
 _shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
 
+def _stop_runs() -> None:
+    _plain.terminate = _shrinking.terminate = True
+
+
+stop_at_exit(_stop_runs)
+
+
 class Session:
-    """One model, ready to run. `run` may be called by several threads at once."""
+    """One model, ready to run. `run` may be called by several threads at once.
+
+    As many runs take place at once as the allowed cores are enough for, at least one; the others
+    wait in the order of arrival. More would not be faster, and each needs memory of its own.
+    """
 
     def __init__(self, bundle: Bundle, threads: int, prepared: Path | None = None) -> None:
         """Load the bundle's model, or the `prepared` model.onnx that `save_prepared` made of it."""
@@ -59,6 +77,12 @@ class Session:
         self._session = session
         self._names = bundle.manifest.input.names
         self._output = bundle.manifest.input.output
+        self._labels = len(bundle.manifest.labels)
+        self._slots = Slots(max(1, int(allowed_cores()) // threads))
+        self._lock = threading.Lock()
+        self._callers = 0
+        self._scattered = self._unshrunk = False
+        self._last_large: int | None = None
         _living.add(self)
 
     def run(
@@ -66,13 +90,71 @@ class Session:
     ) -> Logits:
         """Logits, float32 [batch, labels], of int64 [batch, length] inputs.
 
-        `shrink` gives back what the runs so far needed, once this one is done.
+        `shrink` gives back what the runs so far needed, once this one is done. Raises RunError
+        for whatever onnxruntime raises, GraphMismatchError for a result of another shape, and
+        GuardClosedError where the process is ending.
         """
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
         feed = {name: inputs[name] for name in self._names}
-        options = _shrinking if shrink else None
-        logits: Logits = self._session.run([self._output], feed, options)[0]
+        with under_way():
+            self._enter(shrink)
+            try:
+                with self._slots:
+                    refuse_at_exit()
+                    logits = self._run(feed)
+            finally:
+                self._leave()
+        if logits.shape != (len(ids), self._labels):
+            raise GraphMismatchError(
+                f"the model gave a result of shape {list(logits.shape)}; expected "
+                f"[{len(ids)}, {self._labels}], a row of logits for each input; likely a graph "
+                "with a fixed batch size"
+            )
         return logits
+
+    def _run(self, feed: dict[str, IntArray]) -> Logits:
+        # What is given back while others run would be asked for again, from each thread's heap.
+        shrink = self._unshrunk and self._callers <= 1
+        try:
+            logits: Logits = self._session.run(
+                [self._output], feed, _shrinking if shrink else _plain
+            )[0]
+            self._unshrunk = self._unshrunk and not shrink
+            return logits
+        except Exception as error:  # onnxruntime's errors have no common base of their own
+            kind = type(error).__name__
+        refuse_at_exit()  # it was stopped
+        rows, length = feed["input_ids"].shape
+        # By its class alone: its message may hold token ids, which are the text.
+        raise RunError(
+            f"onnxruntime failed on {rows} inputs of {length} tokens ({kind}); expected logits; "
+            "likely too little memory, or token ids that the model has no embedding for: "
+            "`harmguard verify` checks a bundle"
+        )
+
+    def _enter(self, large: bool) -> None:
+        with self._lock:
+            self._callers += 1
+            if large:
+                thread = threading.get_ident()
+                self._scattered |= self._last_large not in (None, thread)
+                self._unshrunk, self._last_large = True, thread
+        if large:
+            mark_heap()
+
+    def _leave(self) -> None:
+        """Give memory back when nobody is left, where it lies in the heaps of several threads."""
+        with self._lock:
+            self._callers -= 1
+            if self._callers or not self._scattered:
+                return
+            unshrunk, self._scattered = self._unshrunk, False
+        if unshrunk:
+            # The last runs took place side by side, so none could: only a run gives back.
+            one = np.zeros((1, 1), np.int64)
+            with suppress(RunError), self._slots:
+                self._run({name: one + (name == "attention_mask") for name in self._names})
+        release_marked()
 
 
 def save_prepared(bundle: Bundle, path: Path) -> None:
@@ -101,6 +183,8 @@ def _options(threads: int) -> Any:
     options.enable_cpu_mem_arena = True
     # A plan per shape keeps the peak of the largest batch for good.
     options.enable_mem_pattern = False
+    # Threads that wait for the next run would otherwise burn ten times what a short one takes.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
 
@@ -124,20 +208,25 @@ def _load(path: Path, options: Any, bundle: Bundle) -> Any:
     if _register_arena():
         options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # Without its fallback, which prints to standard output.
+        return ort.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # onnxruntime's errors have no common base of their own
         raise BundleFileError(
-            f"model.onnx cannot be loaded ({type(error).__name__}: {error}); expected a graph "
-            f"for onnxruntime {require_onnx(bundle).onnxruntime} or newer; likely an "
-            "operator that the installed release lacks, or a damaged export"
+            f"model.onnx cannot be loaded ({type(error).__name__}: {str(error).strip()}); expected "
+            f"a graph for onnxruntime {require_onnx(bundle).onnxruntime} or newer; likely "
+            + _cause(str(error))
         ) from None
 
 
-def release_memory() -> None:
-    """Give freed memory back to the system, where the C library would keep it (glibc)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
-        trim(0)
+def _cause(message: str) -> str:
+    """What most likely keeps onnxruntime from loading a model, by its own words."""
+    if "pthread_create" in message or "Resource temporarily unavailable" in message:
+        return "a limit on processes (`ulimit -u`, or the container's pids limit): raise it"
+    if "/proc" in message:
+        return "a container or chroot without /proc: mount it, because onnxruntime reads it"
+    return "an operator that the installed release lacks, or a damaged export"
 
 
 _living: weakref.WeakSet[Session] = weakref.WeakSet()

@@ -103,3 +103,49 @@ def test_a_group_outside_the_mount_falls_back_to_the_mount(proc: Path, tmp_path:
 
 def test_no_procfs(proc: Path) -> None:
     assert cores.default_threads(proc / "missing") == 4
+
+
+STRANGE = [
+    pytest.param(b"40 23 0:50 / /mnt/caf\xe9 rw - cifs //nas/caf\xe9 rw", id="latin-1"),
+    pytest.param(b"40 23 0:50 / /mnt/\xff\xfe\x80 rw - fuse.sshfs h:\x85 rw", id="bytes"),
+    pytest.param(b"40 23 0:50 / /a\x0cb\x1cc rw - tmpfs \x0b rw", id="separators"),
+    pytest.param(b"40 23 0:50 / /mnt rw", id="cut short"),
+    pytest.param(b"40", id="one word"),
+    pytest.param(b"", id="empty"),
+    pytest.param(b"40 23 0:50 / /mnt rw - tmpfs none", id="no options"),
+]
+
+
+@pytest.mark.parametrize("line", STRANGE)
+def test_a_strange_mount_hides_no_quota(proc: Path, tmp_path: Path, line: bytes) -> None:
+    _v2(proc, tmp_path / "cg", "/")
+    _write(tmp_path / "cg" / "cpu.max", "200000 100000")
+    path = proc / "mountinfo"
+    path.write_bytes(line + b"\n" + path.read_bytes())
+    assert cores.default_threads(proc) == 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\n", b"0\n", b"0::/\xe9/\xff\n", b"a:b\n0:cpu\n", b"\0"]
+)
+def test_a_strange_control_group_is_no_error(proc: Path, tmp_path: Path, content: bytes) -> None:
+    _v2(proc, tmp_path / "cg", "/")
+    (proc / "cgroup").write_bytes(content)
+    assert cores.default_threads(proc) == 4
+
+
+@pytest.mark.parametrize("name", ["with space", "tab\there", "back\\slash", "n\xe4me"])
+def test_a_mount_whose_name_is_written_in_octal(proc: Path, tmp_path: Path, name: str) -> None:
+    escaped = name.replace("\\", r"\134").replace(" ", r"\040").replace("\t", r"\011")
+    _v2(proc, tmp_path / escaped, "/")
+    _write(tmp_path / name / "cpu.max", "300000 100000")
+    assert cores.default_threads(proc) == 3
+
+
+def test_a_sandbox_that_forbids_to_ask(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_: int) -> set[int]:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_getaffinity", forbidden)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert cores.default_threads(proc) == 2

@@ -13,7 +13,7 @@ from harmguard.errors import DataError, ExportError
 
 def encoded(tokens: int, windows: int = 1) -> Encoded:
     ids = np.zeros(tokens, np.int64)
-    return Encoded((Window(ids, ids),) * windows, tokens)
+    return Encoded((Window(ids, ids),) * windows, tokens, tokens)
 
 
 def test_the_packages_own_pairs() -> None:

@@ -15,7 +15,7 @@ LIMITS = load_recipe("int8").limits
 
 def one_window(count: int) -> list[Encoded]:
     ids = np.zeros(3, np.int64)
-    return [Encoded((Window(ids, ids),), 1) for _ in range(count)]
+    return [Encoded((Window(ids, ids),), 1, 1) for _ in range(count)]
 
 
 def logits(margins: list[float]) -> np.ndarray:
@@ -73,7 +73,7 @@ def test_each_limit_is_checked() -> None:
 
 def test_a_pair_scores_as_its_worst_window() -> None:
     window = one_window(1)[0].windows[0]
-    encoded = [Encoded((window, window), 2), Encoded((window,), 1)]
+    encoded = [Encoded((window, window), 2, 2), Encoded((window,), 1, 1)]
     found = parity.measure(logits([-3, 3, -3]), logits([-3, -3, -3]), encoded, 0.5, None)
     assert found.pairs == 2
     assert found.flipped == 0.5

@@ -235,7 +235,7 @@ class Endless(io.RawIOBase):
     def __init__(self) -> None:
         self.count = 0
 
-    def readline(self, size: int | None = -1, /) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         self.count += 1
         return b'{"prompt": "bread"}\n'
 

@@ -27,13 +27,13 @@ BAD_TEXTS = [
     ),
 ]
 ODD_TEXTS = {
-    "nul": "\0" * 300,
-    "control": "".join(map(chr, range(1, 32))),
+    "nul": "a" + "\0" * 300,
+    "control": "".join(map(chr, range(1, 32))) + "a",
     "specials": "[CLS] [SEP] [PAD] [MASK] [UNK] [SEP]",
     "combining": "a" + "\u0301" * 10_000,
     "right to left": "\u202e\u200f\u05d0" * 200,
     "no space": "makebread" * 3_334,
-    "spaces": " " * 5_000,
+    "spaces": "a" + " " * 5_000,
     "unassigned": "\U000e0fff\ufffe\uffff" * 50,
     "emoji": "\U0001f468\u200d\U0001f469\u200d\U0001f467" * 100,
     "one": "a",
@@ -121,6 +121,30 @@ def test_a_missing_prompt_is_empty(any_guard: HarmGuard) -> None:
         any_guard.check_many([("a", None), ("", None)])
     with pytest.raises(errors.InputTypeError, match=r"^prompt is NoneType; expected str"):
         any_guard.score(None)  # type: ignore[arg-type]
+
+
+UNSEEN = {
+    "spaces": " " * 5_000,
+    "lines": "\r\n\t" * 40,
+    "wide spaces": "\u3000\u2003\u00a0" * 9,
+    "zero width": "\u200b\u2060\ufeff" * 30,
+    "control": "\0\x01\x7f" * 100,
+    "directions": "\u202e\u200f\u2066",
+}
+
+
+@pytest.mark.parametrize("response", [None, "", "fine", " "])
+@pytest.mark.parametrize("name", UNSEEN)
+def test_a_prompt_without_a_token_is_empty(
+    any_guard: HarmGuard, name: str, response: str | None
+) -> None:
+    message = rf"^prompt has {len(UNSEEN[name]):,} characters and no token; expected at least one"
+    for call in (any_guard.score, any_guard.check):
+        with pytest.raises(errors.EmptyPromptError, match=message):
+            call(UNSEEN[name], response)
+    with pytest.raises(errors.EmptyPromptError, match=r"^pair 1: prompt has "):
+        any_guard.score_many([("a", None), (UNSEEN[name], response)])
+    assert 0 <= any_guard.score("a", UNSEEN[name]) <= 1
 
 
 @pytest.mark.parametrize("name", ODD_TEXTS)
@@ -267,7 +291,7 @@ def test_a_logit_that_is_not_finite_is_an_error(make_bundle: BundleMaker) -> Non
 def test_options_are_keyword_only_and_few() -> None:
     parameters = inspect.signature(HarmGuard).parameters.values()
     options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    assert options == ["threads", "threshold", "long_text", "cache"]
+    assert options == ["threads", "threshold", "long_text", "cache", "max_chars"]
     assert Verdict(0.5, 0.5, True, 1, 1) == Verdict(0.5, 0.5, True, 1, 1)
     with pytest.raises(AttributeError):
         Verdict(0.5, 0.5, True, 1, 1).score = 0.1  # type: ignore[misc]

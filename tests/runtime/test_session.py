@@ -15,7 +15,8 @@ from harmguard.bundle import open_bundle
 from harmguard.core.batch import Logits
 from harmguard.core.encode import IntArray
 from harmguard.errors import BundleFileError, UnsupportedVersionError
-from harmguard.runtime.session import Session, release_memory
+from harmguard.runtime.heap import release_memory
+from harmguard.runtime.session import Session
 
 BundleMaker = Callable[..., Path]
 
@@ -32,9 +33,9 @@ def test_a_session_gives_float32_logits(small_bundle: Path) -> None:
 
 
 def test_the_number_of_threads_does_not_change_a_score(small_bundle: Path) -> None:
-    with HarmGuard(small_bundle, threads=1) as one, HarmGuard(small_bundle, threads=4) as four:
+    with HarmGuard(small_bundle, threads=1) as one, HarmGuard(small_bundle, threads=2) as two:
         assert one.score("how to make bread") == pytest.approx(
-            four.score("how to make bread"), abs=1e-6
+            two.score("how to make bread"), abs=1e-6
         )
 
 
@@ -70,6 +71,7 @@ def test_the_largest_batch_comes_first_and_its_memory_goes_with_the_last(
     monkeypatch.setattr("harmguard.guard.MAX_BATCH_TOKENS", 40)
     monkeypatch.setattr(Session, "run", noted)
     with HarmGuard(needle_bundle) as guard:
+        runs.clear()
         scores = guard.score_many([("kind " * 3, None), ("danger " * 36, None)] * 2)
         assert runs == [(40, False), (40, False), (8, True)]
         assert (scores > 0.5).tolist() == [False, True] * 2
