@@ -8,10 +8,15 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from harmguard.bundle import Bundle, check_graph, check_runtime, require_onnx
+from harmguard.bundle import Bundle, check_graph, check_runtime, require_onnx, version_key
 from harmguard.core.batch import Logits
 from harmguard.core.encode import IntArray
+from harmguard.core.text import one_line
 from harmguard.errors import BundleFileError
+from harmguard.runtime.weights import Arrays, can_see_maps, read_weights, still_mapped
+
+MAX_MEMORY = 8_000_000_000
+"""What tensors of one model may take together, in bytes, beside twice its weights."""
 
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
@@ -50,11 +55,13 @@ class Session:
     def __init__(self, bundle: Bundle, threads: int, prepared: Path | None = None) -> None:
         """Load the bundle's model, or the `prepared` model.onnx that `save_prepared` made of it."""
         check_runtime(ort.__version__, require_onnx(bundle))
-        options = _options(threads)
-        if prepared is not None:
+        if prepared is None:
+            session = _from_bundle(bundle, threads)
+        else:
+            options = _options(threads)
             # It was saved after optimisation, and a second one could change what is packed.
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = _load(prepared or bundle.path("model.onnx"), options, bundle)
+            session = _create(str(prepared), options, bundle)
         check_graph(session.get_inputs(), session.get_outputs(), bundle.manifest)
         self._session = session
         self._names = bundle.manifest.input.names
@@ -89,14 +96,21 @@ def save_prepared(bundle: Bundle, path: Path) -> None:
         ("session.save_external_prepacked_constant_initializers", "1"),
     ):
         options.add_session_config_entry(key, value)
-    _load(bundle.path("model.onnx"), options, bundle)
+    bundle.check_weights()
+    if _takes_a_folder():
+        _let_map(options, bundle)
+    else:
+        _copy_into(options, read_weights(bundle, bundle.weights))
+    _create(bundle.read("model.onnx"), options, bundle)
+    bundle.check_weights()
 
 
 def _options(threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    # What it logs holds names out of the model, raw; what goes wrong it raises as well.
+    options.log_severity_level = 4
     # Without an arena every tensor is new pages, half of the time at 512 tokens.
     options.enable_cpu_mem_arena = True
     # A plan per shape keeps the peak of the largest batch for good.
@@ -104,32 +118,85 @@ def _options(threads: int) -> Any:
     return options
 
 
-def _register_arena() -> bool:
+def _register_arena(limit: int) -> bool:
     """Let the next session have an arena that asks the system for no more than it is asked.
 
-    The arena that a session makes itself doubles at every growth, which Python cannot set. False
-    where an older onnxruntime has one already and does not replace it: it may be no arena.
+    It has `limit` bytes at most. The arena that a session makes itself doubles at every growth,
+    which Python cannot set. False where an older onnxruntime has one already and does not replace
+    it: it may be no arena.
     """
     place = ort.OrtMemoryInfo(
         "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
     )
+    settings = {"arena_extend_strategy": 1, "max_mem": limit}
     try:
-        ort.create_and_register_allocator(place, ort.OrtArenaCfg({"arena_extend_strategy": 1}))
+        ort.create_and_register_allocator(place, ort.OrtArenaCfg(settings))
     except Exception:  # onnxruntime's errors have no common base of their own
         return False
     return True
 
 
-def _load(path: Path, options: Any, bundle: Bundle) -> Any:
-    if _register_arena():
+def _from_bundle(bundle: Bundle, threads: int) -> Any:
+    """A session on the bytes of the graph that were checked, its weights in memory.
+
+    Raises BundleFileError, also for weights that changed meanwhile.
+    """
+    graph = bundle.read("model.onnx")
+    bundle.check_weights()
+    session = None
+    if bundle.weights and _takes_a_folder() and can_see_maps():
+        options = _options(threads)
+        _let_map(options, bundle)
+        held = [weight for weight in bundle.weights if not weight.packed]
+        values = _share_with(options, read_weights(bundle, held))
+        session = _create(graph, options, bundle)
+        # onnxruntime keeps pointers to them, and not their owners.
+        session.harmguard_values = values
+        if still_mapped({bundle.path(weight.location) for weight in bundle.weights}):
+            session = None
+    if session is None:
+        options = _options(threads)
+        _copy_into(options, read_weights(bundle, bundle.weights))
+        session = _create(graph, options, bundle)
+    bundle.check_weights()
+    return session
+
+
+def _takes_a_folder() -> bool:
+    """Whether this release finds the weights of a model that it gets as bytes."""
+    return version_key(ort.__version__) >= (1, 21)
+
+
+def _let_map(options: Any, bundle: Bundle) -> None:
+    key = "session.model_external_initializers_file_folder_path"
+    options.add_session_config_entry(key, os.path.abspath(bundle.folder))
+
+
+def _share_with(options: Any, arrays: Arrays) -> Any:
+    """Let a session use `arrays` where they are; they and the result must live as long as it."""
+    values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
+    for name, value in values.items():
+        options.add_initializer(name, value)
+    return arrays, values
+
+
+def _copy_into(options: Any, arrays: Arrays) -> None:
+    """Let a session make its own copies of `arrays`."""
+    values = [ort.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
+    options.add_external_initializers(list(arrays), values)
+
+
+def _create(model: str | bytes, options: Any, bundle: Bundle) -> Any:
+    limit = MAX_MEMORY + 2 * sum(entry.size for entry in bundle.manifest.files.values())
+    if _register_arena(limit):
         options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base of their own
         raise BundleFileError(
-            f"model.onnx cannot be loaded ({type(error).__name__}: {error}); expected a graph "
-            f"for onnxruntime {require_onnx(bundle).onnxruntime} or newer; likely an "
-            "operator that the installed release lacks, or a damaged export"
+            f"model.onnx cannot be loaded ({type(error).__name__}: {one_line(str(error))}); "
+            f"expected a graph for onnxruntime {require_onnx(bundle).onnxruntime} or newer; likely "
+            "an operator that the installed release lacks, or a damaged export"
         ) from None
 
 
