@@ -304,6 +304,12 @@ def _tokenizer(data: bytes, manifest: Manifest) -> Tokenizer:
                 f"tokenizer.json has {name} set; expected null, or text would be cut or padded "
                 "silently; likely copied from a checkpoint as it stands"
             )
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    if unknown is not None and tokenizer.model.token_to_id(unknown) is None:
+        raise TokenizerError(
+            f"tokenizer.json has no {one_line(ascii(unknown))}, its unknown token, in the "
+            "vocabulary; expected it: the library stops at unknown text; likely made by hand"
+        )
     pieces = {*manifest.input.template.prompt, *manifest.input.template.exchange}
     for piece in pieces:
         if piece.token is not None and tokenizer.token_to_id(piece.token) != piece.id:

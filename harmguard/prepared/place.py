@@ -6,7 +6,6 @@ it is opened, and nothing is opened that could be waited for.
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import time
@@ -22,7 +21,6 @@ LOCK = ".lock"
 LOCK_SECONDS = 300.0
 """How long to wait for another process that prepares in the same cache."""
 _WORD_AFTER_SECONDS = 1.0
-_log = logging.getLogger("harmguard")
 
 
 def own_folder(cache: Path) -> Path:
@@ -117,7 +115,9 @@ def _wait(descriptor: int, folder: Path) -> None:
                     f"{LOCK_SECONDS:g} s; expected it to end; likely one that hangs"
                 ) from None
             if waited > _WORD_AFTER_SECONDS and not told:
-                _log.warning(
+                import logging
+
+                logging.getLogger("harmguard").warning(
                     "waiting for another process that prepares in %r, at most %g s",
                     str(folder),
                     LOCK_SECONDS,

@@ -97,11 +97,12 @@ def save_prepared(bundle: Bundle, path: Path) -> None:
     ):
         options.add_session_config_entry(key, value)
     bundle.check_weights()
+    weights: Arrays = {}
     if _takes_a_folder():
         _let_map(options, bundle)
     else:
-        _copy_into(options, read_weights(bundle, bundle.weights))
-    _create(bundle.read("model.onnx"), options, bundle)
+        weights = read_weights(bundle, bundle.weights)
+    _create(bundle.read("model.onnx"), options, bundle, weights)
     bundle.check_weights()
 
 
@@ -155,9 +156,7 @@ def _from_bundle(bundle: Bundle, threads: int) -> Any:
         if still_mapped({bundle.path(weight.location) for weight in bundle.weights}):
             session = None
     if session is None:
-        options = _options(threads)
-        _copy_into(options, read_weights(bundle, bundle.weights))
-        session = _create(graph, options, bundle)
+        session = _create(graph, _options(threads), bundle, read_weights(bundle, bundle.weights))
     bundle.check_weights()
     return session
 
@@ -180,17 +179,16 @@ def _share_with(options: Any, arrays: Arrays) -> Any:
     return arrays, values
 
 
-def _copy_into(options: Any, arrays: Arrays) -> None:
-    """Let a session make its own copies of `arrays`."""
-    values = [ort.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
-    options.add_external_initializers(list(arrays), values)
-
-
-def _create(model: str | bytes, options: Any, bundle: Bundle) -> Any:
+def _create(model: str | bytes, options: Any, bundle: Bundle, weights: Arrays | None = None) -> Any:
+    """A session that has copied `weights`. Raises BundleFileError."""
     limit = MAX_MEMORY + 2 * sum(entry.size for entry in bundle.manifest.files.values())
     if _register_arena(limit):
         options.add_session_config_entry("session.use_env_allocators", "1")
+    # onnxruntime has no reference to them, and reads them when the session is made.
+    values = [ort.OrtValue.ortvalue_from_numpy(array) for array in (weights or {}).values()]
     try:
+        if weights:
+            options.add_external_initializers(list(weights), values)
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base of their own
         raise BundleFileError(
