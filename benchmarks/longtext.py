@@ -19,8 +19,8 @@ from benchmarks import _results, _tables
 from benchmarks._data import Row, val_rows
 from benchmarks._errors import BenchmarkDataError
 from harmguard import HarmGuard, Verdict
-from harmguard._inputs import Pair
 from harmguard.bench import stats
+from harmguard.inputs import Pair
 
 NEEDLES, QUICK_NEEDLES = 50, 6
 HAYS, HAY_TOKENS = 10, 3000

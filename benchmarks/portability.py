@@ -31,8 +31,8 @@ from benchmarks import _portability_table, _results
 from benchmarks._data import Row, data_given, val_rows
 from benchmarks._errors import ScoresDifferError, WorkerError
 from harmguard import HarmGuard
-from harmguard._inputs import Pair
 from harmguard.bundle import Bundle, open_bundle
+from harmguard.inputs import Pair
 
 LIMIT = 0.02
 """The most that a score may differ, and the distance from a threshold where none may flip."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from harmguard import __version__
-from harmguard._cli._streams import Stopped, drop_unwritten, standard_streams, stopping_signals
+from harmguard._standard_streams import Stopped, drop_unwritten, standard_streams, stopping_signals
 from harmguard.errors import HarmGuardError
 
 # In the order of --help; each is the module harmguard/_cli/NAME.py with add() and run().

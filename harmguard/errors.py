@@ -10,8 +10,9 @@
     │   ├── BundleFileError          a file is missing, truncated, altered, or a git-lfs pointer
     │   ├── UnsafePathError          a path leaves the folder
     │   ├── GraphMismatchError       the ONNX graph disagrees with the manifest
+    │   ├── UnsafeGraphError         the ONNX graph could hang, fill memory, or draw lots
     │   ├── WrongRuntimeError        the bundle is for another runtime
-    │   ├── TokenizerError           the tokenizer cuts, pads, or has ids that the model lacks
+    │   ├── TokenizerError           the tokenizer cuts, pads, may hang, or is another model's
     │   └── GoldenMismatchError      the golden pairs do not give their recorded scores
     ├── InputError (ValueError)      what a caller passed in
     │   ├── InputTypeError (TypeError)
@@ -88,6 +89,10 @@ class UnsafePathError(BundleError):
 
 class GraphMismatchError(BundleError):
     """The ONNX graph has other inputs or outputs than the manifest says."""
+
+
+class UnsafeGraphError(BundleError):
+    """The ONNX graph has operators or constants that could hang, fill memory, or draw lots."""
 
 
 class WrongRuntimeError(BundleError):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from harmguard._inputs import Pair, check_text, checked_pairs
 from harmguard._options import (
     check_long_text,
     checked_max_chars,
@@ -38,6 +37,7 @@ from harmguard.errors import (
     UnpreparedWarning,
     UnverifiedBundleWarning,
 )
+from harmguard.inputs import Pair, check_text, checked_pairs
 from harmguard.prepared.prepare import PreparedCopy, prepare
 from harmguard.runtime.calls import under_way
 from harmguard.verdict import Verdict

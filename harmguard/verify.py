@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -13,8 +14,9 @@ from harmguard.core.scores import window_scores
 from harmguard.errors import BundleFileError, GoldenMismatchError, MissingExtraError
 from harmguard.guard import HarmGuard
 
-_MAX_GOLDEN_BYTES = 64_000_000
 _MAX_ROW_BYTES = 4_000_000
+_MAX_ID = 1 << 31
+_MAX_LOGIT = 1e4  # in half precision a model ends at 65,504
 
 
 @dataclass(frozen=True)
@@ -122,54 +124,59 @@ def replay_golden(bundle: Bundle, guard: Scorer | None) -> tuple[int, float, flo
 
 
 def _golden_rows(bundle: Bundle) -> Iterator[tuple[int, GoldenRow]]:
-    path = bundle.path("golden.jsonl")
-    if bundle.manifest.files["golden.jsonl"].size > _MAX_GOLDEN_BYTES:
-        raise BundleFileError(
-            f"golden.jsonl is larger than {_MAX_GOLDEN_BYTES:,} bytes; likely a hostile bundle"
-        )
-    number = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = _golden_row(strict_json.parse(line, _MAX_ROW_BYTES))
-                _check_score(row, bundle.manifest.output.temperature)
-            except ValueError as error:
-                raise BundleFileError(f"golden.jsonl, row {number}: {error}") from None
-            yield number, row
+    number, max_chars = 0, bundle.manifest.input.max_chars
+    for number, line in enumerate(BytesIO(bundle.read("golden.jsonl")), 1):
+        try:
+            row = _golden_row(strict_json.parse(line, _MAX_ROW_BYTES), max_chars)
+            _check_score(row, bundle.manifest.output.temperature)
+        except ValueError as error:
+            raise BundleFileError(
+                f"golden.jsonl, row {number}: {error}; likely a hostile or hand-made bundle"
+            ) from None
+        yield number, row
     if number == 0:
         raise BundleFileError(
             "golden.jsonl is empty; expected pairs to replay; likely an unfinished export"
         )
 
 
-def _golden_row(value: Any) -> GoldenRow:
+def _golden_row(value: Any, max_chars: int) -> GoldenRow:
     names = ("prompt", "response", "ids", "logits", "score", "tolerance")
     if not isinstance(value, dict) or sorted(value) != sorted(names):
         raise ValueError(f"expected an object with exactly {', '.join(names)}")
     row = GoldenRow(**value)
     windows = isinstance(row.ids, list) and isinstance(row.logits, list)
     checks = {
-        "prompt": isinstance(row.prompt, str),
-        "response": isinstance(row.response, str | None),
-        "ids": windows and all(_all(ids, int) for ids in row.ids),
+        "prompt": row.prompt != "" and _is_text(row.prompt, max_chars),
+        "response": row.response is None or _is_text(row.response, max_chars),
+        "ids": windows and all(_all(ids, int, _MAX_ID) for ids in row.ids),
         "logits": windows
         and len(row.logits) == len(row.ids) > 0
-        and all(_all(pair, float) and len(pair) == 2 for pair in row.logits),
+        and all(_all(pair, float, _MAX_LOGIT) and len(pair) == 2 for pair in row.logits),
         "score": _all([row.score], float) and 0 <= row.score <= 1,
         "tolerance": _all([row.tolerance], float) and 0 < row.tolerance <= 1,
     }
     for name, valid in checks.items():
         if not valid:
             raise ValueError(f"{name} is not what docs/bundle-format.md describes")
+    if row.score - row.tolerance <= 0 and row.score + row.tolerance >= 1:
+        raise ValueError(f"tolerance {row.tolerance:g} tolerates every score")
     return row
 
 
-def _all(values: Any, kind: type) -> bool:
-    """Whether `values` is a list of `kind`; an int is a float too, a bool is neither."""
+def _all(values: Any, kind: type, limit: float = 1.0) -> bool:
+    """Whether `values` is a list of `kind` from -limit to limit; an int is a float too."""
     kinds = (int, float) if kind is float else (int,)
     return isinstance(values, list) and all(
-        isinstance(value, kinds) and not isinstance(value, bool) for value in values
+        type(value) in kinds and -limit <= value <= limit for value in values
     )
+
+
+def _is_text(value: Any, max_chars: int) -> bool:
+    """Whether a guard would take `value` as a text."""
+    if not isinstance(value, str) or len(value) > max_chars:
+        return False
+    return not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def _check_score(row: GoldenRow, temperature: float) -> None:

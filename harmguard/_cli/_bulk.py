@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from harmguard._cli._streams import input_bytes
+from harmguard._standard_streams import input_bytes
 from harmguard.bundle import strict_json
 from harmguard.core.files import new_file
 from harmguard.errors import InputError, InputTypeError

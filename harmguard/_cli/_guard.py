@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from harmguard._cli._streams import input_bytes
+from harmguard._standard_streams import input_bytes
 
 if TYPE_CHECKING:
     from harmguard.guard import HarmGuard

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harmguard.bundle import Manifest
 from harmguard.bundle.spec import KINDS, CoremlRequires
 from harmguard.cli import COMMANDS, EXIT_CODES
+from harmguard.core.text import printable
 from harmguard.errors import PrepareError
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
 
     bundle = open_bundle(EMBEDDED if args.folder is None else args.folder)
     for name, value in _lines(bundle.manifest):
-        print(f"{name:<12} {value}")
+        print(f"{name:<12} {printable(value)}")
     if args.cache is not None:
-        print(f"{'prepared':<12} {_prepared(bundle, args.cache)}")
+        print(f"{'prepared':<12} {printable(_prepared(bundle, args.cache))}")
     for note in notes(bundle.manifest):
         print(f"{'note':<12} {note}")
     return 0

@@ -46,15 +46,16 @@ def add(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepare, and say where the copy is and what it takes."""
     from harmguard.bundle import EMBEDDED, open_and_record
+    from harmguard.core.text import printable
     from harmguard.prepared.prepare import default_cache, prepare, remove_stale
 
     bundle, _ = open_and_record(EMBEDDED if args.folder is None else Path(args.folder))
     copy = prepare(bundle, args.cache or default_cache())
     size = sum(entry.size for entry in bundle.manifest.files.values())
-    print(f"prepared   {copy.folder}")
+    print(f"prepared   {printable(str(copy.folder))}")
     print(f"disk       {copy.bytes:,} bytes, beside the bundle's {size:,}")
     print(f"tokenizer  {f'held in memory: {copy.unmapped}' if copy.unmapped else 'mapped'}")
-    print(f"use        HarmGuard(..., cache={str(copy.folder.parent)!r})")
+    print(f"use        HarmGuard(..., cache={str(copy.folder.parent.parent)!r})")
     for folder in remove_stale(bundle, copy):
-        print(f"removed    {folder}, made by another release")
+        print(f"removed    {printable(str(folder))}, made by another release")
     return 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from harmguard.bundle.content import HASHED_AT_LOAD_BYTES
+from harmguard.bundle.fields import RECORD
 from harmguard.bundle.folder import (
     EMBEDDED,
-    HASHED_AT_LOAD_BYTES,
-    RECORD,
     Bundle,
     check_file,
     check_graph,
@@ -14,6 +14,7 @@ from harmguard.bundle.folder import (
     open_and_record,
     open_bundle,
     require_onnx,
+    version_key,
     write_bundle,
 )
 from harmguard.bundle.manifest import Manifest
@@ -33,5 +34,6 @@ __all__ = [
     "open_and_record",
     "open_bundle",
     "require_onnx",
+    "version_key",
     "write_bundle",
 ]

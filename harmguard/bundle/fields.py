@@ -9,6 +9,8 @@ from typing import Any
 from harmguard.errors import ManifestError
 
 MANIFEST = "guard.json"
+RECORD = "guard.verified.json"
+"""What verify leaves in the folder about the large files that it has hashed."""
 
 
 class Fields:

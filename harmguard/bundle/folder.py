@@ -10,20 +10,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
-from harmguard.bundle import onnx_file, strict_json
+from harmguard.bundle import content, strict_json
+from harmguard.bundle.content import Content, check_content, check_hash, check_size
 from harmguard.bundle.coreml import COREML_FILES
-from harmguard.bundle.fields import MANIFEST
+from harmguard.bundle.fields import MANIFEST, RECORD, wrong
+from harmguard.bundle.graph_rules import Weight, check_graph_file
 from harmguard.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
-from harmguard.bundle.spec import FileEntry, OnnxRequires, check_file_name
+from harmguard.bundle.regular import (
+    check_unchanged,
+    open_regular,
+    read_exactly,
+    read_up_to,
+)
+from harmguard.bundle.spec import REQUIRED_FILES, FileEntry, OnnxRequires, check_file_name
+from harmguard.bundle.tokenizer_rules import check_tokenizer
 from harmguard.core.files import new_folder, write_file
+from harmguard.core.text import one_line
 from harmguard.errors import (
     BundleFileError,
     BundleNotFoundError,
@@ -36,11 +45,8 @@ from harmguard.errors import (
 
 EMBEDDED = Path(__file__).parent.parent / "models" / "mini"
 """The guard that comes with the package."""
-# Smaller files are hashed at every load; larger ones once, by verify: see RECORD.
-HASHED_AT_LOAD_BYTES = 64_000_000
-# What verify leaves in the folder about the large files that it has hashed.
-RECORD = "guard.verified.json"
-_LFS = b"version https://git-lfs"
+_README = "README.md"
+_KEPT = ("model.onnx", "tokenizer.json")
 _CHUNK = 1 << 20
 
 
@@ -58,18 +64,41 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
+    weights: tuple[Weight, ...] = ()
+    """The constants of the graph that lie in files beside it."""
+    _contents: Mapping[str, Content] = field(default_factory=dict, repr=False)
 
     def path(self, name: str) -> Path:
         """Path of a file that the manifest lists; KeyError for any other name."""
         self.manifest.files[name]
         return self.folder / name
 
+    def read(self, name: str) -> bytes:
+        """The bytes of a file that the manifest lists, those whose hash was checked.
+
+        KeyError for any other name; BundleFileError for a file that has been changed.
+        """
+        entry = self.manifest.files[name]
+        found = self._contents.get(name)
+        if found is not None and found.data is not None:
+            return found.data
+        with open_regular(self.folder, name) as file:
+            data = read_exactly(file, name, entry.size)
+        check_hash(name, entry, hashlib.sha256(data).hexdigest())
+        return data
+
+    def check_weights(self) -> None:
+        """Raise BundleFileError if a file of weights is not the one that was checked any more."""
+        for name in {weight.location for weight in self.weights}:
+            check_unchanged(self.folder, name, self._contents[name].identity)
+
 
 def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
     """Read and check a bundle: manifest, sizes, hashes, paths inside the ONNX file.
 
-    Raises BundleNotFoundError, ManifestError, UnsupportedVersionError, BundleFileError or
-    UnsafePathError. The tokenizer is checked by `load_tokenizer`, the graph by `check_graph`.
+    Raises BundleNotFoundError, ManifestError, UnsupportedVersionError, BundleFileError,
+    UnsafePathError, UnsafeGraphError, GraphMismatchError or TokenizerError. `load_tokenizer` and
+    `check_graph` check what the libraries make of tokenizer and graph.
     """
     folder = Path(folder)
     return _open(folder, _read_record(folder))[0]
@@ -103,17 +132,40 @@ def _open(folder: Path, record: Mapping[str, Any]) -> tuple[Bundle, dict[str, An
             f"{str(folder)!r} holds no {MANIFEST}; expected it beside the model; likely an "
             "unfinished copy, or a checkpoint: `harmguard export` makes a bundle of one"
         )
-    with _open_regular(folder, MANIFEST) as file:
-        manifest = Manifest.from_bytes(file.read(MAX_MANIFEST_BYTES + 1))
-    checked = {
-        name: check_file(folder, name, entry, record.get(name))
-        for name, entry in manifest.files.items()
+    with open_regular(folder, MANIFEST) as file:
+        manifest = Manifest.from_bytes(read_up_to(file, MAX_MANIFEST_BYTES + 1))
+    for name, entry in manifest.files.items():
+        check_size(name, entry)
+    contents = {
+        name: check_content(folder, name, manifest.files[name], record.get(name), keep=True)
+        for name in _KEPT
+        if name in manifest.files
     }
-    sizes = {name: entry.size for name, entry in manifest.files.items()}
-    if manifest.runtime == "onnxruntime":
-        onnx_file.check_external_data(folder / "model.onnx", sizes)
-    large = {n: r for n, r in checked.items() if r["size"] >= HASHED_AT_LOAD_BYTES}
-    return Bundle(folder, manifest), large
+    others = {n: e for n, e in manifest.files.items() if n not in contents}
+    with content.checking(folder, others, record) as checked:
+        weights = _check_parts(manifest, contents)
+        contents.update(checked())
+    large = {
+        name: found.record
+        for name, found in contents.items()
+        if found.record["size"] >= content.HASHED_AT_LOAD_BYTES
+    }
+    return Bundle(folder, manifest, weights, contents), large
+
+
+def _check_parts(manifest: Manifest, contents: Mapping[str, Content]) -> tuple[Weight, ...]:
+    """Check graph and tokenizer, and that every listed file has a use; the graph's weights."""
+    known = {*REQUIRED_FILES, *COREML_FILES, _README}
+    data = {n: entry.size for n, entry in manifest.files.items() if n not in known}
+    weights: tuple[Weight, ...] = ()
+    if isinstance(manifest.requires, OnnxRequires):
+        graph = contents["model.onnx"].data or b""
+        weights = check_graph_file(graph, data, manifest.requires.opset)
+    unused = sorted(data.keys() - {weight.location for weight in weights})
+    if unused:
+        raise wrong("files", unused, f"the files of the format, {_README}, and what the graph uses")
+    check_tokenizer(contents["tokenizer.json"].data or b"")
+    return weights
 
 
 def load_tokenizer(bundle: Bundle) -> Tokenizer:
@@ -121,7 +173,7 @@ def load_tokenizer(bundle: Bundle) -> Tokenizer:
 
     Raises TokenizerError.
     """
-    return _tokenizer(bundle.path("tokenizer.json").read_bytes(), bundle.manifest)
+    return _tokenizer(bundle.read("tokenizer.json"), bundle.manifest)
 
 
 def require_onnx(bundle: Bundle) -> OnnxRequires:
@@ -166,16 +218,17 @@ def check_graph(
 
 def check_runtime(installed: str, requires: OnnxRequires) -> None:
     """Raise UnsupportedVersionError if onnxruntime `installed` is older than the bundle needs."""
-
-    def key(version: str) -> tuple[int, int]:
-        major, minor, *_ = [*version.split("."), "0"]
-        return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
-
-    if key(installed) < key(requires.onnxruntime):
+    if version_key(installed) < version_key(requires.onnxruntime):
         raise UnsupportedVersionError(
             f"onnxruntime {installed} is installed; expected {requires.onnxruntime} or "
             "newer; likely an old environment: pip install --upgrade onnxruntime"
         )
+
+
+def version_key(version: str) -> tuple[int, int]:
+    """Major and minor number of a release, to be compared."""
+    major, minor, *_ = [*version.split("."), "0"]
+    return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
 
 
 def write_bundle(out: Path, manifest: Mapping[str, Any], files: Mapping[str, Path | bytes]) -> Path:
@@ -220,64 +273,18 @@ def _write_file(path: Path, source: Path | bytes) -> FileEntry:
     return FileEntry(size, digest.hexdigest())
 
 
-def _open_regular(folder: Path, name: str) -> BinaryIO:
-    """Open a file of the bundle for reading; it must be a regular file of the folder itself."""
-    path = folder / name
-    # A package's folders are part of the bundle too.
-    for inner in list(path.relative_to(folder).parents)[:-1]:
-        if (folder / inner).is_symlink():
-            raise UnsafePathError(
-                f"{inner.as_posix()} is a symbolic link; expected a folder; likely a hostile bundle"
-            )
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        raise BundleFileError(
-            f"{name} is missing; expected it as {MANIFEST} lists it; likely an unfinished copy"
-        ) from None
-    if stat.S_ISLNK(mode):
-        raise UnsafePathError(
-            f"{name} is a symbolic link; expected a regular file; likely a cache folder: "
-            "copy it with `cp -rL`"
-        )
-    if not stat.S_ISREG(mode):
-        raise UnsafePathError(
-            f"{name} is not a regular file; expected one; likely a hostile bundle"
-        )
-    return path.open("rb")
-
-
-def check_file(folder: Path, name: str, entry: FileEntry, record: Any) -> dict[str, Any]:
-    """Check size and hash of one file, and return what its record should say."""
-    with _open_regular(folder, name) as file:
-        info = os.fstat(file.fileno())
-        if info.st_size != entry.size:
-            head = file.read(len(_LFS))
-            cause = "a truncated download or an altered file"
-            if head == _LFS:
-                cause = "a git-lfs pointer in place of the file: run `git lfs pull`"
-            raise BundleFileError(
-                f"{name} has {info.st_size:,} bytes; expected {entry.size:,}; likely {cause}"
-            )
-        current = {"size": entry.size, "mtime_ns": info.st_mtime_ns, "sha256": entry.sha256}
-        if entry.size >= HASHED_AT_LOAD_BYTES and record == current:
-            return current
-        found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-    if found != entry.sha256:
-        raise BundleFileError(
-            f"{name} has sha256 {found[:12]}...; expected {entry.sha256[:12]}...; "
-            "likely a damaged download or a file changed after the bundle was written"
-        )
-    return current
+def check_file(folder: Path, name: str, entry: FileEntry, record: Any) -> None:
+    """Check size and hash of one file, as those of a bundle are. Raises what they raise."""
+    check_size(name, entry)
+    check_content(folder, name, entry, record)
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
     """What `verify` recorded about large files; an unreadable record only costs the hashing."""
     try:
-        with _open_regular(folder, RECORD) as file:
-            files = strict_json.parse(file.read(MAX_MANIFEST_BYTES + 1), MAX_MANIFEST_BYTES)[
-                "files"
-            ]
+        with open_regular(folder, RECORD) as file:
+            data = read_up_to(file, MAX_MANIFEST_BYTES + 1)
+        files = strict_json.parse(data, MAX_MANIFEST_BYTES)["files"]
     except (OSError, ValueError, LookupError, TypeError, BundleFileError, UnsafePathError):
         return {}
     return files if isinstance(files, dict) else {}
@@ -297,6 +304,12 @@ def _tokenizer(data: bytes, manifest: Manifest) -> Tokenizer:
                 f"tokenizer.json has {name} set; expected null, or text would be cut or padded "
                 "silently; likely copied from a checkpoint as it stands"
             )
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    if unknown is not None and tokenizer.model.token_to_id(unknown) is None:
+        raise TokenizerError(
+            f"tokenizer.json has no {one_line(ascii(unknown))}, its unknown token, in the "
+            "vocabulary; expected it: the library stops at unknown text; likely made by hand"
+        )
     pieces = {*manifest.input.template.prompt, *manifest.input.template.exchange}
     for piece in pieces:
         if piece.token is not None and tokenizer.token_to_id(piece.token) != piece.id:
@@ -309,6 +322,6 @@ def _tokenizer(data: bytes, manifest: Manifest) -> Tokenizer:
 
 def _mismatch(what: str, found: object, expected: object) -> None:
     raise GraphMismatchError(
-        f"model.onnx: {what} {found!a}; expected {expected!a} as {MANIFEST} says; "
+        f"model.onnx: {what} {one_line(ascii(found))}; expected {expected!a} as {MANIFEST} says; "
         "likely a model file of another bundle"
     )

@@ -1,152 +1,341 @@
-"""Where an ONNX file says its weights lie: a small bounded reader of the protobuf wire format.
+"""The parts of an ONNX file that decide what it does: nodes, attributes, constants, references.
 
-The runtime has no onnx package, and onnxruntime opens whatever path a model names. So the
-paths, offsets and lengths are read here first.
+The runtime has no onnx package, and onnxruntime opens whatever path a model names and runs
+whatever operator it knows. So the file is read here first; `graph_rules` says what is allowed.
 """
 
 from __future__ import annotations
 
-import mmap
-import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from harmguard.errors import BundleFileError, UnsafePathError
+import numpy as np
 
-Buffer = bytes | mmap.mmap
+from harmguard.bundle.wire import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    VARINT,
+    Reader,
+    malformed,
+    message,
+)
+from harmguard.errors import UnsafeGraphError, UnsafePathError
 
-_MAX_DEPTH = 32
-# Message -> field number -> message: every way from a model down to a tensor.
-_CHILDREN: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "function": {7: "node", 11: "attribute"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-}
-_EXTERNAL_DATA = 13  # TensorProto.external_data, a list of StringStringEntryProto
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+MAX_NODES = 50_000
+_LONGEST_TEXT = 4096
+EXTERNAL = 1
+"""TensorProto.data_location of a tensor whose data lie in another file."""
+
+# Field numbers of onnx-ml.proto3, onnx 1.23; tests/runtime/test_wire.py compares them.
+_MODEL = message(
+    "the model",
+    {1: VARINT, 2: BYTES, 3: BYTES, 4: BYTES, 5: VARINT, 6: BYTES, 7: BYTES},
+    {8: BYTES, 14: BYTES, 20: BYTES, 25: BYTES, 26: BYTES},
+)
+_OPSET = message("an opset", {1: BYTES, 2: VARINT}, {})
+_GRAPH = message(
+    "a graph",
+    {2: BYTES, 10: BYTES},
+    {1: BYTES, 5: BYTES, 11: BYTES, 12: BYTES, 13: BYTES, 14: BYTES, 15: BYTES, 16: BYTES},
+)
+_NODE = message(
+    "a node",
+    {3: BYTES, 4: BYTES, 6: BYTES, 7: BYTES, 8: BYTES},
+    {1: BYTES, 2: BYTES, 5: BYTES, 9: BYTES, 10: BYTES},
+)
+_ATTRIBUTE = message(
+    "an attribute",
+    {1: BYTES, 2: FIXED32, 3: VARINT, 4: BYTES, 5: BYTES, 6: BYTES, 13: BYTES, 14: BYTES}
+    | {20: VARINT, 21: BYTES, 22: BYTES},
+    {7: FIXED32, 8: VARINT, 9: BYTES, 10: BYTES, 11: BYTES, 15: BYTES, 23: BYTES},
+)
+_TENSOR = message(
+    "a tensor",
+    {2: VARINT, 3: BYTES, 8: BYTES, 9: BYTES, 12: BYTES, 14: VARINT},
+    {1: VARINT, 4: FIXED32, 5: VARINT, 6: BYTES, 7: VARINT, 10: FIXED64, 11: VARINT}
+    | {13: BYTES, 16: BYTES},
+)
+_ENTRY = message("a reference", {1: BYTES, 2: BYTES}, {})
+_VALUES = {2, 3, 4, 5, 6, 7, 8, 9}
+# Bytes of a number in TensorProto.float_data and double_data; others are varints.
+_WIDTHS = {4: 4, 10: 8}
+_NO_MODEL = {20: "a training graph", 25: "a local function", 26: "a set of devices"}
+_NO_ATTRIBUTE = {10, 11, 14, 15, 21, 22, 23}
+_NO_NODE = {8, 10}
+_NO_TENSOR = {3, 6}
+_TYPED = {4, 5, 7, 10, 11}
+MESSAGES = (_MODEL, _OPSET, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR, _ENTRY)
 
 
-def check_external_data(model: Path, sizes: Mapping[str, int]) -> None:
-    """Check every external-data reference in `model` against the bundle's files.
+@dataclass(slots=True)
+class Tensor:
+    """A constant: its shape and type, where its data are, and how many elements those are."""
 
-    `sizes` maps the names that the manifest lists to their sizes in bytes. A reference must
-    name one of them and stay within it.
+    name: str = ""
+    dims: list[int] = field(default_factory=list)
+    kind: int = 0
+    location: int = 0
+    entries: dict[str, str] = field(default_factory=dict)
+    """Of external data: location, offset, length."""
+    raw: tuple[int, int] | None = None
+    typed: dict[int, int] = field(default_factory=dict)
+    """Field number -> elements, of data that are not raw."""
+    ints: list[int] = field(default_factory=list)
+    """The first elements of int32_data and int64_data."""
 
-    Raises BundleFileError for a malformed file and UnsafePathError for any other reference.
+
+@dataclass(slots=True)
+class Numbers:
+    """An attribute that is one float, or a list of numbers; only how many there are."""
+
+    count: int
+
+
+@dataclass(slots=True)
+class Node:
+    """One operator. Attributes of strings are None."""
+
+    op: str = ""
+    domain: str = ""
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Graph:
+    """The nodes of a graph, in order, and its constants."""
+
+    nodes: list[Node] = field(default_factory=list)
+    tensors: list[Tensor] = field(default_factory=list)
+    inputs: int = 0
+    outputs: int = 0
+
+
+Attribute = int | Numbers | Tensor | Graph | None
+
+
+@dataclass(slots=True)
+class Model:
+    """A file: its graph and the opset of each domain."""
+
+    graph: Graph
+    opsets: dict[str, int]
+
+
+def read_model(data: bytes) -> Model:
+    """Read an ONNX file.
+
+    Raises BundleFileError for a malformed one, and UnsafeGraphError for what no guard has: local
+    functions, training graphs, sparse tensors, graphs in places other than a node's body.
     """
-    if model.stat().st_size == 0:
-        raise _malformed("0 bytes")
-    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        graphs = 0
-        for number, _, start, end in spans(data, 0, len(data)):
-            graphs += number == 7
-            child = _CHILDREN["model"].get(number)
-            if child:
-                _walk(data, start, end, child, 1, sizes)
-        if graphs != 1:
-            raise _malformed(f"{graphs} graphs")
+    return _Parser(data).model()
 
 
-def _walk(
-    data: mmap.mmap, start: int, end: int, message: str, depth: int, sizes: Mapping[str, int]
-) -> None:
-    if depth > _MAX_DEPTH:
-        raise _malformed(f"messages nested more than {_MAX_DEPTH} deep")
-    if message == "tensor":
-        _check_tensor(data, start, end, sizes)
-        return
-    children = _CHILDREN[message]
-    for number, _, child_start, child_end in spans(data, start, end):
-        child = children.get(number)
-        # A reference holds the key "location": most nodes have none and are skipped in C. A
-        # tensor is walked, which steps over its megabytes of weights.
-        if child == "tensor" or (child and data.find(b"location", child_start, child_end) >= 0):
-            _walk(data, child_start, child_end, child, depth + 1, sizes)
+class _Parser:
+    def __init__(self, data: bytes) -> None:
+        self._read = Reader(data)
+        self._data = data
+        self._nodes = 0
 
-
-def _check_tensor(data: mmap.mmap, start: int, end: int, sizes: Mapping[str, int]) -> None:
-    entries: dict[str, str] = {}
-    for number, _, entry_start, entry_end in spans(data, start, end):
-        if number == _EXTERNAL_DATA:
-            pair = {1: "", 2: ""}
-            for part, _, text_start, text_end in spans(data, entry_start, entry_end):
-                if part not in pair:
-                    continue
-                pair[part] = data[text_start : min(text_end, text_start + 4096)].decode(
-                    errors="backslashreplace"
+    def model(self) -> Model:
+        if not self._data:
+            raise malformed("0 bytes")
+        graph, opsets = None, {}
+        for tag, start, end in self._read.fields(0, len(self._data), _MODEL):
+            number = tag >> 3
+            if number == 7:
+                graph = self._graph(start, end, 0)
+            elif number == 8:
+                domain, version = self._opset(start, end)
+                if domain in opsets:
+                    raise malformed(f"the opset of {domain!a} twice")
+                opsets[domain] = version
+            elif number in (20, 25, 26):
+                raise unsafe(
+                    {20: "a training graph", 25: "a local function"}.get(number, "devices")
                 )
-            if pair[1] in entries:
-                raise _unsafe(f"the key {pair[1]!a} twice in one reference")
-            entries[pair[1]] = pair[2]
-    if not entries:
-        return
-    location = entries.get("location", "")
-    if location not in sizes:
-        raise _unsafe(f"a reference to {location[:80]!a}")
-    offset = _number(entries.get("offset", "0"))
-    length = _number(entries.get("length", "none"))
-    if offset + length > sizes[location]:
-        raise _unsafe(
-            f"bytes {offset:,} to {offset + length:,} of {location} ({sizes[location]:,})"
-        )
+        if graph is None:
+            raise malformed("0 graphs")
+        return Model(graph, opsets)
+
+    def _opset(self, start: int, end: int) -> tuple[str, int]:
+        domain, version = "", 0
+        for tag, first, last in self._read.fields(start, end, _OPSET):
+            if tag >> 3 == 1:
+                domain = self._text(first, last)
+            else:
+                version = first
+        return ("" if domain == "ai.onnx" else domain), version
+
+    def _graph(self, start: int, end: int, depth: int) -> Graph:
+        graph = Graph()
+        for tag, first, last in self._read.fields(start, end, _GRAPH):
+            number = tag >> 3
+            if number == 1:
+                graph.nodes.append(self._node(first, last, depth))
+            elif number == 5:
+                graph.tensors.append(self._tensor(first, last))
+            elif number == 11:
+                graph.inputs += 1
+            elif number == 12:
+                graph.outputs += 1
+            elif number == 15:
+                raise unsafe("a sparse tensor")
+        return graph
+
+    def _node(self, start: int, end: int, depth: int) -> Node:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise unsafe(f"more than {MAX_NODES:,} operators")
+        node = Node()
+        for tag, first, last in self._read.fields(start, end, _NODE):
+            number = tag >> 3
+            if number == 1:
+                node.inputs.append(self._text(first, last))
+            elif number == 2:
+                node.outputs.append(self._text(first, last))
+            elif number == 4:
+                node.op = self._text(first, last)
+            elif number == 5:
+                self._attribute(node, first, last, depth)
+            elif number == 7:
+                node.domain = self._text(first, last)
+            elif number in _NO_NODE:
+                raise unsafe("an operator for other devices, or with overloads")
+        if node.domain == "ai.onnx":
+            node.domain = ""
+        return node
+
+    def _attribute(self, node: Node, start: int, end: int, depth: int) -> None:
+        name, filled = "", 0
+        value: Attribute = None
+        for tag, first, last in self._read.fields(start, end, _ATTRIBUTE):
+            number = tag >> 3
+            if number == 1:
+                name = self._text(first, last)
+            elif number in _VALUES:
+                if filled not in (0, number):
+                    raise unsafe(f"an attribute {name[:40]!a} of two kinds")
+                filled = number
+                value = self._value(tag, first, last, depth, value)
+            elif number in _NO_ATTRIBUTE:
+                raise unsafe("an attribute of tensors, graphs or types")
+        if name in node.attributes:
+            raise malformed(f"the attribute {name[:40]!a} twice")
+        node.attributes[name] = value
+
+    def _value(self, tag: int, first: int, last: int, depth: int, before: Attribute) -> Attribute:
+        """The value of an attribute; `before` is what it has of it already, for lists."""
+        number = tag >> 3
+        if number == 3:
+            return _signed(first)
+        if number == 5:
+            return self._tensor(first, last)
+        if number == 6:
+            if depth:
+                raise unsafe("a graph within a graph within a graph")
+            return self._graph(first, last, depth + 1)
+        if number in (4, 9):
+            return None
+        count = self._count(tag, first, last, 4 if number == 7 else None)
+        return Numbers(count + (before.count if isinstance(before, Numbers) else 0))
+
+    def _tensor(self, start: int, end: int) -> Tensor:
+        tensor = Tensor()
+        for tag, first, last in self._read.fields(start, end, _TENSOR):
+            number = tag >> 3
+            if number == 1:
+                tensor.dims += self._numbers(tag, first, last)
+            elif number == 2:
+                tensor.kind = first
+            elif number == 8:
+                tensor.name = self._text(first, last)
+            elif number == 9:
+                tensor.raw = first, last
+            elif number == 13:
+                self._entry(tensor, first, last)
+            elif number == 14:
+                tensor.location = first
+            elif number in _NO_TENSOR:
+                raise unsafe("a tensor of strings or in segments")
+            elif number in _TYPED:
+                self._typed(tensor, tag, first, last)
+        return tensor
+
+    def _typed(self, tensor: Tensor, tag: int, first: int, last: int) -> None:
+        number = tag >> 3
+        count = self._count(tag, first, last, _WIDTHS.get(number))
+        tensor.typed[number] = tensor.typed.get(number, 0) + count
+        if number in (5, 7) and tensor.typed[number] <= 64:
+            tensor.ints += self._numbers(tag, first, last)
+
+    def _count(self, tag: int, first: int, last: int, width: int | None) -> int:
+        """How many numbers a field holds: one, or those that are packed in it."""
+        if tag & 7 != BYTES:
+            return 1
+        if width is None:
+            return _varints(self._data, first, last)
+        count, rest = divmod(last - first, width)
+        if rest:
+            raise malformed("numbers cut short")
+        return count
+
+    def _numbers(self, tag: int, first: int, last: int) -> list[int]:
+        """Signed values of a field of varints, packed or not."""
+        if tag & 7 == VARINT:
+            return [_signed(first)]
+        values = []
+        while first < last:
+            value, first = self._read.varint(first, last)
+            values.append(_signed(value))
+            if len(values) > 64:
+                raise malformed("more than 64 dimensions")
+        return values
+
+    def _entry(self, tensor: Tensor, start: int, end: int) -> None:
+        pair = {1: "", 2: ""}
+        for tag, first, last in self._read.fields(start, end, _ENTRY):
+            pair[tag >> 3] = self._text(first, last)
+        if pair[1] in tensor.entries:
+            raise UnsafePathError(
+                f"model.onnx: the key {pair[1][:40]!a} twice in one reference; expected each "
+                "once; likely a hostile bundle"
+            )
+        tensor.entries[pair[1]] = pair[2]
+
+    def _text(self, start: int, end: int) -> str:
+        if end - start > _LONGEST_TEXT:
+            raise malformed(f"a name of {end - start:,} bytes")
+        try:
+            return self._data[start:end].decode()
+        except UnicodeDecodeError:
+            raise malformed("a name that is not UTF-8") from None
 
 
-def _number(digits: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,18}", digits):
-        raise _unsafe(f"an offset or length {digits[:40]!a}")
-    return int(digits)
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
 
 
-def spans(data: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Each length-delimited field in [start, end): number, start, and start and end of its body.
-
-    Raises BundleFileError for what is not protobuf.
-    """
-    while start < end:
-        whole = start
-        key, start = _varint(data, start, end)
-        kind, number = key & 7, key >> 3
-        if kind == _VARINT:
-            _, start = _varint(data, start, end)
-        elif kind == _BYTES:
-            length, start = _varint(data, start, end)
-            if start + length > end:
-                raise _malformed(f"a field of {length:,} bytes with {end - start:,} left")
-            yield number, whole, start, start + length
-            start += length
-        elif kind in (_FIXED32, _FIXED64):
-            start += 4 if kind == _FIXED32 else 8
-        else:
-            raise _malformed(f"wire type {kind}")
-    if start > end:
-        raise _malformed("a field cut short")
+def _varints(data: bytes, start: int, end: int) -> int:
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8, end - start, start) < 0x80))
 
 
-def _varint(data: Buffer, start: int, end: int) -> tuple[int, int]:
-    value = shift = 0
-    while start < end and shift < 70:
-        byte = data[start]
-        start += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, start
-        shift += 7
-    raise _malformed("a number cut short")
+def small_ints(tensor: Tensor, data: bytes) -> list[int] | None:
+    """The values of a constant of at most 64 whole numbers that lies in the file; else None."""
+    if tensor.kind not in (6, 7) or tensor.entries:
+        return None
+    if tensor.raw is None:
+        return tensor.ints if sum(tensor.typed.values()) <= 64 else None
+    first, last = tensor.raw
+    if last - first > 512:
+        return None
+    return np.frombuffer(data[first:last], "<i4" if tensor.kind == 6 else "<i8").tolist()  # type: ignore[no-any-return]
 
 
-def _malformed(found: str) -> BundleFileError:
-    return BundleFileError(
-        f"model.onnx: {found}; expected an ONNX protobuf with one graph; "
-        "likely truncated, or not an ONNX file"
-    )
-
-
-def _unsafe(found: str) -> UnsafePathError:
-    return UnsafePathError(
-        f"model.onnx: {found}; expected external data within a file that guard.json lists; "
-        "likely a hostile bundle, or a data file that was renamed"
+def unsafe(found: str) -> UnsafeGraphError:
+    """The error for a graph that could do more than a guard's."""
+    return UnsafeGraphError(
+        f"model.onnx: {found}; expected only what the exporter writes: operators that end, on "
+        "memory that the file's size bounds; likely a hostile bundle, or one of another exporter"
     )

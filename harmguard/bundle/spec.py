@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harmguard.bundle.coreml import COREML_FILES, Lengths
-from harmguard.bundle.fields import MANIFEST, Fields, wrong
+from harmguard.bundle.fields import MANIFEST, RECORD, Fields, wrong
 from harmguard.core.encode import Template
 from harmguard.errors import UnsafePathError, UnsupportedVersionError
 
@@ -217,6 +217,8 @@ def take_precision(fields: Fields) -> Precision:
         parity=fields.take("parity") if parity is None else fields.mapping("parity"),
     )
     fields.end()
+    if precision.parity is not None and not precision.parity:
+        raise wrong("precision.parity", {}, "null, or what was measured")
     return precision
 
 
@@ -261,8 +263,10 @@ def take_files(fields: Fields, coreml: bool) -> dict[str, FileEntry]:
     for name in names:
         check_file_name(name)
     # Some file systems ignore case: two such names would be one file there.
-    if len({name.casefold() for name in [*names, MANIFEST]}) != len(names) + 1:
-        raise wrong("files", names, f"names that differ in more than case, and not {MANIFEST}")
+    own = [MANIFEST, RECORD]
+    if len({name.casefold() for name in [*names, *own]}) != len(names) + len(own):
+        expected = f"names that differ in more than case, and not {MANIFEST} or {RECORD}"
+        raise wrong("files", names, expected)
     required = (*COREML_FILES, *REQUIRED_FILES[1:]) if coreml else REQUIRED_FILES
     if not coreml and (strange := [name for name in names if name in COREML_FILES]):
         raise wrong("files", strange, "them in bundles for Core ML only")

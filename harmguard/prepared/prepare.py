@@ -13,10 +13,7 @@ import os
 import platform
 import re
 import shutil
-import stat
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,18 +23,17 @@ from tokenizers import Tokenizer
 
 from harmguard.bundle import Bundle, check_file, load_tokenizer, require_onnx, strict_json
 from harmguard.bundle.manifest import MAX_MANIFEST_BYTES
-from harmguard.bundle.spec import FileEntry
+from harmguard.bundle.regular import open_regular, read_up_to
+from harmguard.bundle.spec import FileEntry, check_file_name
 from harmguard.core.batch import no_padding, pad
 from harmguard.core.encode import PairEncoder
 from harmguard.core.files import new_folder, sha256_of
 from harmguard.errors import BundleError, PrepareError
-from harmguard.prepared.share import LINK_PREFIX, is_shared, share_weights
+from harmguard.prepared.place import check_places, locked, make_own_folder, own_folder
 from harmguard.prepared.unigram import FILES, MappedUnigram
 
-FORMAT = 3
+FORMAT = 4
 RECORD = "prepared.json"
-LOCK_SECONDS = 300
-"""How long to wait for another process that prepares in the same cache."""
 
 _TOKENIZER_PROBES = 600
 # The features that matrix kernels are chosen by, and what tells processor designs apart.
@@ -77,19 +73,18 @@ def find(bundle: Bundle, cache: Path) -> PreparedCopy:
     damaged, or if others could have written it.
     """
     identity = _identity(bundle)
-    cache = cache.resolve()
-    folder = _folder(cache, bundle, identity)
+    own = own_folder(cache)
+    folder = _folder(own, bundle, identity)
     if not os.path.lexists(folder):
         raise PrepareError(f"no copy for this bundle and device in {str(cache)!r}")
     try:
-        for path in (cache, folder):
-            _check_owner(path)
-        recorded = strict_json.parse((folder / RECORD).read_bytes(), MAX_MANIFEST_BYTES)
+        check_places(own, folder)
+        recorded = _read_record(folder)
         if recorded["identity"] != identity or "model.onnx" not in recorded["files"]:
             raise PrepareError(f"{RECORD} belongs to another copy")
         for name, entry in recorded["files"].items():
-            if not is_shared(folder / name, bundle.folder):
-                check_file(folder, name, FileEntry(entry["size"], entry["sha256"]), entry)
+            check_file_name(name)
+            check_file(folder, name, FileEntry(entry["size"], entry["sha256"]), entry)
         return PreparedCopy(folder, _disk_bytes(folder), recorded["unmapped"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, BundleError) as error:
         why = error if isinstance(error, BundleError) else f"{RECORD} cannot be read"
@@ -111,12 +106,12 @@ def prepare(bundle: Bundle, cache: Path) -> PreparedCopy:
     except PrepareError as error:
         absent = str(error)
     try:
-        cache.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with _locked(cache):
+        own = make_own_folder(cache)
+        with locked(own):
             try:
                 return find(bundle, cache)  # another process may have made it meanwhile
             except PrepareError:
-                return _make(bundle, cache.resolve())
+                return _make(bundle, cache, own)
     except OSError as error:
         raise PrepareError(
             f"{absent}; a new one cannot be written: {error.strerror or error}; expected a folder "
@@ -138,16 +133,28 @@ def remove_stale(bundle: Bundle, copy: PreparedCopy) -> list[Path]:
     identity = _identity(bundle)
     same = {key: identity[key] for key in ("bundle", "cpu")}
     removed = []
-    for path in sorted(copy.folder.parent.glob(f"{bundle.manifest.name}-*/{RECORD}")):
+    # Names that a copy of this bundle can have, and no other.
+    name = re.compile(re.escape(bundle.manifest.name) + "-[0-9a-f]{16}")
+    for folder in sorted(copy.folder.parent.iterdir()):
+        if folder == copy.folder or not name.fullmatch(folder.name) or folder.is_symlink():
+            continue
         try:
-            other = strict_json.parse(path.read_bytes(), MAX_MANIFEST_BYTES)["identity"]
-            stale = path.parent != copy.folder and same.items() <= other.items()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            stale = same.items() <= _read_record(folder)["identity"].items()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, BundleError):
             stale = False
         if stale:
-            shutil.rmtree(path.parent, ignore_errors=True)
-            removed.append(path.parent)
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(folder)
     return removed
+
+
+def _read_record(folder: Path) -> Any:
+    """What a copy says about itself. Raises OSError or ValueError where it cannot be read."""
+    try:
+        with open_regular(folder, RECORD) as file:
+            return strict_json.parse(read_up_to(file, MAX_MANIFEST_BYTES + 1), MAX_MANIFEST_BYTES)
+    except BundleError as error:
+        raise ValueError(str(error)) from None
 
 
 def cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -182,16 +189,15 @@ def _identity(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _folder(cache: Path, bundle: Bundle, identity: dict[str, Any]) -> Path:
+def _folder(own: Path, bundle: Bundle, identity: dict[str, Any]) -> Path:
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    return cache / f"{bundle.manifest.name}-{key[:16]}"
+    return own / f"{bundle.manifest.name}-{key[:16]}"
 
 
-def _make(bundle: Bundle, cache: Path) -> PreparedCopy:
+def _make(bundle: Bundle, cache: Path, own: Path) -> PreparedCopy:
     """Write a copy aside and rename it into place. The caller holds the lock, if any."""
     identity = _identity(bundle)
-    folder = _folder(cache, bundle, identity)
-    _check_owner(cache)
+    folder = _folder(own, bundle, identity)
     _check_space(bundle, cache)
     with new_folder(folder, replace=True) as aside:
         aside.chmod(0o755)
@@ -214,7 +220,6 @@ def _fill(bundle: Bundle, aside: Path) -> str | None:
         inputs = list(_probe_inputs(bundle, tokenizer))
         del tokenizer
         save_prepared(bundle, model)
-        share_weights(model, bundle.path("model.onnx"))
         expected = _logits(Session(bundle, 1), inputs)
         found = _logits(Session(bundle, 1, model), inputs)
     except BundleError as error:
@@ -238,7 +243,7 @@ def _write_tokenizer(bundle: Bundle, tokenizer: Tokenizer, aside: Path) -> str |
     from harmguard.prepared.unigram_build import build, first_difference, probes
 
     try:
-        words = build(bundle.path("tokenizer.json").read_bytes(), aside)
+        words = build(bundle.read("tokenizer.json"), aside)
     except ValueError as error:
         return str(error)
     texts = probes(words, _TOKENIZER_PROBES)
@@ -269,9 +274,7 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _disk_bytes(folder: Path) -> int:
-    # Blocks, for there are holes; and not what is linked, for that is the bundle's.
-    own = (path.stat() for path in folder.iterdir() if not path.name.startswith(LINK_PREFIX))
-    return sum(getattr(info, "st_blocks", 0) * 512 for info in own)
+    return sum(getattr(path.stat(), "st_blocks", 0) * 512 for path in folder.iterdir())
 
 
 def _check_space(bundle: Bundle, cache: Path) -> None:
@@ -283,47 +286,3 @@ def _check_space(bundle: Bundle, cache: Path) -> None:
             f"no space for a copy in {str(cache)!r}: {free:,} bytes free; expected {needed:,}, "
             "twice the model and its tokenizer"
         )
-
-
-def _check_owner(path: Path) -> None:
-    """Refuse a folder that another user could have filled: what is in it decides the scores."""
-    info = path.lstat()
-    if not stat.S_ISDIR(info.st_mode):
-        raise PrepareError(f"{str(path)!r} is not a folder of its own; expected one, and no link")
-    mine = not hasattr(os, "getuid") or info.st_uid in (0, os.getuid())
-    # In a folder such as /tmp others may add files, but not replace this user's.
-    if not mine or info.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
-        raise PrepareError(
-            f"{str(path)!r} can be written to by other users; expected a folder that belongs to "
-            "this user or root, and that others cannot write to"
-        )
-
-
-@contextmanager
-def _locked(cache: Path) -> Iterator[None]:
-    """Hold the cache's lock, where the system has locks."""
-    with (cache / ".lock").open("ab") as file:
-        _lock(file.fileno(), cache)
-        yield
-
-
-def _lock(descriptor: int, cache: Path) -> None:
-    """Wait for the lock, which goes with the descriptor, or the process."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise PrepareError(
-                    f"another process has been preparing in {str(cache)!r} for "
-                    f"{LOCK_SECONDS} s; expected it to end; likely one that hangs"
-                ) from None
-            time.sleep(0.05)
-        except OSError:  # some network file systems have no locks; the rename is atomic there too
-            return

@@ -12,13 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from harmguard.bundle import Bundle, check_graph, check_runtime, require_onnx
+from harmguard.bundle import Bundle, check_graph, check_runtime, require_onnx, version_key
 from harmguard.core.batch import Logits
 from harmguard.core.cores import allowed_cores
 from harmguard.core.encode import IntArray
+from harmguard.core.text import one_line
 from harmguard.errors import BundleFileError, GraphMismatchError, RunError
 from harmguard.runtime.calls import Slots, refuse_at_exit, stop_at_exit, under_way
 from harmguard.runtime.heap import mark_heap, release_marked
+from harmguard.runtime.weights import Arrays, can_see_maps, read_weights, still_mapped
+
+MAX_MEMORY = 8_000_000_000
+"""What tensors of one model may take together, in bytes, beside twice its weights."""
 
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
@@ -68,11 +73,13 @@ class Session:
     def __init__(self, bundle: Bundle, threads: int, prepared: Path | None = None) -> None:
         """Load the bundle's model, or the `prepared` model.onnx that `save_prepared` made of it."""
         check_runtime(ort.__version__, require_onnx(bundle))
-        options = _options(threads)
-        if prepared is not None:
+        if prepared is None:
+            session = _from_bundle(bundle, threads)
+        else:
+            options = _options(threads)
             # It was saved after optimisation, and a second one could change what is packed.
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = _load(prepared or bundle.path("model.onnx"), options, bundle)
+            session = _create(str(prepared), options, bundle)
         check_graph(session.get_inputs(), session.get_outputs(), bundle.manifest)
         self._session = session
         self._names = bundle.manifest.input.names
@@ -171,14 +178,22 @@ def save_prepared(bundle: Bundle, path: Path) -> None:
         ("session.save_external_prepacked_constant_initializers", "1"),
     ):
         options.add_session_config_entry(key, value)
-    _load(bundle.path("model.onnx"), options, bundle)
+    bundle.check_weights()
+    weights: Arrays = {}
+    if _takes_a_folder():
+        _let_map(options, bundle)
+    else:
+        weights = read_weights(bundle, bundle.weights)
+    _create(bundle.read("model.onnx"), options, bundle, weights)
+    bundle.check_weights()
 
 
 def _options(threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    # What it logs holds names out of the model, raw; what goes wrong it raises as well.
+    options.log_severity_level = 4
     # Without an arena every tensor is new pages, half of the time at 512 tokens.
     options.enable_cpu_mem_arena = True
     # A plan per shape keeps the peak of the largest batch for good.
@@ -188,34 +203,84 @@ def _options(threads: int) -> Any:
     return options
 
 
-def _register_arena() -> bool:
+def _register_arena(limit: int) -> bool:
     """Let the next session have an arena that asks the system for no more than it is asked.
 
-    The arena that a session makes itself doubles at every growth, which Python cannot set. False
-    where an older onnxruntime has one already and does not replace it: it may be no arena.
+    It has `limit` bytes at most. The arena that a session makes itself doubles at every growth,
+    which Python cannot set. False where an older onnxruntime has one already and does not replace
+    it: it may be no arena.
     """
     place = ort.OrtMemoryInfo(
         "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
     )
+    settings = {"arena_extend_strategy": 1, "max_mem": limit}
     try:
-        ort.create_and_register_allocator(place, ort.OrtArenaCfg({"arena_extend_strategy": 1}))
+        ort.create_and_register_allocator(place, ort.OrtArenaCfg(settings))
     except Exception:  # onnxruntime's errors have no common base of their own
         return False
     return True
 
 
-def _load(path: Path, options: Any, bundle: Bundle) -> Any:
-    if _register_arena():
+def _from_bundle(bundle: Bundle, threads: int) -> Any:
+    """A session on the bytes of the graph that were checked, its weights in memory.
+
+    Raises BundleFileError, also for weights that changed meanwhile.
+    """
+    graph = bundle.read("model.onnx")
+    bundle.check_weights()
+    session = None
+    if bundle.weights and _takes_a_folder() and can_see_maps():
+        options = _options(threads)
+        _let_map(options, bundle)
+        held = [weight for weight in bundle.weights if not weight.packed]
+        values = _share_with(options, read_weights(bundle, held))
+        session = _create(graph, options, bundle)
+        # onnxruntime keeps pointers to them, and not their owners.
+        session.harmguard_values = values
+        if still_mapped({bundle.path(weight.location) for weight in bundle.weights}):
+            session = None
+    if session is None:
+        session = _create(graph, _options(threads), bundle, read_weights(bundle, bundle.weights))
+    bundle.check_weights()
+    return session
+
+
+def _takes_a_folder() -> bool:
+    """Whether this release finds the weights of a model that it gets as bytes."""
+    return version_key(ort.__version__) >= (1, 21)
+
+
+def _let_map(options: Any, bundle: Bundle) -> None:
+    key = "session.model_external_initializers_file_folder_path"
+    options.add_session_config_entry(key, os.path.abspath(bundle.folder))
+
+
+def _share_with(options: Any, arrays: Arrays) -> Any:
+    """Let a session use `arrays` where they are; they and the result must live as long as it."""
+    values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
+    for name, value in values.items():
+        options.add_initializer(name, value)
+    return arrays, values
+
+
+def _create(model: str | bytes, options: Any, bundle: Bundle, weights: Arrays | None = None) -> Any:
+    """A session that has copied `weights`. Raises BundleFileError."""
+    limit = MAX_MEMORY + 2 * sum(entry.size for entry in bundle.manifest.files.values())
+    if _register_arena(limit):
         options.add_session_config_entry("session.use_env_allocators", "1")
+    # onnxruntime has no reference to them, and reads them when the session is made.
+    values = [ort.OrtValue.ortvalue_from_numpy(array) for array in (weights or {}).values()]
     try:
+        if weights:
+            options.add_external_initializers(list(weights), values)
         # Without its fallback, which prints to standard output.
         return ort.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            model, options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
     except Exception as error:  # onnxruntime's errors have no common base of their own
         raise BundleFileError(
-            f"model.onnx cannot be loaded ({type(error).__name__}: {str(error).strip()}); expected "
-            f"a graph for onnxruntime {require_onnx(bundle).onnxruntime} or newer; likely "
+            f"model.onnx cannot be loaded ({type(error).__name__}: {one_line(str(error))}); "
+            f"expected a graph for onnxruntime {require_onnx(bundle).onnxruntime} or newer; likely "
             + _cause(str(error))
         ) from None
 

@@ -163,11 +163,11 @@ def calibrate(
     manifest["thresholds"] = result.thresholds
     manifest["metrics"] = {**manifest["metrics"], "calibration": result.metrics}
     files: dict[str, Path | bytes] = {name: opened.path(name) for name in manifest.pop("files")}
-    golden = rescore_golden(opened.path("golden.jsonl").read_bytes(), result.temperature, previous)
+    golden = rescore_golden(opened.read("golden.jsonl"), result.temperature, previous)
     files["golden.jsonl"] = golden
     result.notes.extend(_golden_notes(golden, result.thresholds))
     if "README.md" in files:
-        text = opened.path("README.md").read_text(encoding="utf-8")
+        text = opened.read("README.md").decode()
         files["README.md"] = card(text, result).encode("utf-8")
     write_bundle(out, manifest, files)
     return result

@@ -191,7 +191,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleMaker:
         if operator is not None:
             model.graph.node[0].op_type = operator
         row = {"prompt": "a", "response": None, "ids": [[2, 15, 3]], "logits": [[0.0, 0.0]]}
-        rows = golden or json.dumps({**row, "score": 0.5, "tolerance": 1.0}) + "\n"
+        rows = golden or json.dumps({**row, "score": 0.5, "tolerance": 0.45}) + "\n"
         files: dict[str, Path | bytes] = {
             "model.onnx": model.SerializeToString(),
             "tokenizer.json": tokenizer.to_str().encode(),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harmguard import HarmGuard, UnpreparedWarning
+from harmguard.prepared.place import OWN
 
 TEXT = "how to make bread"
 
@@ -32,7 +33,7 @@ def found(folder: Path, cache: Path) -> float:
     with HarmGuard(folder, threads=1, cache=cache) as guard:
         assert guard.unprepared is None
         assert guard.prepared is not None
-        assert guard.prepared.parent == cache
+        assert guard.prepared.parent == cache / OWN
         return guard.score(TEXT, "please")
 
 
@@ -49,7 +50,7 @@ def without_copy(folder: Path, cache: Path, match: str) -> str:
 
 def copies(cache: Path) -> list[str]:
     """What is in a cache, its lock not counted."""
-    return sorted(path.name for path in cache.iterdir() if path.name != ".lock")
+    return sorted(path.name for path in (cache / OWN).iterdir() if path.name != ".lock")
 
 
 def run(code: str, *arguments: Path) -> str:

@@ -266,7 +266,7 @@ def large(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle whose model counts as large."""
     golden(folder)
     size = (folder / "model.onnx").stat().st_size
-    monkeypatch.setattr("harmguard.bundle.folder.HASHED_AT_LOAD_BYTES", size)
+    monkeypatch.setattr("harmguard.bundle.content.HASHED_AT_LOAD_BYTES", size)
     return folder
 
 

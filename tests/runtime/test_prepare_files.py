@@ -10,18 +10,18 @@ import pytest
 
 from harmguard import (
     HarmGuard,
-    PrepareError,
 )
 from harmguard.bundle import open_bundle, write_bundle
 from harmguard.cli import main
 from harmguard.core.encode import Template
 from harmguard.prepared import prepare as prepared
 from harmguard.prepared import unigram as mapped_unigram
+from harmguard.prepared.place import OWN
 from harmguard.prepared.unigram import FILES, MappedUnigram
 
 from . import pieces
 from .conftest import MINI, attention_graph, manifest
-from .preparing import SCORE, copies, expected, flip, found, run
+from .preparing import SCORE, TEXT, copies, expected, flip, found, run
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_packed_weights_are_mapped(cache: Path) -> None:
     if not (MINI / "guard.json").is_file():
         pytest.skip("no embedded guard in this checkout")
     prepared.prepare(open_bundle(MINI), cache)
-    model = (cache / copies(cache)[0] / "model.onnx").read_bytes()
+    model = (cache / OWN / copies(cache)[0] / "model.onnx").read_bytes()
     assert model.count(b"prepacked_0") > 10
     lines = run(MAPPED, MINI, cache).splitlines()
     pieces, anonymous = map(float, lines[1].split())
@@ -53,19 +53,15 @@ def test_packed_weights_are_mapped(cache: Path) -> None:
     assert anonymous < 45
 
 
-def test_weights_that_are_not_packed_are_the_bundles_own(cache: Path) -> None:
-    if not (MINI / "guard.json").is_file():
-        pytest.skip("no embedded guard in this checkout")
-    copy = prepared.prepare(open_bundle(MINI), cache)
-    shared, data = copy.folder / "bundle.model.onnx.data", copy.folder / "model.onnx.data"
-    if not shared.exists():
-        pytest.skip("the checkout and the cache are on different file systems")
-    assert shared.stat().st_ino == (MINI / "model.onnx.data").stat().st_ino
-    assert copy.bytes < data.stat().st_size - 10_000_000
-    shared.unlink()
-    with pytest.raises(PrepareError, match="data is missing"):
-        prepared.find(open_bundle(MINI), cache)
-    assert found(MINI, cache) == expected(MINI)
+def test_no_file_of_the_copy_is_a_file_of_the_bundle(external_bundle: Path, cache: Path) -> None:
+    """What is written into the bundle's files in place must not reach a running guard."""
+    copy = prepared.prepare(open_bundle(external_bundle), cache)
+    assert all(path.stat().st_nlink == 1 for path in copy.folder.iterdir())
+    score = expected(external_bundle)
+    with HarmGuard(external_bundle, threads=1, cache=cache) as guard:
+        flip(external_bundle / "model.onnx.data")
+        assert guard.score(TEXT, "please") == score
+        flip(external_bundle / "model.onnx.data")
 
 
 def test_a_cache_on_another_disk(tmpfs: Callable[[str], Path]) -> None:
@@ -73,7 +69,7 @@ def test_a_cache_on_another_disk(tmpfs: Callable[[str], Path]) -> None:
         pytest.skip("no embedded guard in this checkout")
     cache = tmpfs("size=90m")
     assert found(MINI, cache) == expected(MINI)
-    folder = cache / copies(cache)[0]
+    folder = cache / OWN / copies(cache)[0]
     assert sorted(os.listdir(folder)) == ["model.onnx", "model.onnx.data", "prepared.json"]
 
 
@@ -109,7 +105,7 @@ def test_a_unigram_tokenizer_is_mapped(
         assert guard._encoder._tokenizer.__class__ is MappedUnigram
         with HarmGuard(unigram, threads=1) as plain:
             assert guard.check_many(pairs) == plain.check_many(pairs)
-    flip(cache / copies(cache)[0] / "pieces.npy")
+    flip(cache / OWN / copies(cache)[0] / "pieces.npy")
     assert found(unigram, cache) == expected(unigram)
 
 

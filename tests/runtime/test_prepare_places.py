@@ -63,7 +63,7 @@ def test_a_damaged_copy_is_made_again(name: str, folder: Path, cache: Path) -> N
 def test_large_files_are_trusted_while_size_and_time_hold(
     folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harmguard.bundle.folder.HASHED_AT_LOAD_BYTES", 1)
+    monkeypatch.setattr("harmguard.bundle.content.HASHED_AT_LOAD_BYTES", 1)
     opened = open_bundle(folder)
     data = prepared.prepare(opened, cache).folder / "model.onnx.data"
     times = data.stat().st_atime_ns, data.stat().st_mtime_ns

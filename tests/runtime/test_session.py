@@ -40,7 +40,7 @@ def test_the_number_of_threads_does_not_change_a_score(small_bundle: Path) -> No
 
 
 def test_a_graph_that_onnxruntime_cannot_load(make_bundle: BundleMaker) -> None:
-    folder = make_bundle(operator="NoSuchOperator")
+    folder = make_bundle(operator="Swish")
     with pytest.raises(BundleFileError, match=r"model\.onnx cannot be loaded .*likely an operator"):
         HarmGuard(folder)
 
