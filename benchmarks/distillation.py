@@ -31,8 +31,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from benchmarks import _results
 from harmguard.bench.machine import describe
 from harmguard.core.files import new_folder, sha256_of, write_file
+from harmguard.rows import Row, read_rows
 from harmguard.training import mini
-from harmguard.training.data import Row, read_rows
 from harmguard.training.ensemble import RowScorer
 from harmguard.training.evaluate import evaluate, scored
 

@@ -10,12 +10,13 @@ compared by the same measure. Bundles stay in WORK. A gate that fails is a resul
 from __future__ import annotations
 
 import argparse
-import gzip
+import json
 import random
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from harmguard.bundle import open_bundle
 from harmguard.core.batch import Batch, Logits, padding_within, window_logits
 from harmguard.core.encode import Encoded
 from harmguard.errors import ParityError
+from harmguard.rows import read_rows
 from harmguard.runtime.session import ort
 from harmguard.training.checkpoint import collate
 
@@ -62,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _draw(val: Path, out: Path, rows: int) -> Path:
-    lines = gzip.decompress(val.read_bytes()).decode("utf-8").split("\n")
-    lines = [line for line in lines if line.strip()]
-    out.write_text("\n".join(random.Random(SEED).sample(lines, rows)) + "\n", encoding="utf-8")
+def _draw(val: Path, out: Path, count: int) -> Path:
+    rows = random.Random(SEED).sample(read_rows(val), count)
+    lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows]
+    out.write_text("".join(lines), encoding="utf-8")
     return out
 
 

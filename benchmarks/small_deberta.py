@@ -47,8 +47,8 @@ from transformers import (
 from benchmarks import _results
 from benchmarks._outliers import FACTORS, scale_layer_norms
 from harmguard.core.encode import PairEncoder
+from harmguard.rows import read_rows
 from harmguard.training.checkpoint import collate, load_encoder
-from harmguard.training.data import read_rows
 
 VOCABULARY, MAX_TOKENS, ROWS, SEED = 8192, 128, 16_000, 5
 MEND_ROWS, MEND_LR = 32, 2e-4

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from harmguard.errors import CheckpointError, ConfigError
+from harmguard.rows import Row
 from harmguard.training.checkpoint import read_metadata
 from harmguard.training.config import Config, Data, Loss, Optim, Student, build, check, read_toml
-from harmguard.training.data import Row
 from harmguard.training.distill import devices, distill
 from harmguard.training.pipeline.inputs import as_item, read_inputs, unique
 from harmguard.training.pipeline.stage import write_json, write_rows

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from harmguard.core.encode import PairEncoder, Window
 from harmguard.errors import DataError
+from harmguard.rows import Row
 from harmguard.training.checkpoint import collate
 from harmguard.training.config import Config
-from harmguard.training.data import Row
 from harmguard.training.loss import WIDE
 
 

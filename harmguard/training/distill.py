@@ -34,10 +34,10 @@ from transformers import (
 
 from harmguard.core.encode import PairEncoder
 from harmguard.errors import CheckpointError, ConfigError, DataError
+from harmguard.rows import Row, read_rows
 from harmguard.training.batches import Collator, encode_rows
 from harmguard.training.checkpoint import METADATA_FILE, load_encoder
 from harmguard.training.config import Config, Student
-from harmguard.training.data import Row, read_rows
 from harmguard.training.loss import distillation_loss
 from harmguard.training.pipeline.recipe import Model
 from harmguard.training.pipeline.work import identity
@@ -189,7 +189,9 @@ class _SaveByTime(TrainerCallback):
 
 
 def _rows(config: Config) -> list[Row]:
-    rows = [row for path in config.data.train for row in read_rows(Path(path))]
+    rows = [
+        row for path in config.data.train for row in read_rows(Path(path), need=("label", "soft"))
+    ]
     kept = [r for r in rows if not config.data.licences or r.licence in config.data.licences]
     if not kept:
         raise DataError(

@@ -22,8 +22,8 @@ import torch
 from harmguard.core.encode import Encoded
 from harmguard.core.files import new_file, refuse_existing, sha256_of
 from harmguard.errors import ConfigError, HarmGuardError
+from harmguard.rows import Row, read_rows
 from harmguard.training.checkpoint import CheckpointScorer
-from harmguard.training.data import Row, read_rows
 
 
 def open_scorer(folder: Path) -> CheckpointScorer:

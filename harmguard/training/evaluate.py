@@ -26,7 +26,7 @@ LENGTHS = (("<=128", 0, 128), ("129-512", 129, 512), (">512", 513, None))
 
 
 class Labelled(Protocol):
-    """What ``scored`` needs of a row; ``harmguard.training.data.Row`` and ``Scored`` have it."""
+    """What ``scored`` needs of a row; ``harmguard.rows.Row`` and ``Scored`` have it."""
 
     @property
     def id(self) -> str:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from harmguard.core.files import new_folder, refuse_existing
 from harmguard.errors import DataError, MissingExtraError
+from harmguard.rows import Row, read_rows
 from harmguard.training.contrast import contrast_rows
-from harmguard.training.data import Row, read_rows
 
 SEED = 11
 MAX_TOKENS = 512

@@ -17,9 +17,9 @@ from transformers import AutoTokenizer, Trainer
 
 from harmguard.core.files import new_folder, sha256_of, write_file
 from harmguard.errors import ConfigError, StageError
+from harmguard.rows import Row
 from harmguard.training.checkpoint import METADATA_FILE
 from harmguard.training.config import Config
-from harmguard.training.data import Row
 
 COMPLETE_FILE = "complete"  # written last into a checkpoint: without it the save was cut short
 

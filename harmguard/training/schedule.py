@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from harmguard.errors import DataError
+from harmguard.rows import Row
 from harmguard.training.config import DRAWN
-from harmguard.training.data import Row
 
 LENGTH_POOL_BATCHES = 100  # rows are sorted by length within pools of this many batches
 

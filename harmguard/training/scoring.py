@@ -19,8 +19,8 @@ from harmguard.errors import (
     InputError,
     UnknownThresholdError,
 )
+from harmguard.rows import Row, read_rows
 from harmguard.training.checkpoint import CheckpointScorer
-from harmguard.training.data import Row, read_rows
 from harmguard.training.evaluate import KINDS, Scored, evaluate, scored
 
 _BLOCK = 256
@@ -83,7 +83,7 @@ def evaluate_guard(
         DataError: the rows cannot be used. CheckpointError, BundleError: the guard cannot.
             ConfigError, UnknownThresholdError: the threshold cannot.
     """
-    parts = [(path, read_rows(path)) for path in data]
+    parts = [(path, read_rows(path, need=("label",))) for path in data]
     return evaluate_rows(guard, parts, threshold=threshold, threads=threads)
 
 

@@ -12,8 +12,8 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from benchmarks import _unigram_tokenizer, large, small_deberta
 from benchmarks._outliers import CHANNELS, scale_layer_norms
+from harmguard.rows import read_rows
 from harmguard.training.checkpoint import collate, load_encoder
-from harmguard.training.data import read_rows
 from tests.training import tiny
 
 FIELDS: dict[str, Any] = {

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from harmguard.errors import DataError
+from harmguard.rows import Row
 from harmguard.training.batches import Collator, encode_rows, row_weights
 from harmguard.training.checkpoint import load_encoder
 from harmguard.training.config import Config, Data, Student
-from harmguard.training.data import Row
 from tests.training import tiny
 
 ROWS = [

@@ -14,6 +14,7 @@ from harmguard.bundle import open_bundle
 from harmguard.cli import main
 from harmguard.core.scores import sigmoid
 from harmguard.errors import BundleNotFoundError, DataError, OutputExistsError
+from harmguard.rows import Row
 from harmguard.training.calibrate import (
     TEMPERATURES,
     Calibration,
@@ -25,7 +26,6 @@ from harmguard.training.calibrate import (
     nll,
     rescore_golden,
 )
-from harmguard.training.data import Row
 from harmguard.training.thresholds import DefaultRule
 from harmguard.verify import verify
 
@@ -279,8 +279,8 @@ def test_no_bundle_is_an_error(both_kinds: Path, tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ([], "holds no rows"),
-        ([{"prompt": "..."}], "holds no rows with words in them"),
-        ([{"prompt": "word01"}, {"prompt": "word02", "label": 1}], "1 of 2 rows without a label"),
+        ([{"prompt": "...", "label": 1}], "holds no rows with words in them"),
+        ([{"prompt": "word01"}, {"prompt": "word02", "label": 1}], "1 of 2 rows have no label"),
         ([{"prompt": "word01", "label": 0}] * 3, "found label 0 in all 3 rows"),
         ([{"prompt": "w" * 10_001 + "abc", "label": y} for y in (0, 1)], "rows counted from 0"),
     ],

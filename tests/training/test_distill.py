@@ -18,10 +18,10 @@ from transformers import AutoModelForSequenceClassification
 
 from harmguard.core.encode import Window
 from harmguard.errors import CheckpointError, DataError
+from harmguard.rows import Row, read_rows
 from harmguard.training.batches import encode_rows, row_weights
 from harmguard.training.checkpoint import collate, load_encoder
 from harmguard.training.config import Config, Data, Student
-from harmguard.training.data import Row, read_rows
 from harmguard.training.distill import distill, load_student
 from harmguard.training.loss import distillation_loss
 from harmguard.training.schedule import plan

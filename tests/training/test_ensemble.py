@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harmguard.errors import ConfigError, OutputExistsError
+from harmguard.rows import Row, read_rows
 from harmguard.training import ensemble
 from harmguard.training.checkpoint import CheckpointScorer
-from harmguard.training.data import Row, read_rows
 from harmguard.training.ensemble import RowScorer, label, main, open_scorer
 from harmguard.training.pipeline.recipe import Engine, Label, Model
 from harmguard.training.pipeline.work import Judge

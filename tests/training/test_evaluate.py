@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harmguard.errors import DataError, OutputExistsError
+from harmguard.rows import Row
 from harmguard.training import metrics
-from harmguard.training.data import Row
 from harmguard.training.evaluate import (
     Scored,
     evaluate,

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from harmguard.core.encode import Window
+from harmguard.rows import read_rows
 from harmguard.training.batches import Collator
 from harmguard.training.config import Config, Data, Loss, Student
-from harmguard.training.data import read_rows
 from harmguard.training.distill import _rows
 from harmguard.training.loss import WIDE, distillation_loss
 

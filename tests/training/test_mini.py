@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from harmguard.errors import DataError, MissingExtraError, OutputExistsError
+from harmguard.rows import read_rows
 from harmguard.training import mini
 from harmguard.training.config import read_config
-from harmguard.training.data import read_rows
 from harmguard.training.distill import load_student
 from tests.training import tiny
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmguard.errors import DataError
-from harmguard.training.data import Row
+from harmguard.rows import Row
 from harmguard.training.schedule import plan
 
 

@@ -11,8 +11,8 @@ import pytest
 from harmguard import HarmGuard
 from harmguard.cli import main
 from harmguard.errors import CheckpointError, ConfigError, DataError, UnknownThresholdError
+from harmguard.rows import read_rows
 from harmguard.training.checkpoint import CheckpointScorer
-from harmguard.training.data import read_rows
 from harmguard.training.scoring import evaluate_guard
 from tests.training.tiny import student
 
@@ -121,7 +121,7 @@ def test_another_folder_is_an_error(tmp_path: Path, write_rows: Writer) -> None:
 
 
 def test_a_missing_label_shows_before_scoring(tmp_path: Path, write_rows: Writer) -> None:
-    with pytest.raises(DataError, match="1 of 1 rows without a label"):
+    with pytest.raises(DataError, match="no column label; found prompt"):
         evaluate_guard(tmp_path, [write_rows([{"prompt": "word01"}])])
 
 

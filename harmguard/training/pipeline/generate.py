@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harmguard.errors import DataError, GenerationError
-from harmguard.training.data import Row
+from harmguard.rows import Row
 from harmguard.training.pipeline import diversity
 from harmguard.training.pipeline.engines import executor
 from harmguard.training.pipeline.filters import Sieve, instruction_of

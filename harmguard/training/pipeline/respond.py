@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harmguard.training.data import Row, read_rows
+from harmguard.rows import Row, read_rows
 from harmguard.training.pipeline.engines import executor
 from harmguard.training.pipeline.filters import is_refusal
 from harmguard.training.pipeline.generate import no_text

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from harmguard.core.files import new_folder
-from harmguard.training.data import Row, read_rows
+from harmguard.rows import Row, read_rows
 from harmguard.training.pipeline.chat import ids_of, opened_turn, verdict_place
 from harmguard.training.pipeline.recipe import Recipe
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from harmguard.errors import DataError, GenerationError, StageError
-from harmguard.training.data import read_rows
+from harmguard.rows import read_rows
 from harmguard.training.pipeline import smoke as world
 from harmguard.training.pipeline.generate import PICTURE, filled, generate
 from harmguard.training.pipeline.recipe import Engine, Model, Recipe

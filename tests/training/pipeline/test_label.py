@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harmguard import HarmGuard
 from harmguard.errors import DataError, TeacherError
+from harmguard.rows import read_rows
 from harmguard.training.checkpoint import CheckpointScorer
-from harmguard.training.data import read_rows
 from harmguard.training.pipeline.label import label
 from harmguard.training.pipeline.recipe import Label, Model, Recipe
 

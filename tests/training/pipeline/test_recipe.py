@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harmguard.errors import ConfigError
-from harmguard.training.data import read_rows
+from harmguard.rows import read_rows
 from harmguard.training.pipeline.recipe import read_recipe, recipe_names
 
 FOLDER = Path(str(files("harmguard.training.pipeline") / "recipes"))
