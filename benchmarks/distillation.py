@@ -202,7 +202,9 @@ def _three_layers(work: Path) -> None:
     if out.is_dir():
         return
     torch.manual_seed(SEED)
-    model = AutoModelForSequenceClassification.from_pretrained(start, num_labels=2)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        start, id2label={0: "safe", 1: "harmful"}
+    )
     layers = model.bert.encoder.layer
     model.bert.encoder.layer = torch.nn.ModuleList(layers[i] for i in KEPT_LAYERS)
     model.config.num_hidden_layers = len(KEPT_LAYERS)

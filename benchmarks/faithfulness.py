@@ -22,7 +22,6 @@ from typing import Any
 
 from harmguard_export import export, parity
 from harmguard_export.card import THRESHOLD
-from harmguard_export.checkpoint import INPUTS, Checkpoint, load_checkpoint
 from harmguard_export.exporter import exported_logits, windows_of
 from harmguard_export.pairs import Texts, read_pairs
 from harmguard_export.recipe import load_recipe
@@ -30,12 +29,12 @@ from harmguard_export.recipe import load_recipe
 from benchmarks import _results, small_deberta
 from harmguard.bench.machine import artefact, describe
 from harmguard.bundle import open_bundle
+from harmguard.checkpoint import INPUTS, Checkpoint, load_checkpoint
 from harmguard.core.batch import Batch, Logits, padding_within, window_logits
 from harmguard.core.encode import Encoded
 from harmguard.errors import ParityError
 from harmguard.rows import read_rows
 from harmguard.runtime.session import ort
-from harmguard.training.checkpoint import collate
 
 SEED, BATCH_TOKENS = 23, 2048
 PLAIN = {"plain int8, per tensor": False, "plain int8, per channel": True}
@@ -79,9 +78,7 @@ def _guard(name: str, folder: Path, work: Path, pairs: Path, texts: Texts) -> di
     found: dict[str, Any] = {"name": name, "recipes": {}}
     if deberta:
         windows = windows_of(encoded)[:64]
-        limit = checkpoint.encoder.max_tokens
-        inputs = collate(windows, checkpoint.pad_id, limit, types=False)
-        seen = small_deberta.activations(checkpoint.model, inputs)
+        seen = small_deberta.activations(checkpoint.model, checkpoint.collate(windows))
         found["activations"] = small_deberta.largest(seen)
     for recipe in ("int8", "int4") if deberta else ("int8",):
         out = work / f"{name}-{recipe}"

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harmguard.checkpoint import read_metadata
 from harmguard.errors import CheckpointError, ConfigError
 from harmguard.rows import Row
-from harmguard.training.checkpoint import read_metadata
 from harmguard.training.config import Config, Data, Loss, Optim, Student, build, check, read_toml
 from harmguard.training.distill import devices, distill
 from harmguard.training.pipeline.inputs import as_item, read_inputs, unique

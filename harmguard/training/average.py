@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from harmguard.checkpoint import METADATA_FILE
 from harmguard.core.files import new_folder, refuse_existing
 from harmguard.errors import CheckpointError, ConfigError, HarmGuardError
-from harmguard.training.checkpoint import METADATA_FILE
 
 WEIGHTS_FILE = "model.safetensors"
 HEAD = ("classifier.weight", "classifier.bias")

@@ -18,7 +18,7 @@ TIER_WEIGHTS = {"A": 1.0, "B": 0.7, "C": 0.4}
 class Student:
     """The checkpoint to start from."""
 
-    path: str  # a local folder or a hub id
+    path: str  # a folder, or hub:owner/name
     max_tokens: int = 1024  # positions used, special tokens included
     dropout: float | None = None  # of every part of the model; None keeps the checkpoint's own
 
@@ -90,8 +90,8 @@ def read_config(path: Path) -> Config:
     check(config, path.name)
     base = path.resolve().parent
     train = [str(base / name) for name in config.data.train]
-    local = base / config.student.path
-    student = str(local) if local.is_dir() else config.student.path
+    name = config.student.path
+    student = name if name.startswith("hub:") else str(base / name)
     return Config(
         Student(student, config.student.max_tokens, config.student.dropout),
         Data(train, config.data.licences, config.data.balance, config.data.tier_weights),

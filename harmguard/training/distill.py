@@ -22,8 +22,6 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -32,12 +30,11 @@ from transformers import (
     set_seed,
 )
 
-from harmguard.core.encode import PairEncoder
-from harmguard.errors import CheckpointError, ConfigError, DataError
+from harmguard.checkpoint import METADATA_FILE, load_student
+from harmguard.errors import ConfigError, DataError
 from harmguard.rows import Row, read_rows
 from harmguard.training.batches import Collator, encode_rows
-from harmguard.training.checkpoint import METADATA_FILE, load_encoder
-from harmguard.training.config import Config, Student
+from harmguard.training.config import Config
 from harmguard.training.loss import distillation_loss
 from harmguard.training.pipeline.recipe import Model
 from harmguard.training.pipeline.work import identity
@@ -50,17 +47,6 @@ from harmguard.training.run_folder import (
     writing,
 )
 from harmguard.training.schedule import plan
-
-DROPOUT_FIELDS = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "classifier_dropout",
-    "pooler_dropout",
-    "cls_dropout",
-    "attention_dropout",
-    "embedding_dropout",
-    "mlp_dropout",
-)
 
 
 def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Path:
@@ -84,8 +70,10 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
     if finished:
         return student
     set_seed(config.optim.seed)
-    model, encoder = load_student(config.student)
-    windows = encode_rows(rows, encoder, config.optim.seed)
+    start = load_student(
+        config.student.path, config.student.max_tokens, dropout=config.student.dropout
+    )
+    windows = encode_rows(rows, start.encoder, config.optim.seed)
     batches = plan(
         rows,
         [len(w.ids) for w in windows],
@@ -96,16 +84,16 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
     )
     order = [index for batch in batches for index in batch]
     trainer = DistillTrainer(
-        model=model,
+        model=start.model,
         args=_arguments(config, states, len(batches)),
         train_dataset=_Rows(order),
-        data_collator=Collator(rows, windows, config, model.config),
+        data_collator=Collator(rows, windows, config, start),
         callbacks=[_SaveByTime(config.save_minutes)],
         distillation=config,
     )
     trainer.train(resume_from_checkpoint=last_whole(states))
     if trainer.is_world_process_zero():
-        write_student(trainer, config, rows, record, student)
+        write_student(trainer, start, config, rows, record, student)
     return student
 
 
@@ -203,32 +191,6 @@ def _rows(config: Config) -> list[Row]:
     if bare:
         raise DataError(f"{bare} of {len(kept)} rows have neither label nor soft; expected one")
     return kept
-
-
-def load_student(student: Student) -> tuple[torch.nn.Module, PairEncoder]:
-    """The model to train, with a new head of 2 labels where it has none, and its encoder.
-
-    Raises CheckpointError when it has fewer positions than `student.max_tokens`.
-    """
-    path, limit = student.path, student.max_tokens
-    settings = AutoConfig.from_pretrained(path, num_labels=2)
-    settings.id2label, settings.label2id = {0: "safe", 1: "harmful"}, {"safe": 0, "harmful": 1}
-    if student.dropout is not None:
-        for name in DROPOUT_FIELDS:
-            if hasattr(settings, name):
-                setattr(settings, name, student.dropout)
-    if settings.model_type in ("deberta-v2", "deberta"):
-        # No table: it sets how distances share buckets, and must not fall below what was learnt.
-        settings.max_position_embeddings = max(limit, settings.max_position_embeddings)
-    elif limit > settings.max_position_embeddings:
-        raise CheckpointError(
-            f"student.max_tokens is {limit}, the model has {settings.max_position_embeddings} "
-            "positions; expected at most as many"
-        )
-    model = AutoModelForSequenceClassification.from_pretrained(
-        path, config=settings, dtype=torch.float32
-    )
-    return model, load_encoder(path, limit)
 
 
 def devices() -> int:

@@ -19,19 +19,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from harmguard.checkpoint import Checkpoint, load_checkpoint
 from harmguard.core.encode import Encoded
 from harmguard.core.files import new_file, refuse_existing, sha256_of
 from harmguard.errors import ConfigError, HarmGuardError
 from harmguard.rows import Row, read_rows
-from harmguard.training.checkpoint import CheckpointScorer
 
 
-def open_scorer(folder: Path) -> CheckpointScorer:
-    """A checkpoint on a GPU where there is one. Raises CheckpointError as its class does."""
+def open_scorer(folder: Path | str, revision: str | None = None) -> Checkpoint:
+    """A checkpoint on a GPU where there is one. Raises CheckpointError."""
     gpu = torch.cuda.is_available()
-    return CheckpointScorer(
-        folder, max_batch_tokens=65_536 if gpu else 4096, device="cuda" if gpu else "cpu"
-    )
+    device, batch_tokens = ("cuda", 65_536) if gpu else ("cpu", 4096)
+    return load_checkpoint(folder, revision, device=device, batch_tokens=batch_tokens)
 
 
 class RowScorer:
@@ -51,12 +50,12 @@ class RowScorer:
         total = np.zeros(len(self._rows), np.float32)
         for folder in teachers:
             scorer = open_scorer(folder)
-            total += scorer.scores(self._encode(folder, scorer))
+            total += scorer.scores(self._encode(scorer))
         return (total / len(teachers)).astype(np.float32)
 
-    def _encode(self, folder: Path, scorer: CheckpointScorer) -> list[Encoded]:
-        file = folder / "tokenizer.json"
-        name = sha256_of(file) if file.is_file() else str(folder.resolve())
+    def _encode(self, scorer: Checkpoint) -> list[Encoded]:
+        file = scorer.folder / "tokenizer.json"
+        name = sha256_of(file) if file.is_file() else str(scorer.folder.resolve())
         key = (name, scorer.encoder.max_tokens)
         if key not in self._encoded:
             self._encoded[key] = scorer.encode([row.pair for row in self._rows])

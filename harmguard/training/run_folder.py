@@ -13,12 +13,14 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, Trainer
+from transformers import Trainer
 
+from harmguard.checkpoint import METADATA_FILE, Checkpoint
+from harmguard.checkpoint.quiet import quiet
+from harmguard.checkpoint.tokenizer import write_tokenizer
 from harmguard.core.files import new_folder, sha256_of, write_file
 from harmguard.errors import ConfigError, StageError
 from harmguard.rows import Row
-from harmguard.training.checkpoint import METADATA_FILE
 from harmguard.training.config import Config
 
 COMPLETE_FILE = "complete"  # written last into a checkpoint: without it the save was cut short
@@ -111,14 +113,13 @@ def last_whole(states: Path) -> str | None:
 
 def write_student(
     trainer: Trainer,
+    start: Checkpoint,
     config: Config,
     rows: Sequence[Row],
     record: dict[str, Any],
     student: Path,
 ) -> None:
     """Model, tokenizer and metadata, aside and then renamed."""
-    tokenizer = AutoTokenizer.from_pretrained(config.student.path)
-    tokenizer.model_max_length = config.student.max_tokens
     sources: dict[tuple[str, str], int] = {}
     for row in (row for row in rows if row.weight > 0.0):
         sources[row.source, row.licence] = sources.get((row.source, row.licence), 0) + 1
@@ -135,6 +136,7 @@ def write_student(
         "run": record,
     }
     with writing(f"{student.parent.name}/student"), new_folder(student) as aside:
-        trainer.save_model(str(aside))
-        tokenizer.save_pretrained(str(aside))
+        with quiet():
+            trainer.save_model(str(aside))
+        write_tokenizer(start.tokenizer, start.folder, aside, config.student.max_tokens)
         _write_json(aside / METADATA_FILE, about)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from harmguard.checkpoint import load_checkpoint
 from harmguard.errors import ConfigError, OutputExistsError
 from harmguard.rows import Row, read_rows
 from harmguard.training import ensemble
-from harmguard.training.checkpoint import CheckpointScorer
 from harmguard.training.ensemble import RowScorer, label, main, open_scorer
 from harmguard.training.pipeline.recipe import Engine, Label, Model
 from harmguard.training.pipeline.work import Judge
@@ -37,7 +37,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_scores_are_the_mean_of_the_teachers(teachers: list[Path]) -> None:
-    each = [CheckpointScorer(t).score_many([row.pair for row in ROWS]) for t in teachers]
+    each = [load_checkpoint(t).score_many([row.pair for row in ROWS]) for t in teachers]
     scorer = RowScorer(ROWS)
     np.testing.assert_allclose(scorer.scores(teachers), np.mean(each, axis=0), atol=1e-6)
     # The second time nothing is encoded again, and nothing changes.
@@ -49,7 +49,7 @@ def test_a_scorer_is_on_the_gpu_where_there_is_one(
     teachers: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[dict[str, Any]] = []
-    monkeypatch.setattr(ensemble, "CheckpointScorer", lambda _, **options: made.append(options))
+    monkeypatch.setattr(ensemble, "load_checkpoint", lambda *_, **options: made.append(options))
     for gpu in (False, True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda found=gpu: found)
         open_scorer(teachers[0])

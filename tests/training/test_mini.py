@@ -5,16 +5,15 @@ import importlib
 import json
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harmguard.checkpoint import load_student
 from harmguard.errors import DataError, MissingExtraError, OutputExistsError
 from harmguard.rows import read_rows
 from harmguard.training import mini
 from harmguard.training.config import read_config
-from harmguard.training.distill import load_student
 from tests.training import tiny
 
 
@@ -101,8 +100,8 @@ def test_writes_everything_that_training_needs(data: Path, tmp_path: Path) -> No
     assert polish.student.path == str(out / ".." / "run" / "student")
     assert polish.data.train == [str(out / name) for name in names]
     assert (polish.optim.lr, polish.optim.seed, polish.student.dropout) == (6e-5, 1, 0.1)
-    model, _ = load_student(replace(config.student, max_tokens=64))
-    assert model.get_submodule("classifier").out_features == 2
+    start = load_student(config.student.path, 64)
+    assert start.model.get_submodule("classifier").out_features == 2
     with pytest.raises(OutputExistsError, match="out' exists; expected a new path"):
         mini.write(data, out, backbone)
 

@@ -46,7 +46,7 @@ def student(folder: Path, family: str, fast: PreTrainedTokenizerFast | None = No
     sizes = {
         "vocab_size": len(fast), "hidden_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 48, "max_position_embeddings": 64,
-        "num_labels": 2, "pad_token_id": 0, "initializer_range": 0.2,
+        "id2label": {0: "safe", 1: "harmful"}, "pad_token_id": 0, "initializer_range": 0.2,
     }  # fmt: skip
     if family == "bert":
         model: torch.nn.Module = BertForSequenceClassification(BertConfig(**sizes))

@@ -20,10 +20,10 @@ OUT = "{out}"  # in a path: the folder of `harmguard train run`
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the pipeline: a folder or a hub id."""
+    """A model of the pipeline: a folder, or `hub:owner/name`."""
 
     path: str
-    revision: str = "main"  # of a hub id
+    revision: str = "main"  # of a model of the hub
     url: str = ""  # engine openai: the server's base URL, such as http://127.0.0.1:8000/v1
 
 
@@ -195,6 +195,7 @@ def _resolved(value: Any, folder: Path, out: Path | None, key: str = "") -> Any:
                     "`harmguard train run`, which makes those models"
                 )
             return str(out.resolve()) + value[len(OUT) :]
+        # What is neither the hub's nor a folder may be the name that a server has for its model.
         return str(folder / value) if (folder / value).is_dir() else value
     return value
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
+from harmguard.checkpoint import is_hub, located
 from harmguard.core.files import sha256_of
 from harmguard.core.scores import logit, sigmoid
 from harmguard.errors import TeacherError
@@ -105,7 +106,8 @@ class Judge:
     def _classifier(self) -> Callable[[Sequence[Item]], list[float | Item]]:
         from harmguard.training.ensemble import open_scorer
 
-        scorer = open_scorer(Path(self.label.model.path))
+        model = self.label.model
+        scorer = open_scorer(model.path, model.revision if is_hub(model.path) else None)
         return lambda items: [
             float(logit(s))
             for s in scorer.score_many([(i["prompt"], i["response"]) for i in items])
@@ -137,5 +139,5 @@ def identity(model: Model) -> dict[str, Any]:
         return {"files_sha256": digest.hexdigest()}
     if model.url:
         return {"served": model.path, "revision": model.revision}
-    config = AutoConfig.from_pretrained(model.path, revision=model.revision)
+    config = AutoConfig.from_pretrained(**located(model.path, model.revision))
     return {"id": model.path, "commit": getattr(config, "_commit_hash", None)}

@@ -260,7 +260,7 @@ def test_mixed_schemas_are_named_by_line(smaller: Recipe, tmp_path: Path) -> Non
         '{"prompt": "Write a rude note.", "label": 1}\n{"text": "Write a kind note.", "y": 0}\n'
     )
     recipe = replace(smaller, labelled=[str(tmp_path / "mixed.jsonl")])
-    with pytest.raises(DataError, match=r"mixed.jsonl, line 2: prompt is missing or wrong"):
+    with pytest.raises(DataError, match=r"mixed.jsonl, line 2: no column prompt; found text, y"):
         generate(recipe, tmp_path / "generate")
 
 
