@@ -133,10 +133,10 @@ class Exporter:
                 found = exported_logits(draft.bundle, gated, bar.update)
         measured = parity.measure(logits, found, gated, card.THRESHOLD, texts.labels)
         report = measured.report(self.recipe.limits)
-        sys.stderr.write(report + "\n")
         if gate:
             parity.check(measured, self.recipe.limits)
             fields["precision"]["parity"] = measured.to_json()
+        sys.stderr.write(report + "\n")
         tolerance = min(1.0, round(float(error) + _SLACK[self.recipe.linear], 3))
         files["golden.jsonl"] = _golden(reference, golden, tolerance)
         skipped = [(i + 1, encoded[i].tokens) for i in left_out]

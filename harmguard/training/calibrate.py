@@ -36,6 +36,8 @@ from harmguard.training.thresholds import (
 
 TEMPERATURES = (0.05, 20.0)
 """Bounds of a fitted temperature."""
+MIN_OF_EACH_LABEL = 50
+"""Rows of each label from which a temperature is fitted; with fewer it stays as it is."""
 _NEAR = 0.15
 _NEAR_GOLDEN = 8
 
@@ -186,14 +188,8 @@ def fit(
     sources = np.array([row.source for row in rows])
     weights = balanced_weights(rows)
     previous = float(manifest["output"]["temperature"])
-    temperature = fit_temperature(z, labels, weights)
+    temperature, notes = _temperature(z, labels, weights, previous)
     p = sigmoid(z / temperature)
-    notes = []
-    if temperature in TEMPERATURES:
-        notes.append(
-            f"the temperature is at its bound, {temperature}: too few rows, or rows that the guard "
-            "has been trained on"
-        )
     thresholds: dict[str, dict[str, dict[str, Any]]] = {}
     figures: dict[str, Any] = {
         "set": f"{name}, {_counted(labels)})",
@@ -217,6 +213,28 @@ def fit(
             values = {key: point["value"] for key, point in thresholds[kind].items()}
             figures[kind] = _figures(labels[own], p[own], values)
     return Calibration(temperature, thresholds, figures, notes)
+
+
+def _temperature(
+    z: Floats, labels: Ints, weights: Floats, previous: float
+) -> tuple[float, list[str]]:
+    """The fitted temperature, or the previous one where the rows are too few; and notes."""
+    harmful = int(labels.sum())
+    fewest = min(harmful, labels.size - harmful)
+    if 0 < fewest < MIN_OF_EACH_LABEL:
+        return previous, [
+            f"the temperature stays {previous:g}: {harmful} harmful and {labels.size - harmful} "
+            f"safe rows, at least {MIN_OF_EACH_LABEL} of each are needed"
+        ]
+    found = fit_temperature(z, labels, weights)
+    if found not in TEMPERATURES:
+        return found, []
+    cause = (
+        "the guard makes no mistake on these rows; likely rows that it was trained on, or too few"
+        if found == TEMPERATURES[0]
+        else "the guard is no better than chance on them; likely untrained, or labels the wrong way"
+    )
+    return found, [f"the temperature is at its bound, {found}: {cause}"]
 
 
 def moved(threshold: float, previous: float, temperature: float) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Sized
 from dataclasses import replace
 from pathlib import Path
@@ -31,9 +32,11 @@ from transformers import (
 )
 
 from harmguard.checkpoint import METADATA_FILE, load_student
-from harmguard.errors import ConfigError, DataError
+from harmguard.checkpoint.quiet import quiet
+from harmguard.errors import ConfigError, DataError, TrainingWarning
 from harmguard.rows import Row, read_rows
 from harmguard.training.batches import Collator, encode_rows
+from harmguard.training.checks import FiniteGradients, check_loss, check_weights, warnings_of
 from harmguard.training.config import Config
 from harmguard.training.loss import distillation_loss
 from harmguard.training.pipeline.recipe import Model
@@ -55,8 +58,9 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
     `checkpoints` (default `out/checkpoints`) holds the resumable states, two at a time. What
     is resumed is known by the hashes of student and data, so that folders may move. Raises
     ConfigError when `out` belongs to another config, student or data, DataError for rows
-    without any label, CheckpointError when the student cannot be used, StageError when a
-    file cannot be written.
+    without any label, CheckpointError when the student cannot be used, DivergedError where a loss,
+    a gradient or a weight is not finite, StageError when a file cannot be written. Warns
+    (TrainingWarning) of what will likely go wrong.
     """
     student = out / "student"
     states = checkpoints or out / "checkpoints"
@@ -82,16 +86,20 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
         balance=config.data.balance,
         seed=config.optim.seed,
     )
+    for warning in warnings_of(config, rows, len(batches)):
+        warnings.warn(warning, TrainingWarning, stacklevel=2)
     order = [index for batch in batches for index in batch]
-    trainer = DistillTrainer(
-        model=start.model,
-        args=_arguments(config, states, len(batches)),
-        train_dataset=_Rows(order),
-        data_collator=Collator(rows, windows, config, start),
-        callbacks=[_SaveByTime(config.save_minutes)],
-        distillation=config,
-    )
-    trainer.train(resume_from_checkpoint=last_whole(states))
+    with quiet():
+        trainer = DistillTrainer(
+            model=start.model,
+            args=_arguments(config, states, len(batches)),
+            train_dataset=_Rows(order),
+            data_collator=Collator(rows, windows, config, start),
+            callbacks=[_SaveByTime(config.save_minutes), FiniteGradients(config)],
+            distillation=config,
+        )
+        trainer.train(resume_from_checkpoint=last_whole(states))
+    check_weights(start.model, config)
     if trainer.is_world_process_zero():
         write_student(trainer, start, config, rows, record, student)
     return student
@@ -129,6 +137,8 @@ class DistillTrainer(Trainer):
         )
         # DDP averages gradients over processes; this keeps the sum over all their rows.
         loss = total * self.accelerator.num_processes / self._config.optim.batch_rows
+        # The Trainer would leave a NaN out of its log, and train on.
+        check_loss(loss, self.state.global_step + 1, self._config)
         return (loss, outputs) if return_outputs else loss
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:

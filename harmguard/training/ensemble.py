@@ -1,6 +1,6 @@
 """Soft labels from several checkpoints: the mean of their P(harmful), one number per row.
 
-    python -m harmguard.training.ensemble OUT.jsonl ROWS.jsonl... --teachers A B C
+    harmguard train ensemble OUT.jsonl ROWS.jsonl... --teachers A B C
 
 The mean of models that differ in their seed alone scores better than each of them, and a student
 of it costs one model (Hinton et al. 2015, arXiv:1503.02531, section 5).
@@ -8,9 +8,7 @@ of it costs one model (Hinton et al. 2015, arXiv:1503.02531, section 5).
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +20,7 @@ import torch
 from harmguard.checkpoint import Checkpoint, load_checkpoint
 from harmguard.core.encode import Encoded
 from harmguard.core.files import new_file, refuse_existing, sha256_of
-from harmguard.errors import ConfigError, HarmGuardError
+from harmguard.errors import ConfigError
 from harmguard.rows import Row, read_rows
 
 
@@ -76,22 +74,3 @@ def label(teachers: Sequence[Path], sources: Sequence[Path], out: Path) -> int:
             line = {**asdict(row), "soft": round(float(score), 6)}
             file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
     return len(rows)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m harmguard.training.ensemble")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("rows", type=Path, nargs="+")
-    parser.add_argument("--teachers", type=Path, nargs="+", required=True)
-    args = parser.parse_args(argv)
-    try:
-        sys.stderr.write(f"{label(args.teachers, args.rows, args.out)} rows\n")
-    except HarmGuardError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

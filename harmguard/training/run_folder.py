@@ -45,16 +45,32 @@ def claim(path: Path, record: dict[str, Any]) -> None:
     """Write the run's record, or check that a run under way here is the same one."""
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
-        for key, value in _compared(record).items():
-            if value is not None and _compared(found).get(key) != value:
-                raise ConfigError(
-                    f"{path.parent.name} holds a run with another {key}; "
-                    "expected the same, to resume it, or a new --out"
-                )
+        refuse_other(path.parent.name, _compared(found), _compared(record))
         return
     with writing(path.parent.name):
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_json(path, record)
+
+
+def refuse_other(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise ConfigError, with the key, where the run in a folder differs from the one wanted."""
+    for key, value in wanted.items():
+        if value is not None and found.get(key) != value:
+            where, there, here = _difference(key, found.get(key), value)
+            values = f" ({there!a:.60} there, {here!a:.60} here)" if where != key else ""
+            raise ConfigError(
+                f"{name} holds a run with another {key}{where.removeprefix(key)}{values}; "
+                "expected the same, to resume it, or a new --out"
+            )
+
+
+def _difference(key: str, found: Any, wanted: Any) -> tuple[str, Any, Any]:
+    """The first key below `key` with other values, and both."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for name in [*wanted, *found]:
+            if found.get(name) != wanted.get(name):
+                return _difference(f"{key}.{name}", found.get(name), wanted.get(name))
+    return key, found, wanted
 
 
 def _compared(record: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +79,7 @@ def _compared(record: dict[str, Any]) -> dict[str, Any]:
     settings = {
         **config,
         "student": {**config["student"], "path": None},
-        "data": {**config["data"], "train": None},
+        "data": {**config["data"], "train": None, "held_out": None},
     }
     return {
         "config": settings,

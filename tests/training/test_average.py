@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harmguard.checkpoint import METADATA_FILE, load_checkpoint
+from harmguard.checkpoint.folder import WEIGHTS_FILE
+from harmguard.cli import main
 from harmguard.errors import CheckpointError, ConfigError, OutputExistsError
-from harmguard.training.average import WEIGHTS_FILE, average, main
+from harmguard.training.average import average
 from tests.training import tiny
 
 
@@ -77,6 +79,8 @@ def test_errors(
     (other / WEIGHTS_FILE).unlink()
     with pytest.raises(CheckpointError, match=r"b has no model\.safetensors; expected a student"):
         average(one, other, tmp_path / "out")
-    assert main([str(tmp_path / "out"), str(one), str(other)]) == 2
-    assert "error: b has no model.safetensors" in capsys.readouterr().err
+    assert main(["train", "average", str(tmp_path / "out"), str(one), str(other)]) == 3
+    assert "CheckpointError: b has no model.safetensors" in capsys.readouterr().err
+    assert main(["train", "average", str(tmp_path / "out"), str(one)]) == 2
+    assert "harmguard train average" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -300,3 +300,18 @@ def test_rows_that_cannot_be_used_are_an_error(
 def test_one_label_has_no_temperature() -> None:
     with pytest.raises(DataError, match="found one label in all 2 rows"):
         fit_temperature(np.array([1.0, 2.0]), np.array([1, 1]), np.ones(2))
+
+
+@pytest.mark.parametrize(("count", "fitted"), [(49, False), (50, True)])
+def test_a_temperature_needs_rows_of_each_label(
+    word_bundle: Path, write_rows: Writer, tmp_path: Path, count: int, fitted: bool
+) -> None:
+    rows = [{"prompt": f"word{10 + i % 25} word4{i % 9}", "label": 0} for i in range(60)]
+    rows += [{"prompt": f"word{46 + i % 25} word3{i % 9}", "label": 1} for i in range(count)]
+    result = calibrate(word_bundle, write_rows(rows), tmp_path / "out", threads=1)
+    note = f"the temperature stays 2: {count} harmful and 60 safe rows, at least 50 of each are"
+    assert any(n.startswith(note) for n in result.notes) is not fitted
+    assert (result.temperature == 2.0) is not fitted
+    assert any("is at its bound, 0.05: the guard makes no mistake" in n for n in result.notes) is (
+        result.temperature == 0.05
+    )

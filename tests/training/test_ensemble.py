@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harmguard.checkpoint import load_checkpoint
+from harmguard.cli import main
 from harmguard.errors import ConfigError, OutputExistsError
 from harmguard.rows import Row, read_rows
 from harmguard.training import ensemble
-from harmguard.training.ensemble import RowScorer, label, main, open_scorer
+from harmguard.training.ensemble import RowScorer, label, open_scorer
 from harmguard.training.pipeline.recipe import Engine, Label, Model
 from harmguard.training.pipeline.work import Judge
 from tests.training import tiny
@@ -61,7 +62,8 @@ def test_rows_keep_all_they_had_and_get_soft(teachers: list[Path], tmp_path: Pat
     source, out = tmp_path / "rows.jsonl", tmp_path / "soft.jsonl"
     source.write_text("".join(json.dumps(asdict(row)) + "\n" for row in ROWS))
     teacher_names = [str(teacher) for teacher in teachers]
-    assert main([str(out), str(source), "--teachers", *teacher_names]) == 0
+    command = ["train", "ensemble", str(out), str(source), "--teachers", *teacher_names]
+    assert main(command) == 0
     rows = read_rows(out)
     soft = np.array([row.soft for row in rows], np.float32)
     np.testing.assert_allclose(soft, RowScorer(ROWS).scores(teachers), atol=1e-6)
@@ -76,4 +78,5 @@ def test_no_teacher_and_an_output_that_exists(tmp_path: Path) -> None:
     out.touch()
     with pytest.raises(OutputExistsError, match=r"soft\.jsonl' exists"):
         label([tmp_path], [tmp_path], out)
-    assert main([str(out), str(out), "--teachers", str(tmp_path)]) == 2
+    assert main(["train", "ensemble", str(out), str(out), "--teachers", str(tmp_path)]) == 3
+    assert main(["train", "ensemble", str(out), str(out)]) == 2

