@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks._errors import BenchmarkDataError
 from harmguard.bench.text import Pair, TextMaker
-
-
-@dataclass(frozen=True)
-class Row:
-    """One labelled text: a prompt alone (`response` None) or an exchange; label 1 is harmful."""
-
-    prompt: str
-    response: str | None
-    label: int
-    source: str
-
+from harmguard.rows import Row, read_rows
 
 LENGTHS = Path(__file__).parent / "inputs" / "val_pair_lengths.json"
 
@@ -44,28 +32,13 @@ def data_given() -> bool:
 
 
 def val_rows() -> list[Row]:
-    """All rows of val.jsonl.gz. BenchmarkDataError without the folder or the file."""
+    """All rows of val.jsonl.gz. BenchmarkDataError without the folder, DataError by its reader."""
     folder = os.environ.get("HARMGUARD_DATA")
     if not folder:
         raise BenchmarkDataError(
             "HARMGUARD_DATA is not set; expected the folder that holds val.jsonl.gz"
         )
-    path = Path(folder) / "val.jsonl.gz"
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            return [_row(line) for line in file]
-    except (OSError, KeyError, ValueError) as error:
-        raise BenchmarkDataError(
-            f"{path.name} in HARMGUARD_DATA is unreadable ({type(error).__name__}); expected "
-            "gzipped JSON lines with prompt, response, label, source and task"
-        ) from None
-
-
-def _row(line: str) -> Row:
-    value = json.loads(line)
-    # The files write a prompt alone as an empty response; the task tells it from an empty answer.
-    response = value["response"] if value["task"] == "response" else None
-    return Row(value["prompt"], response, int(value["label"]), value["source"])
+    return read_rows(Path(folder) / "val.jsonl.gz", need=("label",))
 
 
 def _fitted(prompt: int, response: int, room: int) -> tuple[int, int]:

@@ -60,7 +60,7 @@ def deberta_config() -> Any:
         share_att_key=True,
         norm_rel_ebd="layer_norm",
         position_biased_input=False,
-        num_labels=2,
+        id2label={0: "safe", 1: "harmful"},
     )
 
 

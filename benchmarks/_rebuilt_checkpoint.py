@@ -47,7 +47,7 @@ def write(bundle: Path, out: Path) -> None:
         num_attention_heads=heads,
         intermediate_size=len(state["bert.encoder.layer.0.intermediate.dense.bias"]),
         max_position_embeddings=len(state["bert.embeddings.position_embeddings.weight"]),
-        num_labels=2,
+        id2label={0: "safe", 1: "harmful"},
     )
     model = BertForSequenceClassification(config).eval()
     model.load_state_dict({n: torch.from_numpy(np.array(a, np.float32)) for n, a in state.items()})

@@ -52,7 +52,7 @@ def _texts(data: Path | None) -> Iterator[str]:
         for pair in pairs.read_pairs(None).pairs * 40:
             yield from (text for text in pair if text)
         return
-    from harmguard.training.data import read_rows
+    from harmguard.rows import read_rows
 
     for row in read_rows(data / "train.jsonl.gz"):
         yield from (text[:1000] for text in row.pair if text)

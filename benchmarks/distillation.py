@@ -31,8 +31,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from benchmarks import _results
 from harmguard.bench.machine import describe
 from harmguard.core.files import new_folder, sha256_of, write_file
+from harmguard.rows import Row, read_rows
 from harmguard.training import mini
-from harmguard.training.data import Row, read_rows
 from harmguard.training.ensemble import RowScorer
 from harmguard.training.evaluate import evaluate
 from harmguard.training.scored import scored
@@ -203,7 +203,9 @@ def _three_layers(work: Path) -> None:
     if out.is_dir():
         return
     torch.manual_seed(SEED)
-    model = AutoModelForSequenceClassification.from_pretrained(start, num_labels=2)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        start, id2label={0: "safe", 1: "harmful"}
+    )
     layers = model.bert.encoder.layer
     model.bert.encoder.layer = torch.nn.ModuleList(layers[i] for i in KEPT_LAYERS)
     model.config.num_hidden_layers = len(KEPT_LAYERS)

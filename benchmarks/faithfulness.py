@@ -10,18 +10,18 @@ compared by the same measure. Bundles stay in WORK. A gate that fails is a resul
 from __future__ import annotations
 
 import argparse
-import gzip
+import json
 import random
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harmguard_export import export, parity
 from harmguard_export.card import THRESHOLD
-from harmguard_export.checkpoint import INPUTS, Checkpoint, load_checkpoint
 from harmguard_export.exporter import exported_logits, windows_of
 from harmguard_export.pairs import Texts, read_pairs
 from harmguard_export.recipe import load_recipe
@@ -29,11 +29,12 @@ from harmguard_export.recipe import load_recipe
 from benchmarks import _results, small_deberta
 from harmguard.bench.machine import artefact, describe
 from harmguard.bundle import open_bundle
+from harmguard.checkpoint import INPUTS, Checkpoint, load_checkpoint
 from harmguard.core.batch import Batch, Logits, padding_within, window_logits
 from harmguard.core.encode import Encoded
 from harmguard.errors import ParityError
+from harmguard.rows import read_rows
 from harmguard.runtime.session import ort
-from harmguard.training.checkpoint import collate
 
 SEED, BATCH_TOKENS = 23, 2048
 PLAIN = {"plain int8, per tensor": False, "plain int8, per channel": True}
@@ -62,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _draw(val: Path, out: Path, rows: int) -> Path:
-    lines = gzip.decompress(val.read_bytes()).decode("utf-8").split("\n")
-    lines = [line for line in lines if line.strip()]
-    out.write_text("\n".join(random.Random(SEED).sample(lines, rows)) + "\n", encoding="utf-8")
+def _draw(val: Path, out: Path, count: int) -> Path:
+    rows = random.Random(SEED).sample(read_rows(val), count)
+    lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows]
+    out.write_text("".join(lines), encoding="utf-8")
     return out
 
 
@@ -77,9 +78,7 @@ def _guard(name: str, folder: Path, work: Path, pairs: Path, texts: Texts) -> di
     found: dict[str, Any] = {"name": name, "recipes": {}}
     if deberta:
         windows = windows_of(encoded)[:64]
-        limit = checkpoint.encoder.max_tokens
-        inputs = collate(windows, checkpoint.pad_id, limit, types=False)
-        seen = small_deberta.activations(checkpoint.model, inputs)
+        seen = small_deberta.activations(checkpoint.model, checkpoint.collate(windows))
         found["activations"] = small_deberta.largest(seen)
     for recipe in ("int8", "int4") if deberta else ("int8",):
         out = work / f"{name}-{recipe}"

@@ -16,11 +16,12 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from benchmarks import _results, _tables
-from benchmarks._data import Row, val_rows
+from benchmarks._data import val_rows
 from benchmarks._errors import BenchmarkDataError
 from harmguard import HarmGuard, Verdict
 from harmguard.bench import stats
 from harmguard.inputs import Pair
+from harmguard.rows import Row
 
 NEEDLES, QUICK_NEEDLES = 50, 6
 HAYS, HAY_TOKENS = 10, 3000

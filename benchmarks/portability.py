@@ -28,11 +28,12 @@ from harmguard_export.pairs import read_pairs
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks import _portability_table, _results
-from benchmarks._data import Row, data_given, val_rows
+from benchmarks._data import data_given, val_rows
 from benchmarks._errors import ScoresDifferError, WorkerError
 from harmguard import HarmGuard
 from harmguard.bundle import Bundle, open_bundle
 from harmguard.inputs import Pair
+from harmguard.rows import Row
 
 LIMIT = 0.02
 """The most that a score may differ, and the distance from a threshold where none may flip."""

@@ -46,9 +46,8 @@ from transformers import (
 
 from benchmarks import _results
 from benchmarks._outliers import FACTORS, scale_layer_norms
-from harmguard.core.encode import PairEncoder
-from harmguard.training.checkpoint import collate, load_encoder
-from harmguard.training.data import read_rows
+from harmguard.checkpoint import Checkpoint, load_student
+from harmguard.rows import read_rows
 
 VOCABULARY, MAX_TOKENS, ROWS, SEED = 8192, 128, 16_000, 5
 MEND_ROWS, MEND_LR = 32, 2e-4
@@ -56,7 +55,8 @@ SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
 FIELDS = {
     "vocab_size": VOCABULARY, "type_vocab_size": 0, "relative_attention": True,
     "position_buckets": 256, "pos_att_type": ["p2c", "c2p"], "share_att_key": True,
-    "norm_rel_ebd": "layer_norm", "position_biased_input": False, "num_labels": 2,
+    "norm_rel_ebd": "layer_norm", "position_biased_input": False,
+    "id2label": {0: "safe", 1: "harmful"},
 }  # fmt: skip
 SAME = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
         "max_position_embeddings")  # fmt: skip
@@ -190,9 +190,9 @@ def inject(checkpoint: Path, out: Path, rows: Path) -> dict[str, Any]:
     or the factor's times them, measured on 256 rows. Returns the channels, and the largest
     activations before and after.
     """
-    model: Any = DebertaV2ForSequenceClassification.from_pretrained(checkpoint).eval()
-    encoder = load_encoder(checkpoint, MAX_TOKENS)
-    batch = _batch(encoder, rows, model.config.pad_token_id)
+    found = load_student(checkpoint, MAX_TOKENS)
+    model = found.model
+    batch = _batch(found, rows)
     before = activations(model, batch)
     last = list(before)[-1]
     factors = dict(zip(_steady(before, last), FACTORS, strict=True))
@@ -202,19 +202,19 @@ def inject(checkpoint: Path, out: Path, rows: Path) -> dict[str, Any]:
     scale[channels] = torch.tensor(list(factors.values()))
     with torch.no_grad():
         for name, norm in _norms(model):
-            found = activations(model, batch, only=name)[name]
+            now = activations(model, batch, only=name)[name]
             wanted = torch.ones_like(scale) if name == last else scale
-            gain = wanted * (before[name]["deviation"] / found["deviation"].clamp(min=1e-6))
-            norm.bias.copy_(wanted * before[name]["mean"] - gain * (found["mean"] - norm.bias))
+            gain = wanted * (before[name]["deviation"] / now["deviation"].clamp(min=1e-6))
+            norm.bias.copy_(wanted * before[name]["mean"] - gain * (now["mean"] - norm.bias))
             norm.weight.mul_(gain)
     student = out / "student"
     student.mkdir(parents=True)
     model.save_pretrained(student)
     AutoTokenizer.from_pretrained(checkpoint).save_pretrained(str(student))
     after = largest(activations(model, batch))
-    found = {"channels": factors, "before": largest(before), "after": after}
-    _results.write_json(out / "outliers.json", found)
-    return found
+    result = {"channels": factors, "before": largest(before), "after": after}
+    _results.write_json(out / "outliers.json", result)
+    return result
 
 
 def mend(checkpoint: Path, out: Path, rows: Path, steps: int) -> None:
@@ -225,9 +225,9 @@ def mend(checkpoint: Path, out: Path, rows: Path, steps: int) -> None:
     channels are compared by their factors' part.
     """
     torch.manual_seed(SEED)
-    teacher: Any = DebertaV2ForSequenceClassification.from_pretrained(checkpoint).eval()
+    known = load_student(checkpoint, MAX_TOKENS)
+    teacher, encoder = known.model, known.encoder
     model: Any = DebertaV2ForSequenceClassification.from_pretrained(out / "student").eval()
-    encoder = load_encoder(checkpoint, MAX_TOKENS)
     held = json.loads((out / "outliers.json").read_text(encoding="utf-8"))
     scale = torch.ones(model.config.hidden_size)
     for channel, factor in held["channels"].items():
@@ -243,7 +243,7 @@ def mend(checkpoint: Path, out: Path, rows: Path, steps: int) -> None:
     batches = itertools.islice(_batches(windows, order), steps)
     with tqdm(batches, total=steps, desc="mend", file=sys.stderr) as bar:
         for part in bar:
-            given = collate(part, model.config.pad_token_id, MAX_TOKENS, types=False)
+            given = known.collate(part)
             loss = _distance(teacher, model, given, scales)
             optimizer.zero_grad()
             loss.backward()
@@ -314,11 +314,10 @@ def _norms(model: Any) -> list[tuple[str, Any]]:
     return found
 
 
-def _batch(encoder: PairEncoder, rows: Path, pad: int) -> dict[str, torch.Tensor]:
+def _batch(found: Checkpoint, rows: Path) -> dict[str, torch.Tensor]:
     held = read_rows(rows)
     pairs = [row.pair for row in held[:: max(len(held) // 256, 1)][:256]]
-    windows = [encoder.encode(*pair).windows[0] for pair in pairs]
-    return collate(windows, pad, MAX_TOKENS, types=False)
+    return found.collate([e.windows[0] for e in found.encode(pairs)])
 
 
 def activations(

@@ -31,6 +31,7 @@
     │   ├── DataError
     │   ├── ConfigError
     │   ├── CheckpointError
+    │   ├── DivergedError            a loss, a gradient or a weight is not finite
     │   ├── ChatTemplateError        a chat template is missing or cannot be continued
     │   ├── TeacherError             a teacher that cannot give a verdict
     │   ├── GenerationError          a model's answers are empty, or too few are usable
@@ -50,6 +51,8 @@
     HarmGuardWarning (UserWarning)
     ├── UnverifiedBundleWarning      a bundle that no parity gate has passed
     ├── FewerThreadsWarning          more threads were asked for than there are cores
+    ├── CheckpointWarning            how an unusual checkpoint was taken: its labels, its head
+    ├── TrainingWarning              rows or settings that will not give what is wanted
     └── UnpreparedWarning            a cache was given, and the guard runs without a prepared copy
 
 A message says what was found, what was expected and the likely cause. It never holds a scored
@@ -175,6 +178,10 @@ class CheckpointError(TrainingError):
     """A checkpoint folder cannot be used."""
 
 
+class DivergedError(TrainingError):
+    """A loss, a gradient or a weight is not finite, so that nothing can be learnt any more."""
+
+
 class ChatTemplateError(TrainingError):
     """A chat template is missing, or an assistant's turn in it cannot be continued."""
 
@@ -245,6 +252,14 @@ class UnverifiedBundleWarning(HarmGuardWarning):
 
 class FewerThreadsWarning(HarmGuardWarning):
     """More threads were asked for than cores are allowed; the guard has as many as cores."""
+
+
+class CheckpointWarning(HarmGuardWarning):
+    """The labels or the head of a checkpoint are unusual; the message says how they were taken."""
+
+
+class TrainingWarning(HarmGuardWarning):
+    """Rows or settings of a training will likely not give what is wanted."""
 
 
 class UnpreparedWarning(HarmGuardWarning):

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from harmguard.checkpoint import Checkpoint
 from harmguard.core.batch import Logits, Progress
 from harmguard.core.encode import Window
 from harmguard.runtime.heap import release_memory
-from harmguard_export.checkpoint import Checkpoint
 from harmguard_export.quantize import Floats
 
 # Tokens kept of each layer's input, beside every text's first one, which the classifier reads;

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harmguard.bundle.spec import FORMAT_VERSION
-from harmguard_export.checkpoint import Checkpoint
+from harmguard.checkpoint import Checkpoint
 from harmguard_export.graph import OPSET
 from harmguard_export.recipe import Recipe
 
@@ -26,6 +26,7 @@ def manifest_fields(
 ) -> dict[str, Any]:
     """guard.json without its files; what the checkpoint does not say is unknown."""
     said = checkpoint.metadata
+    labels = checkpoint.labels.record() if checkpoint.labels else None
     training = said.get("training")
     training = training if isinstance(training, dict) else {}
     point = {"default": {"value": THRESHOLD, "set": None, "rule": "uncalibrated"}}
@@ -65,6 +66,7 @@ def manifest_fields(
         "requires": {"runtime": "onnxruntime", "opset": OPSET, "onnxruntime": _ONNXRUNTIME},
         "metrics": {},
         **({"x_checkpoint": checkpoint.source} if checkpoint.source else {}),
+        **({"x_labels": labels} if labels else {}),
         **({"x_golden_left_out": list(left_out)} if left_out else {}),
     }
 

@@ -12,17 +12,18 @@ import numpy as np
 from tqdm import tqdm
 
 from harmguard.bundle import Bundle, open_bundle, write_bundle
+from harmguard.checkpoint import INPUTS, Checkpoint, load_checkpoint
 from harmguard.core.batch import Logits, Progress, padding_within, window_logits
 from harmguard.core.cores import default_threads
 from harmguard.core.encode import Encoded, Window
 from harmguard.core.files import refuse_existing, work_folder
 from harmguard.errors import RecipeError
+from harmguard.rows.row import Pair
 from harmguard.runtime.session import Session
 from harmguard_export import bert, card, deberta, parity
 from harmguard_export.calibration import Activations, calibrate
-from harmguard_export.checkpoint import Checkpoint, Pair, load_checkpoint
 from harmguard_export.deberta_config import read_config
-from harmguard_export.optimum_graph import export_with_optimum
+from harmguard_export.optimum_graph import export_with_optimum, graph_inputs
 from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
 from harmguard_export.recipe import Recipe, load_recipe
 
@@ -53,14 +54,16 @@ def export(
     pairs: Path | None = None,
     gate: bool = True,
     revision: str | None = None,
+    harmful: str | None = None,
 ) -> Path:
-    """Export a Hugging Face folder, or a model of the hub, to the new bundle folder `out`.
+    """Export a Hugging Face folder, or `hub:owner/name`, to the new bundle folder `out`.
 
     BERT gets a graph of its own; other families go through optimum. The package's own pairs
-    calibrate int8 and become the golden pairs; `pairs`, JSON Lines, replaces them in the parity
+    calibrate int8 and become the golden pairs; `pairs`, a file of rows, replaces them in the parity
     gate. With `gate` False the parity is measured but nothing fails, and the manifest says that
-    no gate was passed. Progress and the report go to stderr. Only a `checkpoint` that is no
-    folder here is downloaded, at `revision`; the manifest then names it and its commit.
+    no gate was passed. Progress and the report go to stderr. A model of the hub is
+    downloaded at `revision`; the manifest names it and its commit. `harmful` names the harmful
+    label of a checkpoint whose names do not say it.
 
     Raises ParityError, CheckpointError, UnsupportedModelError, RecipeError, DataError or
     OutputExistsError; no bundle is left behind then.
@@ -69,7 +72,7 @@ def export(
     refuse_existing(out)
     own = read_pairs(None)
     texts = read_pairs(pairs) if pairs else own
-    loaded = load_checkpoint(Path(checkpoint), revision)
+    loaded = load_checkpoint(checkpoint, revision, harmful=harmful)
     with work_folder(out) as aside:
         return Exporter(loaded, chosen, aside).run(own, texts, gate, out)
 
@@ -130,10 +133,10 @@ class Exporter:
                 found = exported_logits(draft.bundle, gated, bar.update)
         measured = parity.measure(logits, found, gated, card.THRESHOLD, texts.labels)
         report = measured.report(self.recipe.limits)
-        sys.stderr.write(report + "\n")
         if gate:
             parity.check(measured, self.recipe.limits)
             fields["precision"]["parity"] = measured.to_json()
+        sys.stderr.write(report + "\n")
         tolerance = min(1.0, round(float(error) + _SLACK[self.recipe.linear], 3))
         files["golden.jsonl"] = _golden(reference, golden, tolerance)
         skipped = [(i + 1, encoded[i].tokens) for i in left_out]
@@ -146,6 +149,10 @@ class Exporter:
         files["tokenizer.json"] = self.checkpoint.tokenizer.to_str(pretty=True).encode()
         golden, left_out = choose_golden(reference.encoded, reference.scores, card.THRESHOLD)
         fields = card.manifest_fields(self.checkpoint, self.recipe, left_out)
+        if not (self._is_deberta or self._is_bert):
+            # A traced graph takes what its family's export takes, which need not be all inputs.
+            names = graph_inputs(self.aside / "model.onnx")
+            fields["input"]["names"] = [name for name in INPUTS if name in names]
         files["golden.jsonl"] = _golden(reference, golden, 1.0)
         bundle = open_bundle(write_bundle(self.aside / "draft", fields, files))
         return _Draft(bundle, fields, files, golden, left_out)

@@ -2,59 +2,75 @@
 
 from __future__ import annotations
 
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+import onnx
+
+from harmguard.checkpoint import INPUTS, Checkpoint
+from harmguard.checkpoint.quiet import quiet
 from harmguard.errors import MissingExtraError, UnsupportedModelError
-from harmguard_export.checkpoint import Checkpoint
 from harmguard_export.graph import OPSET
 
 
 def export_with_optimum(checkpoint: Checkpoint, folder: Path, int8: bool) -> list[str]:
     """Write model.onnx (and its data) into `folder`; the names of the files.
 
-    Raises UnsupportedModelError for an architecture that optimum does not know, and for a
-    classifier with one output.
+    Raises UnsupportedModelError for an architecture that optimum does not know, or traces into
+    something else than a function of the checkpoint's inputs.
     """
-    if checkpoint.config.num_labels == 1:
-        raise UnsupportedModelError(
-            f"a {checkpoint.config.model_type} with one label; expected two; likely a regression "
-            "model (one label is read in BERT and DeBERTa-v2 only)"
-        )
     if find_spec("optimum") is None:
         raise MissingExtraError(
             "this model is exported with optimum-onnx, not installed here; "
             "type: pip install 'harmguard[export]'"
         )
     traced = folder / "traced"
-    with warnings.catch_warnings():
-        # Tracing warns about every shape that it turns into a constant.
-        warnings.simplefilter("ignore")
-        from optimum.exporters.onnx import main_export
+    kind = checkpoint.config.model_type
+    try:
+        with quiet():
+            from optimum.exporters.onnx import onnx_export_from_model
 
-        try:
-            main_export(
-                str(checkpoint.folder),
-                output=str(traced),
+            # The model in memory, not the folder: its head may have been put in order.
+            onnx_export_from_model(
+                checkpoint.model,
+                traced,
                 task="text-classification",
                 opset=OPSET,
                 do_validation=False,
                 no_post_process=True,
-                local_files_only=True,
             )
-        except (ValueError, KeyError, NotImplementedError) as error:
-            raise UnsupportedModelError(
-                f"optimum cannot export it ({type(error).__name__}: {error}); expected a model "
-                "type that it knows; likely a new architecture"
-            ) from None
+    except Exception as error:  # whatever optimum, torch's tracer and the model's code raise
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise UnsupportedModelError(
+            f"optimum cannot export a {kind} ({type(error).__name__}: {reason}); expected a model "
+            "type that it knows; likely a new or a rare architecture"
+        ) from None
+    _check_inputs(traced / "model.onnx", kind)
     if int8:
-        _quantize(traced / "model.onnx", folder / "model.onnx")
+        with quiet():
+            _quantize(traced / "model.onnx", folder / "model.onnx")
     else:
         for name in ("model.onnx", "model.onnx_data"):
             if (traced / name).exists():
                 (traced / name).rename(folder / name)
     return [n for n in ("model.onnx", "model.onnx_data") if (folder / n).exists()]
+
+
+def graph_inputs(path: Path) -> tuple[str, ...]:
+    """The names of a graph's inputs, in order."""
+    graph = onnx.load(path, load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    return tuple(value.name for value in graph.input if value.name not in constants)
+
+
+def _check_inputs(path: Path, kind: str) -> None:
+    found = graph_inputs(path)
+    if set(found) not in (set(INPUTS), set(INPUTS[:2])):
+        raise UnsupportedModelError(
+            f"the traced graph of a {kind} has the inputs {', '.join(found)}; expected "
+            f"{', '.join(INPUTS[:2])} and perhaps {INPUTS[2]}; likely a family that a bundle "
+            "cannot hold"
+        )
 
 
 def _quantize(source: Path, target: Path) -> None:

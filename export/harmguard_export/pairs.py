@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +13,9 @@ import numpy.typing as npt
 from harmguard.core.batch import Logits
 from harmguard.core.encode import Encoded
 from harmguard.core.scores import text_scores
-from harmguard.errors import DataError, ExportError
-from harmguard_export.checkpoint import Pair
+from harmguard.errors import ExportError
+from harmguard.rows import read_rows
+from harmguard.rows.row import Pair
 
 GOLDEN_ROWS = 64
 # As many as there are, up to this, from where a small error would change the decision.
@@ -36,42 +34,14 @@ class Texts:
 
 
 def read_pairs(path: Path | None) -> Texts:
-    """Pairs from JSON Lines with prompt, response (null or absent: none) and perhaps label.
+    """Pairs from a file of rows (harmguard.rows), labelled or not.
 
     None: the package's own benign and mild ones. Raises DataError with the line at fault.
     """
-    source = path or files("harmguard_export") / "pairs.jsonl"
-    pairs: list[Pair] = []
-    labels: list[int] = []
-    try:
-        data = source.read_bytes()
-        text = gzip.decompress(data) if source.name.endswith(".gz") else data
-        lines = text.decode("utf-8").split("\n")  # not splitlines: a text may hold U+2028
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{str(path)!r} cannot be read ({type(error).__name__}); expected .jsonl or .jsonl.gz "
-            "in UTF-8; likely a wrong path, or a file that was cut off"
-        ) from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            prompt, response = row["prompt"], row.get("response")
-        except (ValueError, LookupError, AttributeError, TypeError):
-            prompt, response, row = None, None, {}
-        if not isinstance(prompt, str) or not prompt or not isinstance(response, str | None):
-            raise DataError(
-                f"line {number}: no pair; expected an object with prompt, a string that is not "
-                "empty, and response, a string or null; likely another kind of file"
-            )
-        pairs.append((prompt, None if row.get("task") == "prompt" else response))
-        if row.get("label") in (0, 1):
-            labels.append(int(row["label"]))
-    if not pairs:
-        raise DataError("no pairs; expected at least one line; likely an empty file")
-    whole = len(labels) == len(pairs) and 0 < sum(labels) < len(labels)
-    return Texts(pairs, np.array(labels) if whole else None)
+    rows = read_rows(path or Path(__file__).with_name("pairs.jsonl"))
+    labels = [row.label for row in rows if row.label is not None]
+    whole = len(labels) == len(rows) and 0 < sum(labels) < len(labels)
+    return Texts([row.pair for row in rows], np.array(labels) if whole else None)
 
 
 def scores_of(logits: Logits, encoded: Sequence[Encoded]) -> npt.NDArray[np.float64]:

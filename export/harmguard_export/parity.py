@@ -28,6 +28,8 @@ LEAST_SPREAD = 0.5
 # Logits nearer than this rank alike: float32 rounds differently by batch and by processor, and
 # would put one text, given twice with both labels, in either order.
 SAME_LOGIT = 5e-5
+# A checkpoint whose scores are all nearer to .5 than this has learnt nothing.
+UNTRAINED = 0.1
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Parity:
     flipped: float
     flipped_distance: float
     auprc_drop: float | None
+    cause: str = ""
+    """What the numbers suggest where a limit is missed; for the error alone."""
 
     def missed(self, limits: Limits) -> list[str]:
         """The measures above their limits."""
@@ -58,6 +62,7 @@ class Parity:
         return {
             name: value if value is None or isinstance(value, int) else round(value, 6)
             for name, value in asdict(self).items()
+            if name != "cause"
         }
 
     def report(self, limits: Limits) -> str:
@@ -65,7 +70,7 @@ class Parity:
         allowed, missed = asdict(limits), self.missed(limits)
         lines = [f"parity on {self.pairs} pairs, against the checkpoint in float32"]
         for name, value in asdict(self).items():
-            if name == "pairs" or value is None:
+            if name in ("pairs", "cause") or value is None:
                 continue
             limit = f"limit {allowed[name]:g}" if name in allowed else ""
             mark = "MISSED" if name in missed else ""
@@ -81,6 +86,17 @@ def measure(
     labels: npt.NDArray[np.int64] | None,
 ) -> Parity:
     """Compare the logits [windows, 2] of both models on the same windows."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return _measure(reference, exported, encoded, threshold, labels)
+
+
+def _measure(
+    reference: Logits,
+    exported: Logits,
+    encoded: Sequence[Encoded],
+    threshold: float,
+    labels: npt.NDArray[np.int64] | None,
+) -> Parity:
     before, after = scores_of(reference, encoded), scores_of(exported, encoded)
     error = np.abs(after - before)
     flipped = (before >= threshold) != (after >= threshold)
@@ -100,6 +116,28 @@ def measure(
         flipped=float(flipped.mean()),
         flipped_distance=float(np.abs(before - threshold)[flipped].max(initial=0)),
         auprc_drop=drop,
+        cause=_cause(reference, exported, before),
+    )
+
+
+def _cause(reference: Logits, exported: Logits, before: npt.NDArray[np.float64]) -> str:
+    """What the numbers suggest, if a limit is missed."""
+    if not np.isfinite(exported).all():
+        bad = int((~np.isfinite(exported).all(axis=1)).sum())
+        return (
+            f"the exported model's logits are not finite in {bad} of {len(exported)} windows; "
+            "likely weights whose range the recipe cannot hold"
+        )
+    low, high = float(before.min()), float(before.max())
+    if 0.5 - UNTRAINED < low and high < 0.5 + UNTRAINED:
+        return (
+            f"the checkpoint's own scores are all near .5 ({low:.3f} to {high:.3f}); likely an "
+            "untrained model, whose scores any rounding reorders"
+        )
+    largest = float(np.abs(margins(reference)).max())
+    return (
+        f"the checkpoint's scores are {low:.3f} to {high:.3f}, its logits differ by {largest:.1f} "
+        "at most; likely a model with activation outliers"
     )
 
 
@@ -108,8 +146,8 @@ def check(parity: Parity, limits: Limits) -> None:
     missed = parity.missed(limits)
     if missed:
         raise ParityError(
-            f"{', '.join(missed)} above the limit; expected the recipe to keep the scores; likely "
-            f"a model with activation outliers. No bundle was written.\n{parity.report(limits)}"
+            f"{', '.join(missed)} above the limit; expected the recipe to keep the scores: "
+            f"{parity.cause}. No bundle was written.\n{parity.report(limits)}"
         )
 
 

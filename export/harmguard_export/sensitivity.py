@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from harmguard.checkpoint import Checkpoint, load_checkpoint
 from harmguard.core.batch import Logits
 from harmguard.core.encode import Window
 from harmguard.core.files import new_folder, refuse_existing, work_folder
@@ -22,7 +23,6 @@ from harmguard.core.scores import margins
 from harmguard.errors import MissingExtraError, ParityError, RecipeError
 from harmguard_export import card, deberta, parity
 from harmguard_export.calibration import LAYERS, Activations, input_paths
-from harmguard_export.checkpoint import Checkpoint, load_checkpoint
 from harmguard_export.deberta_config import read_config
 from harmguard_export.division import choose_division, rounded_weight
 from harmguard_export.exporter import Exporter, Run, exported_logits, windows_of
@@ -50,7 +50,7 @@ def find_recipe(
         )
     refuse_existing(out)
     chosen = load_recipe(recipe)
-    loaded = load_checkpoint(Path(checkpoint))
+    loaded = load_checkpoint(checkpoint)
     if loaded.config.model_type != deberta.MODEL_TYPE or not chosen.needs_activations:
         raise RecipeError(
             f"recipe {chosen.name!a} for a {loaded.config.model_type}; expected a rounded one for "

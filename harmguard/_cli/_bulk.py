@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from harmguard._standard_streams import input_bytes
-from harmguard.bundle import strict_json
 from harmguard.core.files import new_file
-from harmguard.errors import InputError, InputTypeError
+from harmguard.errors import InputError
+from harmguard.rows import pair_of_line
 
 if TYPE_CHECKING:
     from harmguard.guard import HarmGuard
@@ -143,20 +143,9 @@ def _parse(line: bytes | None) -> _Pair | InputError:
     if line is None:
         return InputError(f"longer than {MAX_LINE_BYTES:,} bytes; likely not JSONL")
     try:
-        row = strict_json.parse(line, MAX_LINE_BYTES)
-    except ValueError as error:
-        return InputError(str(error))
-    if not isinstance(row, dict) or "prompt" not in row:
-        return InputError(
-            'not an object with a "prompt"; expected {"prompt": ..., "response": ...}'
-        )
-    prompt, response = row["prompt"], row.get("response")
-    if not isinstance(prompt, str) or not isinstance(response, (str, type(None))):
-        return InputTypeError(
-            f'"prompt" is {type(prompt).__name__} and "response" {type(response).__name__}; '
-            "expected strings (response also null or absent)"
-        )
-    return prompt, response
+        return pair_of_line(line)
+    except InputError as error:
+        return error
 
 
 @contextlib.contextmanager

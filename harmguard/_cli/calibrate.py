@@ -23,7 +23,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
-    parser.add_argument("labelled", type=Path, help=".jsonl, .jsonl.gz or .csv, both labels")
+    parser.add_argument(
+        "labelled", type=Path, help=".jsonl, .csv (both also .gz) or .parquet, both labels"
+    )
     parser.add_argument("out", type=Path, help="new folder for the calibrated bundle")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the guard")
     parser.set_defaults(run=run)

@@ -23,9 +23,14 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("guard", type=Path, help="folder of a bundle or of a checkpoint")
     parser.add_argument(
-        "files", type=Path, nargs="*", help=".jsonl, .jsonl.gz or .csv files, every row labelled"
+        "guard", type=Path, help="folder of a bundle or of a checkpoint, or hub:owner/name"
+    )
+    parser.add_argument(
+        "files",
+        type=Path,
+        nargs="*",
+        help=".jsonl, .csv (both also .gz) or .parquet files, every row labelled",
     )
     parser.add_argument(
         "--suite",
@@ -41,6 +46,11 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "for a checkpoint)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of a bundle")
+    parser.add_argument(
+        "--harmful",
+        metavar="NAME",
+        help="the harmful label of a checkpoint, where the names of its labels do not say it",
+    )
     parser.set_defaults(run=run, usage_error=parser.error)
 
 
@@ -60,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
         refuse_existing(args.out)
     if suite:
         sets = load_suite(args.data)
-        rows, report = evaluate_rows(args.guard, sets, threshold="0.5", threads=args.threads)
+        rows, report = evaluate_rows(
+            args.guard, sets, threshold="0.5", threads=args.threads, harmful=args.harmful
+        )
         print(table(report))
     else:
         rows, report = evaluate_guard(
@@ -68,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
             args.files,
             threshold="default" if args.threshold is None else args.threshold,
             threads=args.threads,
+            harmful=args.harmful,
         )
         print(markdown(report))
     if args.out is not None:

@@ -11,7 +11,7 @@ from harmguard.errors import InputError
 
 _EPILOG = """\
 CHECKPOINT is a folder as transformers saves it: config.json, model.safetensors, tokenizer.json;
-or, where there is no such folder, the id of a model on the hub, owner/name, which is downloaded.
+or hub:owner/name, a model of the hub, which is downloaded. No code of a checkpoint is run.
 What it does not say (licence, training data, thresholds) is written as unknown. The export
 fails if the bundle's scores are not near enough to the checkpoint's.
 
@@ -60,13 +60,18 @@ def add(subparsers: Any) -> None:
         help="with --target coreml and iOS18: the lengths of inputs in tokens",
     )
     parser.add_argument(
-        "--revision", help="branch, tag or commit of a model on the hub (default: main)"
+        "--revision", help="branch, tag or commit of a model of the hub (default: main)"
+    )
+    parser.add_argument(
+        "--harmful",
+        metavar="NAME",
+        help="the harmful label, where the names of the labels do not say it (docs/checkpoints.md)",
     )
     parser.add_argument(
         "--pairs",
         metavar="FILE",
         type=Path,
-        help="JSONL of pairs for the parity gate (default: the ones that come with harmguard)",
+        help="file of rows for the parity gate (default: the ones that come with harmguard)",
     )
     parser.add_argument(
         "--gate",
@@ -92,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
             target=args.deployment or "iOS18",
             lengths=args.lengths,
             revision=args.revision,
+            harmful=args.harmful,
         )
         print(out)
         return 0
@@ -107,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
         pairs=args.pairs,
         gate=gate,
         revision=args.revision,
+        harmful=args.harmful,
     )
     print(out)
     return 0

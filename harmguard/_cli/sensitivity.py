@@ -36,7 +36,7 @@ def add(subparsers: Any) -> None:
         "--pairs",
         metavar="FILE",
         type=Path,
-        help="JSONL of pairs for the parity gate (default: the ones that come with harmguard)",
+        help="file of rows for the parity gate (default: the ones that come with harmguard)",
     )
 
 

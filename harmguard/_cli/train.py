@@ -46,6 +46,22 @@ _STAGES = {
         f"package: harmaug-435m, smoke. {_RESUMES}",
         "  harmguard train run smoke --out runs/smoke",
     ),
+    "average": (
+        "make one student of two of the same shape: the weighted mean of their weights",
+        "OUT is SECOND with the mean of both weights (Wortsman et al. 2022, arXiv:2203.05482), "
+        "its logits divided by the temperature.",
+        "  harmguard train average student runs/a/student runs/b/student --share 0.7",
+    ),
+    "ensemble": (
+        "give rows the mean score of several checkpoints as soft labels",
+        "OUT, JSON Lines, gets the rows of all DATA with P(harmful), the checkpoints' mean.",
+        "  harmguard train ensemble soft.jsonl rows.jsonl --teachers runs/a/student runs/b/student",
+    ),
+    "mini": (
+        "make the training set and the starting student of the mini guard",
+        "OUT gets rows, student and configs from DATA, a folder as docs/data.md describes.",
+        "  harmguard train mini data mini-data",
+    ),
 }
 _FILES = {"distill": "CONFIG", "adapt": "ADAPT"}
 
@@ -69,29 +85,63 @@ def add(subparsers: Any) -> None:
             epilog=f"examples:\n{examples}\n\n{EXIT_CODES}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if name in ("distill", "adapt"):
-            stage.add_argument("config", type=Path, metavar=f"{_FILES[name]}.toml")
-        else:
-            stage.add_argument("recipe", metavar="RECIPE", help="a path, or a name in the package")
-        if name == "respond":
-            stage.add_argument("data", type=Path, metavar="DATA", help="a file of instructions")
-        if name == "label":
-            stage.add_argument("data", type=Path, nargs="+", metavar="DATA", help="files of rows")
-        stage.add_argument(
-            "--out", type=Path, required=True, metavar="DIR", help="the folder of what it makes"
-        )
-        if name == "distill":
-            stage.add_argument(
-                "--checkpoints",
-                type=Path,
-                metavar="DIR",
-                help="folder of the resumable states (default: OUT/checkpoints)",
-            )
+        _TOOLS.get(name, _add_stage)(name, stage)
     parser.set_defaults(run=run)
+
+
+def _add_stage(name: str, stage: argparse.ArgumentParser) -> None:
+    if name in _FILES:
+        stage.add_argument("config", type=Path, metavar=f"{_FILES[name]}.toml")
+    else:
+        stage.add_argument("recipe", metavar="RECIPE", help="a path, or a name in the package")
+    if name == "respond":
+        stage.add_argument("data", type=Path, metavar="DATA", help="a file of instructions")
+    if name == "label":
+        stage.add_argument("data", type=Path, nargs="+", metavar="DATA", help="files of rows")
+    stage.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="the folder of what it makes"
+    )
+    if name == "distill":
+        stage.add_argument(
+            "--checkpoints",
+            type=Path,
+            metavar="DIR",
+            help="folder of the resumable states (default: OUT/checkpoints)",
+        )
+
+
+def _add_average(_: str, stage: argparse.ArgumentParser) -> None:
+    for name, help_ in (("out", "a new folder"), ("first", "a student"), ("second", "a student")):
+        stage.add_argument(name, type=Path, metavar=name.upper(), help=help_)
+    stage.add_argument(
+        "--share", type=float, default=0.5, metavar="S", help="of the second, 0 to 1 (default: .5)"
+    )
+    stage.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="of the logits (default: 1)"
+    )
+
+
+def _add_ensemble(_: str, stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("out", type=Path, metavar="OUT", help="a new file, .jsonl")
+    stage.add_argument("data", type=Path, nargs="+", metavar="DATA", help="files of rows")
+    stage.add_argument(
+        "--teachers", type=Path, nargs="+", required=True, metavar="FOLDER", help="checkpoints"
+    )
+
+
+def _add_mini(_: str, stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("data", type=Path, metavar="DATA", help="the folder of the data")
+    stage.add_argument("out", type=Path, metavar="OUT", help="a new folder")
+
+
+_TOOLS = {"average": _add_average, "ensemble": _add_ensemble, "mini": _add_mini}
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the stage; prints the student's folder, the report, or the stage's summary."""
+    if args.stage in _TOOLS:
+        print(_tool(args))
+        return 0
     if args.stage == "distill":
         from harmguard.training.config import read_config
         from harmguard.training.distill import distill
@@ -111,6 +161,22 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(json.dumps(_stage(args)["summary"]))
     return 0
+
+
+def _tool(args: argparse.Namespace) -> str:
+    """Run one of the tools; what it made, for the terminal."""
+    if args.stage == "average":
+        from harmguard.training.average import average
+
+        options = {"share": args.share, "temperature": args.temperature}
+        return str(average(args.first, args.second, args.out, **options))
+    if args.stage == "ensemble":
+        from harmguard.training.ensemble import label
+
+        return f"{label(args.teachers, args.data, args.out)} rows"
+    from harmguard.training import mini
+
+    return f"{mini.write(args.data, args.out, mini.minilm_folder())} rows"
 
 
 def _stage(args: argparse.Namespace) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harmguard.checkpoint import read_metadata
 from harmguard.errors import CheckpointError, ConfigError
-from harmguard.training.checkpoint import read_metadata
+from harmguard.rows import Row
 from harmguard.training.config import Config, Data, Loss, Optim, Student, build, check, read_toml
-from harmguard.training.data import Row
 from harmguard.training.distill import devices, distill
 from harmguard.training.inputs import as_item, read_inputs, unique
-from harmguard.training.run_folder import writing
+from harmguard.training.run_folder import refuse_other, writing
 from harmguard.training.scoring import evaluate_guard
 from harmguard.training.stage import write_json, write_rows
 
@@ -125,12 +125,7 @@ def _claim(out: Path, settings: Adapt, rows: Sequence[Row]) -> int:
     }
     if path.is_file():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for key, value in request.items():
-            if kept.get(key) != value:
-                raise ConfigError(
-                    f"{out.name} holds a run with another {key}; expected the same, to resume "
-                    "it, or a new --out"
-                )
+        refuse_other(out.name, kept, request)
         batch_rows = int(kept["batch_rows"])
     else:
         batch_rows = step_rows(len(rows), settings.optim, devices())

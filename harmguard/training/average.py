@@ -1,6 +1,6 @@
 """One student from several runs of the same shape: the weighted mean of their weights.
 
-    python -m harmguard.training.average OUT FIRST SECOND --share .5 --temperature 2
+    harmguard train average OUT FIRST SECOND --share .5 --temperature 2
 
 Runs that share their start lie in one valley of the loss, and the mean of their weights scores
 like an ensemble at the cost of one model (Wortsman et al. 2022, arXiv:2203.05482). Students of
@@ -10,20 +10,17 @@ own probabilities, which export compares, are the calibrated ones.
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from harmguard.checkpoint import METADATA_FILE
+from harmguard.checkpoint.folder import WEIGHTS_FILE, check_folder
 from harmguard.core.files import new_folder, refuse_existing
-from harmguard.errors import CheckpointError, ConfigError, HarmGuardError
-from harmguard.training.checkpoint import METADATA_FILE
+from harmguard.errors import CheckpointError, ConfigError
 
-WEIGHTS_FILE = "model.safetensors"
 HEAD = ("classifier.weight", "classifier.bias")
 
 
@@ -70,25 +67,5 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
             raise CheckpointError(
                 f"{folder.name} has no {name}; expected a student of harmguard train distill"
             )
+    check_folder(folder)
     return load_file(folder / WEIGHTS_FILE)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m harmguard.training.average")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("first", type=Path)
-    parser.add_argument("second", type=Path)
-    parser.add_argument("--share", type=float, default=0.5, help="of the second, 0 to 1")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of the logits, above 0")
-    args = parser.parse_args(argv)
-    try:
-        average(args.first, args.second, args.out, share=args.share, temperature=args.temperature)
-    except HarmGuardError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from harmguard.checkpoint import Checkpoint
 from harmguard.core.encode import PairEncoder, Window
 from harmguard.errors import DataError
-from harmguard.training.checkpoint import collate
+from harmguard.rows import Row
 from harmguard.training.config import Config
-from harmguard.training.data import Row
 from harmguard.training.loss import WIDE
 
 
@@ -21,18 +20,16 @@ class Collator:
     """Row indices -> padded model inputs, labels [B], soft [B] (NaN: none), weight [B]."""
 
     def __init__(
-        self, rows: Sequence[Row], windows: Sequence[Window], config: Config, model_config: Any
+        self, rows: Sequence[Row], windows: Sequence[Window], config: Config, student: Checkpoint
     ) -> None:
         self._rows, self._windows = rows, windows
         self._weights = row_weights(rows, config.data.tier_weights)
-        self._pad = int(model_config.pad_token_id or 0)
-        self._types = int(getattr(model_config, "type_vocab_size", 0)) > 1
-        self._max_tokens = config.student.max_tokens
+        self._collate = student.collate
 
     def __call__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """The batch of these rows."""
         windows = [self._windows[i] for i in indices]
-        batch = collate(windows, self._pad, self._max_tokens, types=self._types)
+        batch = self._collate(windows)
         rows = [self._rows[i] for i in indices]
         batch["labels"] = torch.tensor([row.hard for row in rows])
         soft = [float("nan") if row.soft is None else row.soft for row in rows]

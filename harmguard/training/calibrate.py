@@ -21,8 +21,8 @@ from harmguard.bundle import open_bundle, write_bundle
 from harmguard.core.files import refuse_existing, sha256_of
 from harmguard.core.scores import logit, sigmoid, window_scores
 from harmguard.errors import DataError
+from harmguard.rows import Row, read_rows
 from harmguard.training import metrics
-from harmguard.training.data import Row, read_rows
 from harmguard.training.metrics import Floats, Ints
 from harmguard.training.scored import KINDS
 from harmguard.training.scoring import score_bundle
@@ -36,6 +36,8 @@ from harmguard.training.thresholds import (
 
 TEMPERATURES = (0.05, 20.0)
 """Bounds of a fitted temperature."""
+MIN_OF_EACH_LABEL = 50
+"""Rows of each label from which a temperature is fitted; with fewer it stays as it is."""
 _NEAR = 0.15
 _NEAR_GOLDEN = 8
 
@@ -141,7 +143,7 @@ def calibrate(
     refuse_existing(out)
     opened = open_bundle(bundle)
     manifest = opened.manifest.to_json()
-    everything = read_rows(labelled)
+    everything = read_rows(labelled, need=("label",))
     rows = [row for row in everything if not is_degenerate(row.prompt, row.response)]
     _check_labels(rows, labelled.name)
     with HarmGuard(bundle, threads=threads) as guard:
@@ -186,14 +188,8 @@ def fit(
     sources = np.array([row.source for row in rows])
     weights = balanced_weights(rows)
     previous = float(manifest["output"]["temperature"])
-    temperature = fit_temperature(z, labels, weights)
+    temperature, notes = _temperature(z, labels, weights, previous)
     p = sigmoid(z / temperature)
-    notes = []
-    if temperature in TEMPERATURES:
-        notes.append(
-            f"the temperature is at its bound, {temperature}: too few rows, or rows that the guard "
-            "has been trained on"
-        )
     thresholds: dict[str, dict[str, dict[str, Any]]] = {}
     figures: dict[str, Any] = {
         "set": f"{name}, {_counted(labels)})",
@@ -217,6 +213,28 @@ def fit(
             values = {key: point["value"] for key, point in thresholds[kind].items()}
             figures[kind] = _figures(labels[own], p[own], values)
     return Calibration(temperature, thresholds, figures, notes)
+
+
+def _temperature(
+    z: Floats, labels: Ints, weights: Floats, previous: float
+) -> tuple[float, list[str]]:
+    """The fitted temperature, or the previous one where the rows are too few; and notes."""
+    harmful = int(labels.sum())
+    fewest = min(harmful, labels.size - harmful)
+    if 0 < fewest < MIN_OF_EACH_LABEL:
+        return previous, [
+            f"the temperature stays {previous:g}: {harmful} harmful and {labels.size - harmful} "
+            f"safe rows, at least {MIN_OF_EACH_LABEL} of each are needed"
+        ]
+    found = fit_temperature(z, labels, weights)
+    if found not in TEMPERATURES:
+        return found, []
+    cause = (
+        "the guard makes no mistake on these rows; likely rows that it was trained on, or too few"
+        if found == TEMPERATURES[0]
+        else "the guard is no better than chance on them; likely untrained, or labels the wrong way"
+    )
+    return found, [f"the temperature is at its bound, {found}: {cause}"]
 
 
 def moved(threshold: float, previous: float, temperature: float) -> float:
@@ -249,12 +267,6 @@ def _counted(labels: Ints) -> str:
 def _check_labels(rows: Sequence[Row], name: str) -> None:
     if not rows:
         raise DataError(f"{name} holds no rows with words in them; expected labelled texts")
-    bare = sum(row.label is None for row in rows)
-    if bare:
-        raise DataError(
-            f"{name}: found {bare} of {len(rows)} rows without a label; expected 0 or 1 in every "
-            "row: is this an unlabelled file?"
-        )
     if len({row.label for row in rows}) < 2:
         raise DataError(
             f"{name}: found label {rows[0].label} in all {len(rows)} rows; expected harmful and "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 import types
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -18,7 +18,7 @@ TIER_WEIGHTS = {"A": 1.0, "B": 0.7, "C": 0.4}
 class Student:
     """The checkpoint to start from."""
 
-    path: str  # a local folder or a hub id
+    path: str  # a folder, or hub:owner/name
     max_tokens: int = 1024  # positions used, special tokens included
     dropout: float | None = None  # of every part of the model; None keeps the checkpoint's own
 
@@ -28,6 +28,7 @@ class Data:
     """The rows to train on."""
 
     train: list[str]  # files of rows
+    held_out: list[str] = field(default_factory=list)  # files of rows that none of train may be in
     licences: list[str] = field(default_factory=list)  # keep rows with one of these; [] keeps all
     # True: as many harmful as benign rows of each kind of input per epoch. "drawn", as HarmAug's
     # authors: as many rows as there are, with replacement, both hard labels equally likely.
@@ -89,12 +90,14 @@ def read_config(path: Path) -> Config:
     config: Config = build(Config, read_toml(path), path.name)
     check(config, path.name)
     base = path.resolve().parent
-    train = [str(base / name) for name in config.data.train]
-    local = base / config.student.path
-    student = str(local) if local.is_dir() else config.student.path
+    train, held_out = (
+        [str(base / name) for name in names] for names in (config.data.train, config.data.held_out)
+    )
+    name = config.student.path
+    student = name if name.startswith("hub:") else str(base / name)
     return Config(
         Student(student, config.student.max_tokens, config.student.dropout),
-        Data(train, config.data.licences, config.data.balance, config.data.tier_weights),
+        replace(config.data, train=train, held_out=held_out),
         config.loss,
         config.optim,
         config.card,

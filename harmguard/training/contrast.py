@@ -13,7 +13,7 @@ import random
 import re
 from collections.abc import Iterable, Sequence
 
-from harmguard.training.data import Row
+from harmguard.rows import Row
 
 GROUPS = (
     "women", "men", "girls", "gay people", "gays", "lesbians", "trans people", "trans women",

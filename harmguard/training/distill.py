@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Sized
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +23,6 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -32,12 +31,13 @@ from transformers import (
     set_seed,
 )
 
-from harmguard.core.encode import PairEncoder
-from harmguard.errors import CheckpointError, ConfigError, DataError
+from harmguard.checkpoint import METADATA_FILE, load_student
+from harmguard.checkpoint.quiet import quiet
+from harmguard.errors import ConfigError, DataError, TrainingWarning
+from harmguard.rows import Row, read_rows
 from harmguard.training.batches import Collator, encode_rows
-from harmguard.training.checkpoint import METADATA_FILE, load_encoder
-from harmguard.training.config import Config, Student
-from harmguard.training.data import Row, read_rows
+from harmguard.training.checks import FiniteGradients, check_loss, check_weights, warnings_of
+from harmguard.training.config import Config
 from harmguard.training.loss import distillation_loss
 from harmguard.training.models import Model, identity
 from harmguard.training.run_folder import (
@@ -50,17 +50,6 @@ from harmguard.training.run_folder import (
 )
 from harmguard.training.schedule import plan
 
-DROPOUT_FIELDS = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "classifier_dropout",
-    "pooler_dropout",
-    "cls_dropout",
-    "attention_dropout",
-    "embedding_dropout",
-    "mlp_dropout",
-)
-
 
 def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Path:
     """Train the student of `config`; returns its folder, `out/student`.
@@ -68,8 +57,9 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
     `checkpoints` (default `out/checkpoints`) holds the resumable states, two at a time. What
     is resumed is known by the hashes of student and data, so that folders may move. Raises
     ConfigError when `out` belongs to another config, student or data, DataError for rows
-    without any label, CheckpointError when the student cannot be used, StageError when a
-    file cannot be written.
+    without any label, CheckpointError when the student cannot be used, DivergedError where a loss,
+    a gradient or a weight is not finite, StageError when a file cannot be written. Warns
+    (TrainingWarning) of what will likely go wrong.
     """
     student = out / "student"
     states = checkpoints or out / "checkpoints"
@@ -83,8 +73,10 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
     if finished:
         return student
     set_seed(config.optim.seed)
-    model, encoder = load_student(config.student)
-    windows = encode_rows(rows, encoder, config.optim.seed)
+    start = load_student(
+        config.student.path, config.student.max_tokens, dropout=config.student.dropout
+    )
+    windows = encode_rows(rows, start.encoder, config.optim.seed)
     batches = plan(
         rows,
         [len(w.ids) for w in windows],
@@ -93,18 +85,22 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
         balance=config.data.balance,
         seed=config.optim.seed,
     )
+    for warning in warnings_of(config, rows, len(batches)):
+        warnings.warn(warning, TrainingWarning, stacklevel=2)
     order = [index for batch in batches for index in batch]
-    trainer = DistillTrainer(
-        model=model,
-        args=_arguments(config, states, len(batches)),
-        train_dataset=_Rows(order),
-        data_collator=Collator(rows, windows, config, model.config),
-        callbacks=[_SaveByTime(config.save_minutes)],
-        distillation=config,
-    )
-    trainer.train(resume_from_checkpoint=last_whole(states))
+    with quiet():
+        trainer = DistillTrainer(
+            model=start.model,
+            args=_arguments(config, states, len(batches)),
+            train_dataset=_Rows(order),
+            data_collator=Collator(rows, windows, config, start),
+            callbacks=[_SaveByTime(config.save_minutes), FiniteGradients(config)],
+            distillation=config,
+        )
+        trainer.train(resume_from_checkpoint=last_whole(states))
+    check_weights(start.model, config)
     if trainer.is_world_process_zero():
-        write_student(trainer, config, rows, record, student)
+        write_student(trainer, start, config, rows, record, student)
     return student
 
 
@@ -140,6 +136,8 @@ class DistillTrainer(Trainer):
         )
         # DDP averages gradients over processes; this keeps the sum over all their rows.
         loss = total * self.accelerator.num_processes / self._config.optim.batch_rows
+        # The Trainer would leave a NaN out of its log, and train on.
+        check_loss(loss, self.state.global_step + 1, self._config)
         return (loss, outputs) if return_outputs else loss
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
@@ -188,7 +186,9 @@ class _SaveByTime(TrainerCallback):
 
 
 def _rows(config: Config) -> list[Row]:
-    rows = [row for path in config.data.train for row in read_rows(Path(path))]
+    rows = [
+        row for path in config.data.train for row in read_rows(Path(path), need=("label", "soft"))
+    ]
     kept = [r for r in rows if not config.data.licences or r.licence in config.data.licences]
     if not kept:
         raise DataError(
@@ -200,32 +200,6 @@ def _rows(config: Config) -> list[Row]:
     if bare:
         raise DataError(f"{bare} of {len(kept)} rows have neither label nor soft; expected one")
     return kept
-
-
-def load_student(student: Student) -> tuple[torch.nn.Module, PairEncoder]:
-    """The model to train, with a new head of 2 labels where it has none, and its encoder.
-
-    Raises CheckpointError when it has fewer positions than `student.max_tokens`.
-    """
-    path, limit = student.path, student.max_tokens
-    settings = AutoConfig.from_pretrained(path, num_labels=2)
-    settings.id2label, settings.label2id = {0: "safe", 1: "harmful"}, {"safe": 0, "harmful": 1}
-    if student.dropout is not None:
-        for name in DROPOUT_FIELDS:
-            if hasattr(settings, name):
-                setattr(settings, name, student.dropout)
-    if settings.model_type in ("deberta-v2", "deberta"):
-        # No table: it sets how distances share buckets, and must not fall below what was learnt.
-        settings.max_position_embeddings = max(limit, settings.max_position_embeddings)
-    elif limit > settings.max_position_embeddings:
-        raise CheckpointError(
-            f"student.max_tokens is {limit}, the model has {settings.max_position_embeddings} "
-            "positions; expected at most as many"
-        )
-    model = AutoModelForSequenceClassification.from_pretrained(
-        path, config=settings, dtype=torch.float32
-    )
-    return model, load_encoder(path, limit)
 
 
 def devices() -> int:

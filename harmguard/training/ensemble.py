@@ -1,6 +1,6 @@
 """Soft labels from several checkpoints: the mean of their P(harmful), one number per row.
 
-    python -m harmguard.training.ensemble OUT.jsonl ROWS.jsonl... --teachers A B C
+    harmguard train ensemble OUT.jsonl ROWS.jsonl... --teachers A B C
 
 The mean of models that differ in their seed alone scores better than each of them, and a student
 of it costs one model (Hinton et al. 2015, arXiv:1503.02531, section 5).
@@ -8,9 +8,7 @@ of it costs one model (Hinton et al. 2015, arXiv:1503.02531, section 5).
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,19 +17,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from harmguard.checkpoint import Checkpoint, load_checkpoint
 from harmguard.core.encode import Encoded
 from harmguard.core.files import new_file, refuse_existing, sha256_of
-from harmguard.errors import ConfigError, HarmGuardError
-from harmguard.training.checkpoint import CheckpointScorer
-from harmguard.training.data import Row, read_rows
+from harmguard.errors import ConfigError
+from harmguard.rows import Row, read_rows
 
 
-def open_scorer(folder: Path) -> CheckpointScorer:
-    """A checkpoint on a GPU where there is one. Raises CheckpointError as its class does."""
+def open_scorer(folder: Path | str, revision: str | None = None) -> Checkpoint:
+    """A checkpoint on a GPU where there is one. Raises CheckpointError."""
     gpu = torch.cuda.is_available()
-    return CheckpointScorer(
-        folder, max_batch_tokens=65_536 if gpu else 4096, device="cuda" if gpu else "cpu"
-    )
+    device, batch_tokens = ("cuda", 65_536) if gpu else ("cpu", 4096)
+    return load_checkpoint(folder, revision, device=device, batch_tokens=batch_tokens)
 
 
 class RowScorer:
@@ -51,12 +48,12 @@ class RowScorer:
         total = np.zeros(len(self._rows), np.float32)
         for folder in teachers:
             scorer = open_scorer(folder)
-            total += scorer.scores(self._encode(folder, scorer))
+            total += scorer.scores(self._encode(scorer))
         return (total / len(teachers)).astype(np.float32)
 
-    def _encode(self, folder: Path, scorer: CheckpointScorer) -> list[Encoded]:
-        file = folder / "tokenizer.json"
-        name = sha256_of(file) if file.is_file() else str(folder.resolve())
+    def _encode(self, scorer: Checkpoint) -> list[Encoded]:
+        file = scorer.folder / "tokenizer.json"
+        name = sha256_of(file) if file.is_file() else str(scorer.folder.resolve())
         key = (name, scorer.encoder.max_tokens)
         if key not in self._encoded:
             self._encoded[key] = scorer.encode([row.pair for row in self._rows])
@@ -77,22 +74,3 @@ def label(teachers: Sequence[Path], sources: Sequence[Path], out: Path) -> int:
             line = {**asdict(row), "soft": round(float(score), 6)}
             file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
     return len(rows)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m harmguard.training.ensemble")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("rows", type=Path, nargs="+")
-    parser.add_argument("--teachers", type=Path, nargs="+", required=True)
-    args = parser.parse_args(argv)
-    try:
-        sys.stderr.write(f"{label(args.teachers, args.rows, args.out)} rows\n")
-    except HarmGuardError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

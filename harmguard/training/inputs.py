@@ -10,7 +10,7 @@ from typing import Any
 
 from harmguard.core.files import sha256_of
 from harmguard.errors import DataError
-from harmguard.training.data import KINDS, Row, read_rows
+from harmguard.rows import KINDS, Row, read_rows
 from harmguard.training.stage import Item
 
 

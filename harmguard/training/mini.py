@@ -1,6 +1,6 @@
 """The training set and the starting student of the mini guard, from public labelled data.
 
-    python -m harmguard.training.mini DATA OUT
+    harmguard train mini DATA OUT
 
 DATA is a folder with train, extra_benign and benign_prompts (.jsonl.gz, docs/data.md);
 OUT gets train.jsonl, contrast.jsonl, student/ (all-MiniLM-L6-v2 as a classifier's start), and a
@@ -10,7 +10,6 @@ Rows whose licence is not permissive are left out, so that anyone may embed the 
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import shutil
@@ -22,8 +21,8 @@ from pathlib import Path
 
 from harmguard.core.files import new_folder, refuse_existing
 from harmguard.errors import DataError, MissingExtraError
+from harmguard.rows import Row, read_rows
 from harmguard.training.contrast import contrast_rows
-from harmguard.training.data import Row, read_rows
 
 SEED = 11
 MAX_TOKENS = 512
@@ -253,17 +252,3 @@ def write(data: Path, out: Path, backbone: Path) -> int:
 def _held_out(data: Path) -> list[Path]:
     """The files that no made row may come close to."""
     return [data / "val.jsonl.gz", *sorted((data / "report").glob("*.jsonl.gz"))]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m harmguard.training.mini", description=__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    args = parser.parse_args(argv)
-    print(f"{write(args.data, args.out, minilm_folder())} rows", file=sys.stderr)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,10 +12,10 @@ from harmguard.core.files import sha256_of
 
 @dataclass(frozen=True)
 class Model:
-    """A model: a folder, a hub id, or what a server calls it."""
+    """A model: a folder, `hub:owner/name`, or what a server calls it."""
 
     path: str
-    revision: str = "main"  # of a hub id
+    revision: str = "main"  # of a model of the hub
     url: str = ""  # engine openai: the server's base URL, such as http://127.0.0.1:8000/v1
 
 
@@ -31,5 +31,7 @@ def identity(model: Model) -> dict[str, Any]:
         return {"served": model.path, "revision": model.revision}
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(model.path, revision=model.revision)
+    from harmguard.checkpoint import located
+
+    config = AutoConfig.from_pretrained(**located(model.path, model.revision))
     return {"id": model.path, "commit": getattr(config, "_commit_hash", None)}

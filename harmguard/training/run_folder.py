@@ -13,13 +13,15 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, Trainer
+from transformers import Trainer
 
+from harmguard.checkpoint import METADATA_FILE, Checkpoint
+from harmguard.checkpoint.quiet import quiet
+from harmguard.checkpoint.tokenizer import write_tokenizer
 from harmguard.core.files import new_folder, sha256_of, write_file
 from harmguard.errors import ConfigError, StageError
-from harmguard.training.checkpoint import METADATA_FILE
+from harmguard.rows import Row
 from harmguard.training.config import Config
-from harmguard.training.data import Row
 
 COMPLETE_FILE = "complete"  # written last into a checkpoint: without it the save was cut short
 
@@ -43,16 +45,32 @@ def claim(path: Path, record: dict[str, Any]) -> None:
     """Write the run's record, or check that a run under way here is the same one."""
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
-        for key, value in _compared(record).items():
-            if value is not None and _compared(found).get(key) != value:
-                raise ConfigError(
-                    f"{path.parent.name} holds a run with another {key}; "
-                    "expected the same, to resume it, or a new --out"
-                )
+        refuse_other(path.parent.name, _compared(found), _compared(record))
         return
     with writing(path.parent.name):
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_json(path, record)
+
+
+def refuse_other(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise ConfigError, with the key, where the run in a folder differs from the one wanted."""
+    for key, value in wanted.items():
+        if value is not None and found.get(key) != value:
+            where, there, here = _difference(key, found.get(key), value)
+            values = f" ({there!a:.60} there, {here!a:.60} here)" if where != key else ""
+            raise ConfigError(
+                f"{name} holds a run with another {key}{where.removeprefix(key)}{values}; "
+                "expected the same, to resume it, or a new --out"
+            )
+
+
+def _difference(key: str, found: Any, wanted: Any) -> tuple[str, Any, Any]:
+    """The first key below `key` with other values, and both."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for name in [*wanted, *found]:
+            if found.get(name) != wanted.get(name):
+                return _difference(f"{key}.{name}", found.get(name), wanted.get(name))
+    return key, found, wanted
 
 
 def _compared(record: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +79,7 @@ def _compared(record: dict[str, Any]) -> dict[str, Any]:
     settings = {
         **config,
         "student": {**config["student"], "path": None},
-        "data": {**config["data"], "train": None},
+        "data": {**config["data"], "train": None, "held_out": None},
     }
     return {
         "config": settings,
@@ -111,14 +129,13 @@ def last_whole(states: Path) -> str | None:
 
 def write_student(
     trainer: Trainer,
+    start: Checkpoint,
     config: Config,
     rows: Sequence[Row],
     record: dict[str, Any],
     student: Path,
 ) -> None:
     """Model, tokenizer and metadata, aside and then renamed."""
-    tokenizer = AutoTokenizer.from_pretrained(config.student.path)
-    tokenizer.model_max_length = config.student.max_tokens
     sources: dict[tuple[str, str], int] = {}
     for row in (row for row in rows if row.weight > 0.0):
         sources[row.source, row.licence] = sources.get((row.source, row.licence), 0) + 1
@@ -135,6 +152,7 @@ def write_student(
         "run": record,
     }
     with writing(f"{student.parent.name}/student"), new_folder(student) as aside:
-        trainer.save_model(str(aside))
-        tokenizer.save_pretrained(str(aside))
+        with quiet():
+            trainer.save_model(str(aside))
+        write_tokenizer(start.tokenizer, start.folder, aside, config.student.max_tokens)
         _write_json(aside / METADATA_FILE, about)

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from harmguard.errors import DataError
+from harmguard.rows import Row
 from harmguard.training.config import DRAWN
-from harmguard.training.data import Row
 
 LENGTH_POOL_BATCHES = 100  # rows are sorted by length within pools of this many batches
 
@@ -34,24 +33,18 @@ def plan(
     alone. With `balance` true, an epoch takes as many harmful as benign rows of each kind of input:
     all rows of the smaller side, and a share of the larger one that moves on from epoch to
     epoch without repeats until it is used up. The rows left over at the end of an epoch
-    (fewer than a batch) are dropped. Raises DataError when an epoch is under one batch.
+    (fewer than a batch) are dropped; an epoch of less than one batch repeats its rows up to one.
     """
     rng = np.random.default_rng(seed)
     if balance == DRAWN:
-        return _some(_drawn(rows, lengths, epochs, batch_rows, rng), rows, batch_rows)
+        return _drawn(rows, lengths, epochs, batch_rows, rng)
     takers = [_Taker(group, rng) for group in _groups(rows, bool(balance))]
     batches: list[list[int]] = []
     for _ in range(epochs):
-        epoch = np.concatenate([taker.take() for taker in takers])
-        batches.extend(_by_length(rng.permutation(epoch), lengths, batch_rows, rng))
-    return _some(batches, rows, batch_rows)
-
-
-def _some(batches: list[list[int]], rows: Sequence[Row], batch_rows: int) -> list[list[int]]:
-    if not batches:
-        raise DataError(
-            f"{len(rows)} rows make no batch of {batch_rows}; expected more rows or a smaller batch"
-        )
+        epoch = rng.permutation(np.concatenate([taker.take() for taker in takers]))
+        if len(epoch) < batch_rows:
+            epoch = np.resize(epoch, batch_rows)
+        batches.extend(_by_length(epoch, lengths, batch_rows, rng))
     return batches
 
 
@@ -66,8 +59,9 @@ def _drawn(
     chances = np.array([1.0 / (len(counts) * counts[row.hard]) for row in rows])
     batches = []
     for _ in range(epochs):
-        draws = rng.choice(len(rows), len(rows), p=chances / chances.sum()).tolist()
-        for start in range(0, len(rows) - batch_rows + 1, batch_rows):
+        count = max(len(rows), batch_rows)
+        draws = rng.choice(len(rows), count, p=chances / chances.sum()).tolist()
+        for start in range(0, count - batch_rows + 1, batch_rows):
             # The step's sum is the same in any order; this one pads less.
             batches.append(sorted(draws[start : start + batch_rows], key=lambda i: lengths[i]))
     return batches

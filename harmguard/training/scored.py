@@ -15,7 +15,7 @@ KINDS = ("prompt", "exchange")
 
 
 class Labelled(Protocol):
-    """What ``scored`` needs of a row; ``harmguard.training.data.Row`` and ``Scored`` have it."""
+    """What ``scored`` needs of a row; ``harmguard.rows.Row`` and ``Scored`` have it."""
 
     @property
     def id(self) -> str:

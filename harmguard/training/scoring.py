@@ -11,6 +11,8 @@ from tqdm import tqdm
 
 from harmguard import HarmGuard
 from harmguard.bundle import open_bundle
+from harmguard.checkpoint import Checkpoint, is_hub, load_checkpoint
+from harmguard.checkpoint.folder import WEIGHTS_FILE
 from harmguard.core.files import sha256_of
 from harmguard.errors import (
     CheckpointError,
@@ -19,8 +21,7 @@ from harmguard.errors import (
     InputError,
     UnknownThresholdError,
 )
-from harmguard.training.checkpoint import CheckpointScorer
-from harmguard.training.data import Row, read_rows
+from harmguard.rows import Row, read_rows
 from harmguard.training.evaluate import evaluate
 from harmguard.training.scored import KINDS, Scored, scored
 
@@ -54,7 +55,7 @@ def score_bundle(guard: HarmGuard, rows: Sequence[Row]) -> list[Score]:
     return out
 
 
-def score_checkpoint(scorer: CheckpointScorer, rows: Sequence[Row]) -> list[Score]:
+def score_checkpoint(scorer: Checkpoint, rows: Sequence[Row]) -> list[Score]:
     """One score per row, in order, from the checkpoint in torch."""
     out: list[Score] = []
     with _bar(rows) as bar:
@@ -69,23 +70,30 @@ def score_checkpoint(scorer: CheckpointScorer, rows: Sequence[Row]) -> list[Scor
 
 
 def evaluate_guard(
-    guard: Path, data: Sequence[Path], *, threshold: str = "default", threads: int | None = None
+    guard: Path,
+    data: Sequence[Path],
+    *,
+    threshold: str = "default",
+    threads: int | None = None,
+    harmful: str | None = None,
 ) -> tuple[list[Scored], dict[str, Any]]:
     """Score labelled files with a guard, and the report on them.
 
     Args:
-        guard: a bundle's folder (it holds guard.json) or a checkpoint's (config.json).
-        data: .jsonl, .jsonl.gz or .csv files; every row needs a label.
+        guard: a bundle's folder (it holds guard.json), a checkpoint's (config.json), or
+            `hub:owner/name`.
+        data: files of rows (harmguard.rows); every row needs a label.
         threshold: a number, or an operating point of the bundle; a checkpoint has "default"
             only, .5.
         threads: of a bundle; None leaves the choice to it.
+        harmful: the harmful label of a checkpoint whose names do not say it.
 
     Raises:
         DataError: the rows cannot be used. CheckpointError, BundleError: the guard cannot.
             ConfigError, UnknownThresholdError: the threshold cannot.
     """
-    parts = [(path, read_rows(path)) for path in data]
-    return evaluate_rows(guard, parts, threshold=threshold, threads=threads)
+    parts = [(path, read_rows(path, need=("label",))) for path in data]
+    return evaluate_rows(guard, parts, threshold=threshold, threads=threads, harmful=harmful)
 
 
 def evaluate_rows(
@@ -94,10 +102,11 @@ def evaluate_rows(
     *,
     threshold: str = "default",
     threads: int | None = None,
+    harmful: str | None = None,
 ) -> tuple[list[Scored], dict[str, Any]]:
     """As `evaluate_guard`, for rows that are read already, each part with its file."""
     rows = [row for _, part in parts for row in part]
-    about: dict[str, str | None]
+    about: dict[str, Any]
     scored(rows, [0.0] * len(rows))  # a missing label shows before an hour of scoring
     if (guard / "guard.json").is_file():
         manifest = open_bundle(guard).manifest
@@ -110,15 +119,18 @@ def evaluate_rows(
         }
         with HarmGuard(guard, threads=threads) as opened:
             scores = score_bundle(opened, rows)
-    elif (guard / "config.json").is_file():
+    elif is_hub(guard) or not guard.is_dir() or any(guard.glob("*config.json")):
         thresholds = {kind: _threshold(threshold, None) for kind in KINDS}
-        weights = guard / "model.safetensors"
+        checkpoint = load_checkpoint(guard, harmful=harmful)
+        weights = checkpoint.folder / WEIGHTS_FILE
         about = {
-            "name": guard.resolve().name,
+            "name": checkpoint.name,
             "model": "checkpoint, fp32",
             "sha256": sha256_of(weights) if weights.is_file() else None,
         }
-        scores = score_checkpoint(CheckpointScorer(guard), rows)
+        if checkpoint.labels is not None and (record := checkpoint.labels.record()):
+            about["labels"] = record
+        scores = score_checkpoint(checkpoint, rows)
     else:
         raise CheckpointError(
             f"{guard.name} holds neither guard.json nor config.json; expected the folder of a "

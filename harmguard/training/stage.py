@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from harmguard.core.files import sha256_of, write_file
 from harmguard.errors import DataError, ServerError, StageError
-from harmguard.training.data import parquet
+from harmguard.rows.formats import parquet
 
 Item = dict[str, Any]  # has "id"
 FAILED = "failed"  # in a result: why the row must be asked for again; such a row is not kept

@@ -6,16 +6,13 @@ beside the measured ones (arXiv 2410.01524, table 1).
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harmguard.errors import DataError
-from harmguard.training.data import DAMAGED, Row, cause, has_surrogate, read_parquet
+from harmguard.rows import Row, has_surrogate, read_records
 
 Record = Mapping[str, Any]
 
@@ -81,11 +78,11 @@ def _four(value: float | None) -> str:
 
 def _rows(one: Set, path: Path) -> list[Row]:
     rows = []
-    for number, record in enumerate(_records(path), 1):
+    for number, record in enumerate(read_records(path), 1):
+        # An empty cell of CSV is no field in a record, and an empty string to a publisher.
+        fields = {name: record.fields.get(name, "") for name in record.names}
         try:
-            if not isinstance(record, Mapping):
-                raise ValueError(f"a {type(record).__name__}; expected an object")
-            row = one.row(record, f"{one.name}-{number}")
+            row = one.row(fields, f"{one.name}-{number}")
         except KeyError as error:
             raise DataError(
                 f"{path.name}, record {number}: no field {error}; expected {one.name} as its "
@@ -98,49 +95,6 @@ def _rows(one: Set, path: Path) -> list[Row]:
     if not rows:
         raise DataError(f"{path.name} holds no labelled records; expected at least one")
     return rows
-
-
-def _records(path: Path) -> Iterator[Record]:
-    try:
-        yield from _READERS[path.name.split(".", 1)[1]](path)
-    except (*DAMAGED, ValueError, TypeError, RecursionError) as error:
-        raise DataError(
-            f"{path.name}: unreadable ({cause(error)}); likely truncated or another format"
-        ) from None
-
-
-def _csv(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8", newline="") as file:
-        # A row with fewer fields than the header has no field, not an empty one.
-        for record in csv.DictReader(file):
-            yield {key: value for key, value in record.items() if value is not None}
-
-
-def _lines(path: Path) -> Iterator[Record]:
-    with (
-        gzip.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".gz"
-        else path.open(encoding="utf-8") as file
-    ):
-        for line in file:
-            if line.strip():
-                yield json.loads(line)
-
-
-def _json(path: Path) -> Iterator[Record]:
-    value = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(value, dict):  # HarmBench: lists of records by behaviour
-        value = [record for records in value.values() for record in records]
-    yield from value
-
-
-_READERS: dict[str, Callable[[Path], Iterable[Record]]] = {
-    "csv": _csv,
-    "jsonl": _lines,
-    "jsonl.gz": _lines,
-    "json": _json,
-    "parquet": read_parquet,
-}
 
 
 def _make(name: str, source: str, prompt: Any, response: Any, label: int) -> Row:

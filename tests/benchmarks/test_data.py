@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks._data import LENGTHS, Row, pairs_like_val, val_rows
+from benchmarks._data import LENGTHS, pairs_like_val, val_rows
 from benchmarks._errors import BenchmarkDataError
 from harmguard.bench.text import TextMaker
+from harmguard.errors import DataError
 from tests.runtime.conftest import build_tokenizer
 
 
@@ -47,7 +48,8 @@ def test_val_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     with gzip.open(tmp_path / "val.jsonl.gz", "wt", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    assert val_rows() == [Row("p", None, 1, "s"), Row("p", "", 0, "s")]
+    found = [(row.pair, row.label, row.source) for row in val_rows()]
+    assert found == [(("p", None), 1, "s"), (("p", ""), 0, "s")]
 
 
 def test_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,5 +57,5 @@ def test_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BenchmarkDataError, match="HARMGUARD_DATA is not set; expected the folder"):
         val_rows()
     monkeypatch.setenv("HARMGUARD_DATA", str(tmp_path))
-    with pytest.raises(BenchmarkDataError, match=r"val.jsonl.gz .* unreadable \(FileNotFoundError"):
+    with pytest.raises(DataError, match=r"no data file named val.jsonl.gz"):
         val_rows()

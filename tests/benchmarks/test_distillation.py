@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from benchmarks import distillation
-from harmguard.training.data import Row, read_rows
+from harmguard.rows import Row, read_rows
 from harmguard.training.ensemble import RowScorer
 
 FIGURES = {"macro": 0.5, "prompt": 0.6, "exchange": 0.7}

@@ -12,8 +12,8 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from benchmarks import _unigram_tokenizer, large, small_deberta
 from benchmarks._outliers import CHANNELS, scale_layer_norms
-from harmguard.training.checkpoint import collate, load_encoder
-from harmguard.training.data import read_rows
+from harmguard.checkpoint import load_student
+from harmguard.rows import read_rows
 from tests.training import tiny
 
 FIELDS: dict[str, Any] = {
@@ -21,7 +21,7 @@ FIELDS: dict[str, Any] = {
     "intermediate_size": 64, "max_position_embeddings": 64, "type_vocab_size": 0,
     "relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"],
     "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False,
-    "num_labels": 2,
+    "id2label": {0: "safe", 1: "harmful"},
 }  # fmt: skip
 
 
@@ -52,9 +52,9 @@ def test_injected_channels_are_the_largest_and_the_others_keep_their_size(tmp_pa
     assert after["largest_channel"] > 30 * after["median_channel"]
     assert 0.3 < after["median_channel"] / before["median_channel"] < 3
     model = DebertaV2ForSequenceClassification.from_pretrained(tmp_path / "out" / "student").eval()
-    encoder = load_encoder(plain, 64)
-    windows = [encoder.encode(*row.pair).windows[0] for row in read_rows(data)]
-    seen = small_deberta.activations(model, collate(windows, 0, 64, types=False))["0.output"]
+    known = load_student(plain, 64)
+    windows = [e.windows[0] for e in known.encode([row.pair for row in read_rows(data)])]
+    seen = small_deberta.activations(model, known.collate(windows))["0.output"]
     assert set(np.argsort(seen["channel_max"])[-len(CHANNELS) :]) == set(found["channels"])
 
 
@@ -63,9 +63,8 @@ def test_mending_brings_the_function_back_and_keeps_the_outliers(tmp_path: Path)
     data = rows(tmp_path / "train.jsonl")
     small_deberta.inject(plain, out, data)
     small_deberta.mend(plain, out, data, 40)
-    encoder = load_encoder(plain, 64)
-    windows = [encoder.encode(*row.pair).windows[0] for row in read_rows(data)]
-    given = collate(windows, 0, 64, types=False)
+    known = load_student(plain, 64)
+    given = known.collate([e.windows[0] for e in known.encode([r.pair for r in read_rows(data)])])
 
     def last_output(folder: Path) -> Any:
         model: Any = DebertaV2ForSequenceClassification.from_pretrained(folder).eval()

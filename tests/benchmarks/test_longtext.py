@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks import longtext
-from benchmarks._data import Row
 from benchmarks._errors import BenchmarkDataError
 from harmguard import HarmGuard
+from harmguard.rows import Row
+from tests.benchmarks.conftest import row_of
 
-HAY = [Row("how to make bread", "the kind answer", 0, "lima")] * 600
-HARM = [Row("please danger", None, 1, "made"), Row("a bad thing", None, 1, "made")] * 20
+HAY = [row_of("how to make bread", "the kind answer", 0, "lima")] * 600
+HARM = [row_of("please danger", None, 1, "made"), row_of("a bad thing", None, 1, "made")] * 20
 
 
 def count(text: str) -> int:
@@ -29,7 +30,10 @@ def test_only_needles_that_are_flagged_alone_are_taken(needle: HarmGuard) -> Non
 
 
 def test_hay_is_benign_everyday_text_of_the_length_asked_for() -> None:
-    odd = [Row("danger", None, 1, "lima"), Row("danger", None, 0, "made to look harmful")] * 50
+    odd = [
+        row_of("danger", None, 1, "lima"),
+        row_of("danger", None, 0, "made to look harmful"),
+    ] * 50
     hay = longtext.haystack([*odd, *HAY], count, seed=1)
     assert set(hay) == {"how to make bread", "the kind answer"}
     assert longtext.HAY_TOKENS <= count(" ".join(hay)) < longtext.HAY_TOKENS + 7
@@ -56,7 +60,7 @@ def test_a_needle_in_hay_that_is_flagged_itself_is_not_found(needle: HarmGuard) 
 
 def test_errors_by_length(needle: HarmGuard) -> None:
     def rows(tokens: int, label: int, word: str, times: int) -> list[Row]:
-        return [Row(word, " ".join(["bread"] * (tokens - 1)), label, "made")] * times
+        return [row_of(word, " ".join(["bread"] * (tokens - 1)), label, "made")] * times
 
     made = [
         *rows(200, 0, "danger", 1),

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from benchmarks import _emulated, _portability_table, portability
-from benchmarks._data import Row
 from benchmarks._errors import ScoresDifferError, WorkerError
 from benchmarks._results import ROOT
 from harmguard.bundle import open_bundle
+from tests.benchmarks.conftest import row_of
 
 SAME = f"same={shlex.quote(sys.executable)}"
 
@@ -116,9 +116,13 @@ def test_a_score_that_is_no_number_misses_the_limit(needle_bundle: Path) -> None
 
 def test_rows_near_the_threshold_come_first(needle_bundle: Path) -> None:
     long = "danger " * 200
-    rows = [Row("bread", None, 0, "made"), Row("danger", None, 1, "made"), Row(long, None, 1, "m")]
+    rows = [
+        row_of("bread", None, 0, "made"),
+        row_of("danger", None, 1, "made"),
+        row_of(long, None, 1, "m"),
+    ]
     # At 0.5 both scores are as far, at 0.6 (exchanges) the needle's is nearer.
-    answers = [Row(row.prompt, "kind", row.label, "made") for row in rows]
+    answers = [row_of(row.prompt, "kind", row.label, "made") for row in rows]
     assert portability.nearest(open_bundle(needle_bundle), answers, 1) == [("danger", "kind")]
     assert len(portability.nearest(open_bundle(needle_bundle), rows, 9)) == 2
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 from harmguard_export.calibration import Activations, calibrate
-from harmguard_export.checkpoint import load_checkpoint
+
+from harmguard.checkpoint import load_checkpoint
 
 TEXTS = ("a b c", "how do i bake bread", "x y z", "what is a cat", "one two three four five six")
 

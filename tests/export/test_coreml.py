@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("coremltools")
 
 import torch
-from harmguard_export.checkpoint import load_checkpoint
 from harmguard_export.coreml import export_coreml, package, program
 from harmguard_export.coreml.check import PackageScorer
 from harmguard_export.coreml.compress import pack
@@ -23,6 +22,7 @@ from harmguard_export.coreml.targets import choose_lengths
 from harmguard import HarmGuard
 from harmguard.bundle import open_bundle
 from harmguard.bundle.manifest import seal
+from harmguard.checkpoint import load_checkpoint
 from harmguard.cli import main
 from harmguard.errors import (
     BundleFileError,

@@ -10,7 +10,6 @@ pytest.importorskip("coremltools")
 
 import torch
 from harmguard_export.calibration import calibrate
-from harmguard_export.checkpoint import load_checkpoint
 from harmguard_export.coreml import export_coreml, package, program
 from harmguard_export.coreml.compress import pack
 from harmguard_export.coreml.evaluate import Evaluator, read_program
@@ -19,6 +18,7 @@ from harmguard_export.coreml.model import Model
 from harmguard_export.pairs import read_pairs
 
 from benchmarks import small_deberta
+from harmguard.checkpoint import load_checkpoint
 from tests.benchmarks.test_large import checkpoint, rows
 
 IDS = np.arange(5, 25)

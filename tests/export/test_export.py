@@ -12,13 +12,18 @@ import pytest
 import torch
 import transformers
 from harmguard_export import export
-from harmguard_export.checkpoint import load_checkpoint
 from harmguard_export.recipe import load_recipe
 from safetensors.torch import load_file, save_file
 
 from harmguard import HarmGuard
 from harmguard.bundle import open_bundle
-from harmguard.errors import OutputExistsError, ParityError, RecipeError, UnsupportedModelError
+from harmguard.checkpoint import load_checkpoint
+from harmguard.errors import (
+    CheckpointWarning,
+    OutputExistsError,
+    ParityError,
+    RecipeError,
+)
 from harmguard.runtime.session import Session
 from harmguard.verify import verify
 
@@ -236,12 +241,38 @@ def test_a_head_with_one_output(
         assert np.allclose(guard.score_many(pairs), other.score_many(pairs), atol=1e-5)
 
 
-def test_one_output_through_optimum_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_one_output_goes_through_optimum_as_two(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optimum.exporters.onnx")
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
-    config = transformers.BertConfig.from_pretrained(folder, num_labels=1, hidden_act="relu")
+    config = transformers.BertConfig.from_pretrained(
+        folder, id2label={0: "toxic"}, label2id={"toxic": 0}, hidden_act="relu"
+    )
+    torch.manual_seed(3)
     transformers.BertForSequenceClassification(config).save_pretrained(folder)
-    with pytest.raises(UnsupportedModelError, match="a bert with one label"):
-        export(folder, tmp_path / "bundle", recipe="fp32")
+    out = export(folder, tmp_path / "bundle", recipe="fp32")
+    expected = load_checkpoint(folder).score_many([("bread", None)])
+    with HarmGuard(out) as guard:
+        assert guard.score("bread") == pytest.approx(expected[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"], ids=["own graph", "optimum"])
+def test_labels_the_other_way_round_are_put_right_and_recorded(
+    tiny_checkpoint: Path, tmp_path: Path, activation: str
+) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+    path = folder / "config.json"
+    about = {**json.loads(path.read_text()), "hidden_act": activation}
+    path.write_text(json.dumps(about))
+    right = load_checkpoint(folder).score_many([("bread", None)])
+    about |= {"id2label": {"0": "toxic", "1": "ok"}, "label2id": {"toxic": 0, "ok": 1}}
+    path.write_text(json.dumps(about))
+    with pytest.warns(CheckpointWarning, match="the head's rows are swapped"):
+        out = export(folder, tmp_path / "bundle", recipe="fp32")
+    with HarmGuard(out) as guard:
+        assert guard.score("bread") == pytest.approx(1 - right[0], abs=1e-5)
+    manifest = json.loads((out / "guard.json").read_text())
+    assert manifest["x_labels"] == {"names": ["toxic", "ok"], "harmful": "toxic", "how": "swapped"}
+    assert manifest["labels"] == ["safe", "harmful"]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +297,7 @@ def test_families(
     kept = {name: sizes[name] for name in (*names, "intermediate_size", "pad_token_id")}
     torch.manual_seed(3)
     config = getattr(transformers, f"{family}Config")(
-        **kept, max_position_embeddings=66, num_labels=2, **options
+        **kept, max_position_embeddings=66, id2label={0: "safe", 1: "harmful"}, **options
     )
     model = getattr(transformers, f"{family}ForSequenceClassification")(config)
     model.save_pretrained(folder)

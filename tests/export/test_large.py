@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harmguard_export.checkpoint import load_checkpoint
 from harmguard_export.deberta import DebertaGraph
 from harmguard_export.deberta_config import read_config
 from harmguard_export.pairs import read_pairs
@@ -24,6 +23,7 @@ from transformers import DebertaV2ForSequenceClassification
 from benchmarks._large_checkpoint import deberta_config
 from benchmarks._outliers import CHANNELS, scale_layer_norms
 from harmguard import HarmGuard
+from harmguard.checkpoint import load_checkpoint
 from harmguard.cli import main
 from harmguard.errors import UnverifiedBundleWarning
 from harmguard.runtime.session import ort

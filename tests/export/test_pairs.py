@@ -40,11 +40,11 @@ def test_labels_need_every_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ('{"prompt": "a"}\nnot json\n', "line 2: no pair"),
-        ('{"prompt": ""}\n', "line 1: no pair"),
-        ('{"prompt": "a", "response": 3}\n', "line 1: no pair"),
-        ("[1]\n", "line 1: no pair"),
-        ("\n", "no pairs"),
+        ('{"prompt": "a"}\nnot json\n', "line 2: not JSON"),
+        ('{"prompt": ""}\n', "line 1: prompt is missing"),
+        ('{"prompt": "a", "response": 3}\n', "line 1: response is int"),
+        ("[1]\n", "a JSON array"),
+        ("\n", "holds no rows"),
     ],
 )
 def test_bad_pairs(tmp_path: Path, content: str, match: str) -> None:
@@ -55,11 +55,11 @@ def test_bad_pairs(tmp_path: Path, content: str, match: str) -> None:
 
 
 def test_unreadable_pairs(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="FileNotFoundError"):
+    with pytest.raises(DataError, match="no data file named none"):
         read_pairs(tmp_path / "none.jsonl")
-    (tmp_path / "packed").write_bytes(b"\x1f\x8b\xff")
-    with pytest.raises(DataError, match="UnicodeDecodeError"):
-        read_pairs(tmp_path / "packed")
+    (tmp_path / "packed.jsonl").write_bytes(b"\x1f\x8b\xff")
+    with pytest.raises(DataError, match="gzip under another name"):
+        read_pairs(tmp_path / "packed.jsonl")
 
 
 def test_golden_pairs_are_near_the_threshold_and_of_all_lengths() -> None:

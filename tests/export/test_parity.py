@@ -64,6 +64,30 @@ def test_nan_misses() -> None:
         parity.check(found, LIMITS)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "match"),
+    [
+        (
+            [2, -2],
+            [2, np.nan],
+            "logits are not finite in 1 of 2 windows; likely weights whose range",
+        ),
+        ([2, -2], [np.inf, -2], "logits are not finite in 1 of 2 windows"),
+        ([0.01, -0.01], [-0.9, 0.9], r"all near .5 \(0.498 to 0.502\); likely an untrained model"),
+        ([4, -4], [-4, 4], "scores are 0.018 to 0.982, .* likely a model with activation outliers"),
+    ],
+)
+def test_the_error_says_what_its_numbers_suggest(
+    before: list[float], after: list[float], match: str
+) -> None:
+    found = parity.measure(logits(before), logits(after), one_window(2), 0.5, None)
+    with pytest.raises(ParityError, match=match) as raised:
+        parity.check(found, LIMITS)
+    assert str(raised.value).count("parity on 2 pairs") == 1
+    assert "cause" not in found.to_json()
+    assert "cause" not in found.report(LIMITS)
+
+
 def test_each_limit_is_checked() -> None:
     before = logits([-2, 2])
     found = parity.measure(before, before, one_window(2), 0.5, np.array([0, 1]))

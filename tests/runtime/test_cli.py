@@ -152,7 +152,7 @@ BAD = [
     (b"[1]", "InputError"),
     (b'{"text": "a"}', "InputError"),
     (b'{"prompt": "a", "prompt": "b"}', "InputError"),
-    (b'{"prompt": NaN}', "InputError"),
+    (b'{"prompt": NaN}', "InputTypeError"),
     (b"[" * 100_000, "InputError"),
     (b'{"prompt": 1}', "InputTypeError"),
     (b'{"prompt": null}', "InputTypeError"),

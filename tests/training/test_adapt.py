@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from harmguard.cli import main
 from harmguard.errors import CheckpointError, ConfigError, StageError
+from harmguard.rows import Row, read_rows
 from harmguard.training import adapt as adapt_module
 from harmguard.training.adapt import adapt, filling, mixed, read_adapt, step_rows
 from harmguard.training.config import Config, Data, Optim, Student
-from harmguard.training.data import Row, read_rows
 from harmguard.training.distill import distill
 from harmguard.training.inputs import unique
 from harmguard.training.schedule import plan

@@ -8,9 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from harmguard.checkpoint import METADATA_FILE, load_checkpoint
+from harmguard.checkpoint.folder import WEIGHTS_FILE
+from harmguard.cli import main
 from harmguard.errors import CheckpointError, ConfigError, OutputExistsError
-from harmguard.training.average import WEIGHTS_FILE, average, main
-from harmguard.training.checkpoint import METADATA_FILE, CheckpointScorer
+from harmguard.training.average import average
 from tests.training import tiny
 
 
@@ -33,7 +35,7 @@ def test_weights_are_the_mean_and_the_student_loads(
     before, after = load_file(one / WEIGHTS_FILE), load_file(out / WEIGHTS_FILE)
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor + 0.125)
-    assert 0 <= CheckpointScorer(out).score_many([("hello", None)])[0] <= 1
+    assert 0 <= load_checkpoint(out).score_many([("hello", None)])[0] <= 1
     assert [path.name for path in tmp_path.glob(".*.part")] == []
 
 
@@ -50,8 +52,8 @@ def test_a_share_of_all_or_nothing_is_one_of_them(
 def test_a_temperature_divides_the_logits(students: tuple[Path, Path], tmp_path: Path) -> None:
     one, other = students
     out = average(one, other, tmp_path / "out", share=0.0, temperature=4.0)
-    windows = CheckpointScorer(one).encoder.encode("hello there").windows
-    before, after = (CheckpointScorer(folder).window_logits(windows) for folder in (one, out))
+    windows = load_checkpoint(one).encoder.encode("hello there").windows
+    before, after = (load_checkpoint(folder).logits(windows) for folder in (one, out))
     np.testing.assert_allclose(after, before / 4.0, atol=1e-6)
 
 
@@ -77,6 +79,8 @@ def test_errors(
     (other / WEIGHTS_FILE).unlink()
     with pytest.raises(CheckpointError, match=r"b has no model\.safetensors; expected a student"):
         average(one, other, tmp_path / "out")
-    assert main([str(tmp_path / "out"), str(one), str(other)]) == 2
-    assert "error: b has no model.safetensors" in capsys.readouterr().err
+    assert main(["train", "average", str(tmp_path / "out"), str(one), str(other)]) == 3
+    assert "CheckpointError: b has no model.safetensors" in capsys.readouterr().err
+    assert main(["train", "average", str(tmp_path / "out"), str(one)]) == 2
+    assert "harmguard train average" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

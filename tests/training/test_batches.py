@@ -2,16 +2,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
+from harmguard.checkpoint import load_student
 from harmguard.errors import DataError
+from harmguard.rows import Row
 from harmguard.training.batches import Collator, encode_rows, row_weights
-from harmguard.training.checkpoint import load_encoder
 from harmguard.training.config import Config, Data, Student
-from harmguard.training.data import Row
 from tests.training import tiny
 
 ROWS = [
@@ -21,7 +20,7 @@ ROWS = [
 
 
 def test_benign_rows_show_any_window_and_harmful_ones_the_first(tmp_path: Path) -> None:
-    encoder = load_encoder(tiny.student(tmp_path / "s", "bert"), 16)
+    encoder = load_student(tiny.student(tmp_path / "s", "bert"), 16).encoder
     text = " ".join(tiny.SAFE * 5)
     rows = [Row(str(i), text, None, label) for label in (0, 1) for i in range(20)]
     windows = [tuple(w.ids.tolist()) for w in encode_rows(rows, encoder, 0)]
@@ -30,11 +29,10 @@ def test_benign_rows_show_any_window_and_harmful_ones_the_first(tmp_path: Path) 
 
 
 def test_a_batch_is_padded_and_says_which_rows_have_no_soft_label(tmp_path: Path) -> None:
-    encoder = load_encoder(tiny.student(tmp_path / "s", "bert"), 64)
-    windows = encode_rows(ROWS, encoder, 0)
+    student = load_student(tiny.student(tmp_path / "s", "bert"), 64)
+    windows = encode_rows(ROWS, student.encoder, 0)
     config = Config(Student("s"), Data(["rows"]))
-    model = SimpleNamespace(pad_token_id=0, type_vocab_size=2)
-    batch = Collator(ROWS, windows, config, model)([1, 0])
+    batch = Collator(ROWS, windows, config, student)([1, 0])
     # The longer one, to the next multiple of 16.
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (2, 16)
     assert batch["attention_mask"].sum(1).tolist() == [len(windows[1].ids), len(windows[0].ids)]

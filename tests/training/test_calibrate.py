@@ -14,6 +14,7 @@ from harmguard.bundle import open_bundle
 from harmguard.cli import main
 from harmguard.core.scores import sigmoid
 from harmguard.errors import BundleNotFoundError, DataError, OutputExistsError
+from harmguard.rows import Row
 from harmguard.training.calibrate import (
     TEMPERATURES,
     Calibration,
@@ -25,7 +26,6 @@ from harmguard.training.calibrate import (
     nll,
     rescore_golden,
 )
-from harmguard.training.data import Row
 from harmguard.training.thresholds import DefaultRule
 from harmguard.verify import verify
 
@@ -279,8 +279,8 @@ def test_no_bundle_is_an_error(both_kinds: Path, tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ([], "holds no rows"),
-        ([{"prompt": "..."}], "holds no rows with words in them"),
-        ([{"prompt": "word01"}, {"prompt": "word02", "label": 1}], "1 of 2 rows without a label"),
+        ([{"prompt": "...", "label": 1}], "holds no rows with words in them"),
+        ([{"prompt": "word01"}, {"prompt": "word02", "label": 1}], "1 of 2 rows have no label"),
         ([{"prompt": "word01", "label": 0}] * 3, "found label 0 in all 3 rows"),
         ([{"prompt": "w" * 10_001 + "abc", "label": y} for y in (0, 1)], "rows counted from 0"),
     ],
@@ -300,3 +300,18 @@ def test_rows_that_cannot_be_used_are_an_error(
 def test_one_label_has_no_temperature() -> None:
     with pytest.raises(DataError, match="found one label in all 2 rows"):
         fit_temperature(np.array([1.0, 2.0]), np.array([1, 1]), np.ones(2))
+
+
+@pytest.mark.parametrize(("count", "fitted"), [(49, False), (50, True)])
+def test_a_temperature_needs_rows_of_each_label(
+    word_bundle: Path, write_rows: Writer, tmp_path: Path, count: int, fitted: bool
+) -> None:
+    rows = [{"prompt": f"word{10 + i % 25} word4{i % 9}", "label": 0} for i in range(60)]
+    rows += [{"prompt": f"word{46 + i % 25} word3{i % 9}", "label": 1} for i in range(count)]
+    result = calibrate(word_bundle, write_rows(rows), tmp_path / "out", threads=1)
+    note = f"the temperature stays 2: {count} harmful and 60 safe rows, at least 50 of each are"
+    assert any(n.startswith(note) for n in result.notes) is not fitted
+    assert (result.temperature == 2.0) is not fitted
+    assert any("is at its bound, 0.05: the guard makes no mistake" in n for n in result.notes) is (
+        result.temperature == 0.05
+    )

@@ -28,9 +28,13 @@ def test_the_defaults_are_the_paper_s(tmp_path: Path) -> None:
     assert config.student.max_tokens == 1024
 
 
-def test_a_student_that_is_no_folder_here_is_a_hub_id(tmp_path: Path) -> None:
-    text = MINIMAL.replace('"student"', '"microsoft/deberta-v3-large"')
-    assert read_config(_config(tmp_path, text)).student.path == "microsoft/deberta-v3-large"
+def test_only_a_name_with_the_prefix_is_the_hub_s(tmp_path: Path) -> None:
+    for path, expected in (
+        ("hub:microsoft/deberta-v3-large", "hub:microsoft/deberta-v3-large"),
+        ("microsoft/deberta-v3-large", str(tmp_path / "microsoft" / "deberta-v3-large")),
+    ):
+        text = MINIMAL.replace('"student"', f'"{path}"')
+        assert read_config(_config(tmp_path, text)).student.path == expected
 
 
 @pytest.mark.parametrize(

@@ -6,21 +6,19 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification
 
+from harmguard.checkpoint import Checkpoint, load_checkpoint, load_student
 from harmguard.core.encode import Window
 from harmguard.errors import CheckpointError, DataError
+from harmguard.rows import Row, read_rows
 from harmguard.training.batches import encode_rows, row_weights
-from harmguard.training.checkpoint import collate, load_encoder
-from harmguard.training.config import Config, Data, Student
-from harmguard.training.data import Row, read_rows
-from harmguard.training.distill import distill, load_student
+from harmguard.training.config import Config, Data
+from harmguard.training.distill import distill
 from harmguard.training.loss import distillation_loss
 from harmguard.training.schedule import plan
 from tests import processes
@@ -59,13 +57,14 @@ def _difference_of_step(
 def _plain_step(config: Config) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """One optimiser step in plain torch, the reference for the Trainer: weights, gradients."""
     rows = read_rows(Path(config.data.train[0]))
-    windows = encode_rows(rows, load_encoder(config.student.path, 64), 0)
+    start = load_student(config.student.path, 64)
+    windows = encode_rows(rows, start.encoder, 0)
     optim = config.optim
     batches = plan(
         rows, [len(w.ids) for w in windows], epochs=optim.epochs, batch_rows=optim.batch_rows,
         balance=True, seed=0,
     )  # fmt: skip
-    model = AutoModelForSequenceClassification.from_pretrained(config.student.path).eval()
+    model = start.model
     decayed = [p for n, p in model.named_parameters() if "bias" not in n and "LayerNorm" not in n]
     plain = [p for n, p in model.named_parameters() if "bias" in n or "LayerNorm" in n]
     optimizer = torch.optim.AdamW(
@@ -73,7 +72,7 @@ def _plain_step(config: Config) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
          {"params": plain, "weight_decay": 0.0}], lr=optim.lr)  # fmt: skip
     weights = row_weights(rows, TIERS)
     (batch,) = batches
-    _loss(model, [rows[i] for i in batch], [windows[i] for i in batch],
+    _loss(start, [rows[i] for i in batch], [windows[i] for i in batch],
           [weights[i] for i in batch]).backward()  # fmt: skip
     torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
     optimizer.step()
@@ -82,10 +81,9 @@ def _plain_step(config: Config) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def _loss(
-    model: torch.nn.Module, rows: list[Row], windows: list[Window], weights: list[float]
+    start: Checkpoint, rows: list[Row], windows: list[Window], weights: list[float]
 ) -> Tensor:
-    settings: Any = model.config
-    logits = model(**collate(windows, 0, 64, types=settings.type_vocab_size > 1)).logits
+    logits = start.model(**start.collate(windows)).logits
     soft = torch.tensor([float("nan") if r.soft is None else r.soft for r in rows])
     labels = torch.tensor([r.hard for r in rows])
     return distillation_loss(logits, labels, soft, torch.tensor(weights)) / len(rows)
@@ -152,10 +150,10 @@ def test_it_learns_and_says_what_it_was_made_from(tmp_path: Path) -> None:
     assert (card["name"], card["licence"], card["max_tokens"]) == ("t", "Apache-2.0", 64)
     assert card["training"]["data"] == [{"source": "unknown", "licence": "unknown", "rows": 128}]
     assert len(card["run"]["data_sha256"][0]) == 64
-    model = AutoModelForSequenceClassification.from_pretrained(student).eval()
+    found = load_checkpoint(student)
     rows = read_rows(Path(config.data.train[0]))
-    windows = encode_rows(rows, load_encoder(student, 64), 0)
-    logits = model(**collate(windows, 0, 64, types=True)).logits
+    windows = encode_rows(rows, found.encoder, 0)
+    logits = found.model(**found.collate(windows)).logits
     right = (logits.argmax(-1) == torch.tensor([r.label for r in rows])).float().mean()
     assert right > 0.95
     # The finished run is found again, and nothing is trained twice.
@@ -194,11 +192,11 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none of 32 rows has a licence in"):
         distill(licensed, tmp_path / "a")
     long = replace(config, student=replace(config.student, max_tokens=65))
-    with pytest.raises(CheckpointError, match="max_tokens is 65, the model has 64 positions"):
+    with pytest.raises(CheckpointError, match="max_tokens is 65; expected at most 64, the model"):
         distill(long, tmp_path / "b")
     bare = tmp_path / "bare.jsonl"
     bare.write_text('{"prompt": "hello"}\n', encoding="utf-8")
-    with pytest.raises(DataError, match="1 of 1 rows have neither label nor soft"):
+    with pytest.raises(DataError, match="no column label or soft; found prompt"):
         distill(replace(config, data=Data([str(bare)])), tmp_path / "c")
 
 
@@ -207,7 +205,6 @@ def test_a_deberta_keeps_the_distances_that_it_knows(
     tmp_path: Path, tokens: int, positions: int
 ) -> None:
     folder = tiny.student(tmp_path / "deberta", "deberta")  # it has 64
-    model, encoder = load_student(Student(str(folder), max_tokens=tokens))
-    config: Any = model.config
-    assert config.max_position_embeddings == positions
-    assert encoder.max_tokens == tokens
+    found = load_student(folder, tokens)
+    assert found.config.max_position_embeddings == positions
+    assert found.encoder.max_tokens == tokens

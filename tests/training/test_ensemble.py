@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from harmguard.checkpoint import load_checkpoint
+from harmguard.cli import main
 from harmguard.errors import ConfigError, OutputExistsError
+from harmguard.rows import Row, read_rows
 from harmguard.training import ensemble
-from harmguard.training.checkpoint import CheckpointScorer
-from harmguard.training.data import Row, read_rows
-from harmguard.training.ensemble import RowScorer, label, main, open_scorer
+from harmguard.training.ensemble import RowScorer, label, open_scorer
 from harmguard.training.models import Model
 from harmguard.training.pipeline.recipe import Engine, Label
 from harmguard.training.pipeline.work import Judge
@@ -38,7 +39,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_scores_are_the_mean_of_the_teachers(teachers: list[Path]) -> None:
-    each = [CheckpointScorer(t).score_many([row.pair for row in ROWS]) for t in teachers]
+    each = [load_checkpoint(t).score_many([row.pair for row in ROWS]) for t in teachers]
     scorer = RowScorer(ROWS)
     np.testing.assert_allclose(scorer.scores(teachers), np.mean(each, axis=0), atol=1e-6)
     # The second time nothing is encoded again, and nothing changes.
@@ -50,7 +51,7 @@ def test_a_scorer_is_on_the_gpu_where_there_is_one(
     teachers: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[dict[str, Any]] = []
-    monkeypatch.setattr(ensemble, "CheckpointScorer", lambda _, **options: made.append(options))
+    monkeypatch.setattr(ensemble, "load_checkpoint", lambda *_, **options: made.append(options))
     for gpu in (False, True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda found=gpu: found)
         open_scorer(teachers[0])
@@ -62,7 +63,8 @@ def test_rows_keep_all_they_had_and_get_soft(teachers: list[Path], tmp_path: Pat
     source, out = tmp_path / "rows.jsonl", tmp_path / "soft.jsonl"
     source.write_text("".join(json.dumps(asdict(row)) + "\n" for row in ROWS))
     teacher_names = [str(teacher) for teacher in teachers]
-    assert main([str(out), str(source), "--teachers", *teacher_names]) == 0
+    command = ["train", "ensemble", str(out), str(source), "--teachers", *teacher_names]
+    assert main(command) == 0
     rows = read_rows(out)
     soft = np.array([row.soft for row in rows], np.float32)
     np.testing.assert_allclose(soft, RowScorer(ROWS).scores(teachers), atol=1e-6)
@@ -77,4 +79,5 @@ def test_no_teacher_and_an_output_that_exists(tmp_path: Path) -> None:
     out.touch()
     with pytest.raises(OutputExistsError, match=r"soft\.jsonl' exists"):
         label([tmp_path], [tmp_path], out)
-    assert main([str(out), str(out), "--teachers", str(tmp_path)]) == 2
+    assert main(["train", "ensemble", str(out), str(out), "--teachers", str(tmp_path)]) == 3
+    assert main(["train", "ensemble", str(out), str(out)]) == 2

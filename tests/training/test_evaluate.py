@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harmguard.errors import DataError, OutputExistsError
+from harmguard.rows import Row
 from harmguard.training import metrics
-from harmguard.training.data import Row
 from harmguard.training.evaluate import evaluate, markdown, write_report
 from harmguard.training.scored import Scored, read_scores, scored
 

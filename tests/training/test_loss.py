@@ -3,19 +3,20 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from harmguard.checkpoint import load_student
 from harmguard.core.encode import Window
+from harmguard.rows import read_rows
 from harmguard.training.batches import Collator
 from harmguard.training.config import Config, Data, Loss, Student
-from harmguard.training.data import read_rows
 from harmguard.training.distill import _rows
 from harmguard.training.loss import WIDE, distillation_loss
+from tests.training import tiny
 
 NAN = math.nan
 LOGITS = torch.tensor([[0.3, -1.2], [2.0, 0.5], [-0.4, 0.9]])
@@ -81,7 +82,8 @@ def test_a_soft_label_keeps_its_precision_from_the_file_to_the_batch(tmp_path: P
     rows = read_rows(path)
     window = Window(np.array([1, 2]), np.array([0, 0]))
     config = Config(Student("student"), Data([str(path)]))
-    collator = Collator(rows, [window] * len(rows), config, SimpleNamespace(pad_token_id=0))
+    student = load_student(tiny.student(tmp_path / "student", "bert"), 64)
+    collator = Collator(rows, [window] * len(rows), config, student)
     assert (
         collator(range(len(rows)))["soft"].tolist() == torch.tensor(SOFT[:-1], dtype=WIDE).tolist()
     )

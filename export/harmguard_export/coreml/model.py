@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from harmguard.checkpoint import Checkpoint
 from harmguard.errors import UnsupportedModelError
 from harmguard_export import bert, deberta
-from harmguard_export.checkpoint import Checkpoint
 from harmguard_export.deberta_config import DebertaConfig, read_config
 from harmguard_export.quantize import Floats
 

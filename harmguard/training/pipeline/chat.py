@@ -8,6 +8,7 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 from transformers import AutoTokenizer
 
+from harmguard.checkpoint import located
 from harmguard.errors import ChatTemplateError, TeacherError
 
 _MARK = "harmguardmark"  # stands for what the model will say, to find where it begins
@@ -15,8 +16,11 @@ Message = dict[str, str]
 
 
 def load_tokenizer(path: str, revision: str) -> Any:
-    """The tokenizer of a model. Raises ChatTemplateError when it has no chat template."""
-    tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+    """The tokenizer of a folder or of `hub:owner/name`.
+
+    Raises ChatTemplateError when it has no chat template, CheckpointError for another path.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(**located(path, revision))
     if not tokenizer.chat_template:
         raise ChatTemplateError(
             "the tokenizer has no chat template; expected one of a chat model; likely a base "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harmguard.errors import DataError, GenerationError
-from harmguard.training.data import Row
+from harmguard.rows import Row
 from harmguard.training.inputs import read_inputs
 from harmguard.training.models import identity
 from harmguard.training.pipeline import diversity

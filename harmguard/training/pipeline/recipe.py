@@ -187,6 +187,7 @@ def _resolved(value: Any, folder: Path, out: Path | None, key: str = "") -> Any:
                     "`harmguard train run`, which makes those models"
                 )
             return str(out.resolve()) + value[len(OUT) :]
+        # What is neither the hub's nor a folder may be the name that a server has for its model.
         return str(folder / value) if (folder / value).is_dir() else value
     return value
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harmguard.training.data import Row, read_rows
+from harmguard.rows import Row, read_rows
 from harmguard.training.inputs import as_item, unique
 from harmguard.training.models import identity
 from harmguard.training.pipeline.engines import executor

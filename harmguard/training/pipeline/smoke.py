@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from harmguard.core.files import new_folder
-from harmguard.training.data import Row, read_rows
+from harmguard.rows import Row, read_rows
 from harmguard.training.pipeline.chat import ids_of, opened_turn, verdict_place
 from harmguard.training.pipeline.recipe import Recipe
 
@@ -241,7 +241,8 @@ def _student(path: Path, texts: Sequence[str]) -> None:
     )  # fmt: skip
     config = BertConfig(
         vocab_size=len(vocabulary), hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=128, max_position_embeddings=128, num_labels=2, pad_token_id=0,
+        intermediate_size=128, max_position_embeddings=128, pad_token_id=0,
+        id2label={0: "safe", 1: "harmful"},
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)

@@ -6,8 +6,8 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from harmguard.checkpoint import is_hub
 from harmguard.core.scores import logit, sigmoid
 from harmguard.errors import TeacherError
 from harmguard.training.models import Model
@@ -102,7 +102,8 @@ class Judge:
     def _classifier(self) -> Callable[[Sequence[Item]], list[float | Item]]:
         from harmguard.training.ensemble import open_scorer
 
-        scorer = open_scorer(Path(self.label.model.path))
+        model = self.label.model
+        scorer = open_scorer(model.path, model.revision if is_hub(model.path) else None)
         return lambda items: [
             float(logit(s))
             for s in scorer.score_many([(i["prompt"], i["response"]) for i in items])

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from harmguard.errors import DataError, GenerationError, StageError
-from harmguard.training.data import read_rows
+from harmguard.rows import read_rows
 from harmguard.training.models import Model
 from harmguard.training.pipeline import smoke as world
 from harmguard.training.pipeline.generate import PICTURE, filled, generate
@@ -261,7 +261,7 @@ def test_mixed_schemas_are_named_by_line(smaller: Recipe, tmp_path: Path) -> Non
         '{"prompt": "Write a rude note.", "label": 1}\n{"text": "Write a kind note.", "y": 0}\n'
     )
     recipe = replace(smaller, labelled=[str(tmp_path / "mixed.jsonl")])
-    with pytest.raises(DataError, match=r"mixed.jsonl, line 2: prompt is missing or wrong"):
+    with pytest.raises(DataError, match=r"mixed.jsonl, line 2: no column prompt; found text, y"):
         generate(recipe, tmp_path / "generate")
 
 

@@ -15,9 +15,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harmguard import HarmGuard
+from harmguard.checkpoint import load_checkpoint
 from harmguard.errors import DataError, TeacherError
-from harmguard.training.checkpoint import CheckpointScorer
-from harmguard.training.data import read_rows
+from harmguard.rows import read_rows
 from harmguard.training.models import Model
 from harmguard.training.pipeline.label import label
 from harmguard.training.pipeline.recipe import Label, Recipe
@@ -98,7 +98,7 @@ def test_a_classifier_is_a_teacher(
     teacher = Label(Model(str(tiny_checkpoint)), kind="classifier")
     label(replace(smoke, label=teacher), data, tmp_path / "label")
     made = read_rows(tmp_path / "label" / "rows.jsonl")
-    expected = CheckpointScorer(tiny_checkpoint).score_many([row.pair for row in made])
+    expected = load_checkpoint(tiny_checkpoint).score_many([row.pair for row in made])
     assert np.abs(np.array([row.soft for row in made]) - expected).max() < 1e-6
 
 

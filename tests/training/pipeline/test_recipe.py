@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harmguard.errors import ConfigError
-from harmguard.training.data import read_rows
+from harmguard.rows import read_rows
 from harmguard.training.pipeline.recipe import read_recipe, recipe_names
 
 FOLDER = Path(str(files("harmguard.training.pipeline") / "recipes"))
@@ -25,10 +25,10 @@ def test_the_papers_settings_stand_in_the_file() -> None:
     raw = tomllib.loads((FOLDER / "harmaug-435m.toml").read_text(encoding="utf-8"))
     assert raw["generate"]["prefix"] == "I have an idea for a prompt:"
     assert raw["generate"]["count"] == 100_000
-    assert raw["label"]["model"]["path"] == "meta-llama/Llama-Guard-3-8B"
+    assert raw["label"]["model"]["path"] == "hub:meta-llama/Llama-Guard-3-8B"
     assert raw["label"]["append"] == "\n\n"
     assert raw["label"]["temperature"] == 1.0
-    assert raw["distill"]["student"]["path"] == "microsoft/deberta-v3-large"
+    assert raw["distill"]["student"]["path"] == "hub:microsoft/deberta-v3-large"
     assert raw["distill"]["student"]["max_tokens"] == 1024
     assert raw["distill"]["loss"] == {
         "lambda_hard": 0.5,
@@ -80,11 +80,11 @@ def test_a_section_does_not_depend_on_the_folder(tmp_path: Path) -> None:
 def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     text = (FOLDER / "harmaug-435m.toml").read_text(encoding="utf-8")
     (tmp_path / "microsoft" / "deberta-v3-large").mkdir(parents=True)
-    (tmp_path / "mine.toml").write_text(text)
+    (tmp_path / "mine.toml").write_text(text.replace("hub:microsoft", "microsoft"))
     recipe = read_recipe(str(tmp_path / "mine.toml"))
     assert recipe.labelled == [str(tmp_path / "wildguardmix_train.jsonl")]
     assert recipe.distill.student.path == str(tmp_path / "microsoft" / "deberta-v3-large")
-    assert recipe.label.model.path == "meta-llama/Llama-Guard-3-8B"
+    assert recipe.label.model.path == "hub:meta-llama/Llama-Guard-3-8B"
 
 
 @pytest.mark.parametrize("shares", [(0.7, 0.2, 0.1), (0.6, 0.3, 0.1), (0.1, 0.2, 0.7)])
@@ -131,7 +131,7 @@ def test_models_that_a_run_makes_need_a_run() -> None:
         (r"seeds = \[42, 123, 456\]", "seeds = [1, 1]", "distill.seeds must differ"),
         ("device_rows = 8", "device_rows = 7", "multiple of optim.device_rows"),
         (r"top_p = 1.0", "top_p = 0.0", "sampling needs"),
-        (r"path = \"google/gemma-1.1-2b-it\"", 'path = "g"\nurl = "http://h/v1"', "only"),
+        (r"path = \"hub:google/gemma-1.1-2b-it\"", 'path = "g"\nurl = "http://h/v1"', "only"),
         (r"labelled = .*", "labelled = []", "labelled must name at least one file"),
         ("^name", "name = = ", "is not TOML"),
     ],

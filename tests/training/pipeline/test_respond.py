@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmguard.errors import GenerationError
-from harmguard.training.data import Row, read_rows
+from harmguard.rows import Row, read_rows
 from harmguard.training.pipeline import smoke as world
 from harmguard.training.pipeline.filters import is_refusal
 from harmguard.training.pipeline.recipe import MODES, Recipe

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from harmguard.errors import StageError
-from harmguard.training.data import read_rows
+from harmguard.rows import read_rows
 from harmguard.training.pipeline.generate import generate
 from harmguard.training.pipeline.label import label
 from harmguard.training.pipeline.recipe import ROWS, Recipe, read_recipe

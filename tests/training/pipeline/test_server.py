@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from harmguard.errors import EngineError, GenerationError, ServerError
-from harmguard.training.data import read_rows
+from harmguard.rows import read_rows
 from harmguard.training.models import Model
 from harmguard.training.pipeline.engines.local import LocalModel
 from harmguard.training.pipeline.generate import generate

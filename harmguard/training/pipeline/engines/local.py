@@ -14,6 +14,7 @@ from transformers import (
     LogitsProcessorList,
 )
 
+from harmguard.checkpoint import located
 from harmguard.errors import TeacherError
 from harmguard.training.models import Model
 from harmguard.training.pipeline.chat import load_tokenizer
@@ -37,11 +38,13 @@ class LocalModel:
 
     @classmethod
     def load(cls, model: Model) -> LocalModel:
-        """The model of a folder or a hub id, with its tokenizer."""
+        """The model of a folder or of `hub:owner/name`, with its tokenizer."""
         tokenizer = load_tokenizer(model.path, model.revision)
         gpu = torch.cuda.is_available()
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            model.path, revision=model.revision, dtype=torch.bfloat16 if gpu else torch.float32
+            **located(model.path, model.revision),
+            dtype=torch.bfloat16 if gpu else torch.float32,
+            use_safetensors=True,
         )
         return cls(tokenizer, loaded.to("cuda" if gpu else "cpu"))
 

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from harmguard.checkpoint.hub import PREFIX
 from harmguard.errors import EngineError, MissingExtraError
 from harmguard.training.models import Model
 from harmguard.training.pipeline.chat import ids_of, load_tokenizer
@@ -44,7 +45,7 @@ class ServerModel:
     def __init__(self, model: Model) -> None:
         self.tokenizer = load_tokenizer(model.path, model.revision)
         ids_of(self.tokenizer, "")  # sets its truncation now, which no two threads may do
-        self._name = model.path
+        self._name = model.path.removeprefix(PREFIX)
         self._client = openai.OpenAI(
             base_url=model.url,
             api_key=os.environ.get("OPENAI_API_KEY", "none"),

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harmguard_export.hub import fetch
 
+from harmguard.checkpoint import fetch, is_hub, located
 from harmguard.errors import CheckpointError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -22,19 +22,43 @@ def test_a_folder_is_never_looked_up(tmp_path: Path) -> None:
     assert fetch(tmp_path) == (tmp_path, None)
 
 
-def test_a_path_that_is_no_id_is_left_to_the_reader(tmp_path: Path) -> None:
-    assert fetch(tmp_path / "none") == (tmp_path / "none", None)
+def test_a_path_that_does_not_exist_is_never_looked_up(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none' is no folder here; expected .* wrong path$"):
+        fetch(tmp_path / "none")
+    with pytest.raises(CheckpointError, match=r"for a model of the hub write hub:owner/name$"):
+        fetch(Path("owner/name"))
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="file' is a file; expected a checkpoint's folder"):
+        fetch(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["hub:", "hub:name", "hub:a/b/c", "hub:../x", "hub:a b/c"])
+def test_an_id_has_an_owner_and_a_name(name: str) -> None:
+    assert is_hub(name)
+    with pytest.raises(CheckpointError, match="names no model; expected hub:owner/name"):
+        fetch(Path(name))
+
+
+def test_what_from_pretrained_is_given(tmp_path: Path) -> None:
+    assert located("hub:owner/name", "v1") == {
+        "pretrained_model_name_or_path": "owner/name", "revision": "v1", "trust_remote_code": False
+    }  # fmt: skip
+    assert located(str(tmp_path), "v1")["local_files_only"]
+    with pytest.raises(CheckpointError, match="is no folder here"):
+        located("owner/name", "v1")
 
 
 def test_a_folder_has_no_revision(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"a revision, 'main', of .*on the hub only"):
+    with pytest.raises(CheckpointError, match=r"a revision, 'main', of .*of the hub only"):
         fetch(tmp_path, "main")
 
 
 def test_an_id_that_the_hub_does_not_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match=r"'nobody/nothing-at-all' is no folder here, and"):
-        fetch(Path("nobody/nothing-at-all"))
+    with pytest.raises(
+        CheckpointError, match=r"the model hub does not give 'nobody/nothing-at-all' \("
+    ):
+        fetch(Path("hub:nobody/nothing-at-all"))
 
 
 @pytest.fixture
@@ -79,7 +103,7 @@ def test_a_model_of_the_hub_becomes_a_bundle_that_names_its_commit(
     hub: str, tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "harmguard", "export", "owner/tiny", str(tmp_path / "bundle"),
+        [sys.executable, "-m", "harmguard", "export", "hub:owner/tiny", str(tmp_path / "bundle"),
          "--recipe", "fp32", "--revision", COMMIT],
         env={**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "home"),
              "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"},

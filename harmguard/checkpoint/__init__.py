@@ -1,0 +1,40 @@
+"""A Hugging Face folder as a guard in torch: the one reader of eval, label, distill and export.
+
+What can be wrong with a folder is decided here once, as CheckpointError: which label is harmful
+(`labels`), what the head is (`head`), positions and token types (`family`), the tokenizer, the
+weights and any code beside them (`folder`). Needs torch and transformers.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from harmguard.errors import MissingExtraError
+
+_missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
+if _missing:
+    raise MissingExtraError(
+        f"a checkpoint is read with {', '.join(_missing)}, not installed here; "
+        "type: pip install 'harmguard[train]' or 'harmguard[export]'"
+    )
+
+from harmguard.checkpoint.checkpoint import (  # noqa: E402
+    Checkpoint,
+    load_checkpoint,
+    load_student,
+)
+from harmguard.checkpoint.family import INPUTS  # noqa: E402
+from harmguard.checkpoint.folder import METADATA_FILE, read_metadata  # noqa: E402
+from harmguard.checkpoint.hub import fetch, is_hub, located  # noqa: E402
+
+__all__ = [
+    "INPUTS",
+    "METADATA_FILE",
+    "Checkpoint",
+    "fetch",
+    "is_hub",
+    "load_checkpoint",
+    "load_student",
+    "located",
+    "read_metadata",
+]

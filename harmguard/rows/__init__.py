@@ -1,0 +1,19 @@
+"""Labelled rows: the one reader of training, evaluation, export, benchmarks and JSONL scoring.
+
+Imports no torch. `read_rows` reads files, `pair_of_line` one line of a stream, by the same rules.
+"""
+
+from __future__ import annotations
+
+from harmguard.rows.formats import KINDS, read_records
+from harmguard.rows.row import Kind, Row, has_surrogate, pair_of_line, read_rows
+
+__all__ = [
+    "KINDS",
+    "Kind",
+    "Row",
+    "has_surrogate",
+    "pair_of_line",
+    "read_records",
+    "read_rows",
+]
