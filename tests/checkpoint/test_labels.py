@@ -115,6 +115,8 @@ def test_a_negation_turns_every_word_round(word: str, negation: str) -> None:
         assert polarity(name) is meaning
     for name in (f"{negation} {word}", f"{negation}-{word}", f"{negation}_{word}".upper(),
                  f"{negation}{word}", f"{negation}{word.capitalize()}"):  # fmt: skip
+        if name.lower() == "nonsfw":  # may be read in two ways
+            continue
         assert polarity(name) is not meaning
         assert polarity(name) is not None
 
