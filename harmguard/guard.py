@@ -230,6 +230,13 @@ class HarmGuard:
         tokenizer = mapped or load_tokenizer(bundle)
         return tokenizer, PairEncoder(tokenizer, self._spec.template, self._spec.max_tokens)
 
+    def _try_largest(self) -> None:
+        """Try the largest window that the bundle promises. Raises GraphMismatchError."""
+        from harmguard.runtime.probe import largest_window, probe_largest
+
+        window = largest_window(self._encoder.tokenizer, self._spec)
+        probe_largest(self._usable_session(), window, self._spec)
+
     def _usable_session(self) -> Session:
         session = self._session
         if session is None:

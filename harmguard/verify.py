@@ -75,7 +75,8 @@ def verify(
     ids alone are compared.
 
     Raises what `HarmGuard` raises, and GoldenMismatchError for a pair with other token ids or
-    a score further from the reference than the pair's tolerance.
+    a score further from the reference than the pair's tolerance. The largest window is tried
+    too: GraphMismatchError where the model does not take it.
     """
     bundle, recorded = open_and_record(Path(folder))
     unchecked = None
@@ -88,6 +89,7 @@ def verify(
         rows, worst, tolerance = replay_golden(bundle, scorer)
     else:
         with HarmGuard(bundle.folder) as guard:
+            guard._try_largest()
             rows, worst, tolerance = replay_golden(bundle, guard)
     files = bundle.manifest.files.values()
     total = sum(entry.size for entry in files)

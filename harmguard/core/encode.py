@@ -164,6 +164,11 @@ class PairEncoder:
             self._word_limit = max(1, tokenizer.model.max_input_chars_per_word // 3)
         self._reserved = self._spell_reserved()
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, as it was given."""
+        return self._tokenizer
+
     def _spell_reserved(self) -> dict[int, list[int]]:
         """Ids that only a template may place -> the ids of the token's letters as text."""
         added = self._tokenizer.get_added_tokens_decoder()

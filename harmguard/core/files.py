@@ -44,8 +44,9 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    aside, descriptor = _folder_aside(path)
+    aside, descriptor = _part(path), None
     try:
+        descriptor = _make_folder(aside)
         yield aside
         for parent, _, names in os.walk(aside, topdown=False):
             for name in names:
@@ -57,8 +58,7 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         aside.rename(path)
         sync(path.parent)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        os.close(descriptor)
+        _remove_folder(aside, descriptor)
         if replace:
             _sweep(path)
 
@@ -68,12 +68,12 @@ def work_folder(path: Path) -> Iterator[Path]:
     """An empty folder beside `path` for what goes into it later; it is removed at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    aside, descriptor = _folder_aside(path)
+    aside, descriptor = _part(path), None
     try:
+        descriptor = _make_folder(aside)
         yield aside
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        os.close(descriptor)
+        _remove_folder(aside, descriptor)
 
 
 @contextmanager
@@ -87,9 +87,10 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
     if not replace:
         refuse_existing(path)
     _sweep(path)
-    aside, file = _file_aside(path)
+    # Named before it is made: a signal between the two leaves nothing behind.
+    aside = _part(path)
     try:
-        with file:
+        with _make_file(aside) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -133,24 +134,28 @@ def _stem(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32] if long else path.name
 
 
-def _folder_aside(path: Path) -> tuple[Path, int]:
-    """A new locked folder beside `path`, and the descriptor that holds the lock."""
+def _make_folder(aside: Path) -> int:
+    """Make a locked folder; the descriptor that holds the lock."""
     while True:
-        aside = _part(path)
         aside.mkdir()
         descriptor = os.open(aside, os.O_RDONLY)
         if _lock_own(aside, descriptor):
-            return aside, descriptor
+            return descriptor
         os.close(descriptor)
 
 
-def _file_aside(path: Path) -> tuple[Path, BinaryIO]:
-    """A new locked file beside `path`."""
+def _remove_folder(aside: Path, descriptor: int | None) -> None:
+    shutil.rmtree(aside, ignore_errors=True)
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def _make_file(aside: Path) -> BinaryIO:
+    """Make a locked file."""
     while True:
-        aside = _part(path)
         file = aside.open("xb")
         if _lock_own(aside, file.fileno()):
-            return aside, file
+            return file
         file.close()
 
 

@@ -211,6 +211,7 @@ def _make(bundle: Bundle, cache: Path, own: Path) -> PreparedCopy:
 def _fill(bundle: Bundle, aside: Path) -> str | None:
     """Write model and tokenizer; return why there is no tokenizer, None if there is one."""
     from harmguard.runtime.heap import release_memory
+    from harmguard.runtime.probe import largest_window, probe_largest
     from harmguard.runtime.session import Session, save_prepared
 
     model = aside / "model.onnx"
@@ -218,9 +219,13 @@ def _fill(bundle: Bundle, aside: Path) -> str | None:
         tokenizer = load_tokenizer(bundle)
         unmapped = _write_tokenizer(bundle, tokenizer, aside)
         inputs = list(_probe_inputs(bundle, tokenizer))
+        largest = largest_window(tokenizer, bundle.manifest.input)
         del tokenizer
         save_prepared(bundle, model)
-        expected = _logits(Session(bundle, 1), inputs)
+        original = Session(bundle, 1)
+        probe_largest(original, largest, bundle.manifest.input)
+        expected = _logits(original, inputs)
+        del original
         found = _logits(Session(bundle, 1, model), inputs)
     except BundleError as error:
         free = shutil.disk_usage(aside).free

@@ -31,14 +31,17 @@ def probe(session: Session, encoder: PairEncoder, tokenizer: Any, spec: InputSpe
     _run(session, windows, spec, f"short probes with token ids up to {ids[-1]:,}")
 
 
-def probe_largest(session: Session, tokenizer: Any, spec: InputSpec) -> None:
-    """Run a window of `max_tokens` tokens, every id of the vocabulary bounded by its largest.
+def largest_window(tokenizer: Any, spec: InputSpec) -> Window:
+    """A window of `max_tokens` tokens, each the largest id that a text can get.
 
-    Raises TokenizerError or GraphMismatchError.
+    Raises TokenizerError.
     """
     largest = named_errors("the vocabulary", _largest_id, tokenizer, spec, True)
-    ids = np.full(spec.max_tokens, largest, np.int64)
-    window = Window(ids, _types(spec, spec.max_tokens))
+    return Window(np.full(spec.max_tokens, largest, np.int64), _types(spec, spec.max_tokens))
+
+
+def probe_largest(session: Session, window: Window, spec: InputSpec) -> None:
+    """Run what `largest_window` gave. Raises GraphMismatchError."""
     _run(session, [window], spec, f"a window of {spec.max_tokens:,} tokens, the largest it takes")
 
 

@@ -52,7 +52,9 @@ def _import_onnxruntime() -> Any:
 ort = _import_onnxruntime()
 
 
+_FATAL = 4  # below it onnxruntime prints errors, with token ids in them, which are the text
 _plain, _shrinking = ort.RunOptions(), ort.RunOptions()
+_plain.log_severity_level = _shrinking.log_severity_level = _FATAL
 _shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
 
@@ -193,7 +195,7 @@ def _options(threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # What it logs holds names out of the model, raw; what goes wrong it raises as well.
-    options.log_severity_level = 4
+    options.log_severity_level = _FATAL
     # Without an arena every tensor is new pages, half of the time at 512 tokens.
     options.enable_cpu_mem_arena = True
     # A plan per shape keeps the peak of the largest batch for good.
