@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from harmguard.bundle.tokenizer_rules import check_tokenizer
 from harmguard.core.batch import (
     Batch,
     Logits,
@@ -223,7 +224,10 @@ def _positions(config: Any) -> int:
 
 
 def _plain_tokenizer(fast: Any) -> Tokenizer:
-    """The folder's tokenizer with truncation and padding off: they cut text silently."""
+    """The folder's tokenizer with truncation and padding off: they cut text silently.
+
+    Raises TokenizerError for one that no bundle may have, before anything has been computed.
+    """
     backend = getattr(fast, "backend_tokenizer", None)
     if backend is None:
         raise UnsupportedModelError(
@@ -233,6 +237,7 @@ def _plain_tokenizer(fast: Any) -> Tokenizer:
     tokenizer: Tokenizer = Tokenizer.from_str(backend.to_str())
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    check_tokenizer(tokenizer.to_str().encode())
     return tokenizer
 
 

@@ -12,7 +12,7 @@ from harmguard_export.checkpoint import load_checkpoint
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
-from harmguard.errors import CheckpointError, UnsupportedModelError
+from harmguard.errors import CheckpointError, TokenizerError, UnsupportedModelError
 
 
 @pytest.fixture
@@ -128,3 +128,28 @@ def test_other_ways_to_save(folder: Path, save: Callable[[Any, Path], None]) -> 
     assert {t.dtype for t in loaded.model.parameters()} == {torch.float32}
     found = loaded.model.state_dict()["classifier.weight"]
     assert torch.allclose(found, model.state_dict()["classifier.weight"].float(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("part", "step", "message"),
+    [
+        (
+            "normalizer",
+            {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""},
+            "has Replace in normalizer with 'pattern' set",
+        ),
+        (
+            "normalizer",
+            {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"},
+            "a Replace in normalizer that lengthens text",
+        ),
+        ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}] * 40},
+         "more than 32 steps"),
+    ],
+)  # fmt: skip
+def test_a_tokenizer_that_no_bundle_may_have(
+    folder: Path, part: str, step: dict[str, Any], message: str
+) -> None:
+    edit(folder / "tokenizer.json", **{part: step})
+    with pytest.raises(TokenizerError, match=message):
+        load_checkpoint(folder)
