@@ -32,10 +32,10 @@ from harmguard.errors import (
     UnpreparedWarning,
     UnverifiedBundleWarning,
 )
-from harmguard.prepared.prepare import PreparedCopy, prepare
 from harmguard.verdict import Verdict
 
 if TYPE_CHECKING:
+    from harmguard.prepared.prepare import PreparedCopy
     from harmguard.runtime.session import Session
 
 Pair = tuple[str, str | None]
@@ -336,6 +336,8 @@ def _prepared_copy(
     """The copy in `cache`, or why there is none; neither without a cache."""
     if cache is None:
         return None, None
+    from harmguard.prepared.prepare import prepare
+
     try:
         return prepare(bundle, Path(cache)), None
     except PrepareError as error:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from harmguard.bundle.onnx_file import (
     EXTERNAL,
@@ -40,8 +40,7 @@ _PACKING = {"MatMul", "Gemm", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQ
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Weight:
+class Weight(NamedTuple):
     """A constant in a file beside the graph; `packed` if all its users pack it."""
 
     name: str
