@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +68,7 @@ def read(model: Path) -> tuple[Arrays, dict[str, float], int]:
     import onnx
     from onnx import numpy_helper
 
-    # A copy, since onnx refuses weights with hard links, which a bundle's have once it is prepared.
-    with tempfile.TemporaryDirectory() as folder:
-        for file in model.parent.glob("model.onnx*"):
-            shutil.copy(file, folder)
-        graph = onnx.load(str(Path(folder) / model.name)).graph
+    graph = onnx.load(str(model)).graph
     arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     made_by = {node.output[0]: node for node in graph.node}
     reaches, heads = {}, 1

@@ -38,15 +38,16 @@ from harmguard.errors import (
     UnverifiedBundleWarning,
 )
 from harmguard.inputs import Pair, check_text, checked_pairs
-from harmguard.prepared.prepare import PreparedCopy, prepare
 from harmguard.runtime.calls import under_way
 from harmguard.verdict import Verdict
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from harmguard.prepared.prepare import PreparedCopy
     from harmguard.prepared.unigram import MappedUnigram
     from harmguard.runtime.session import Session
+
 
 MAX_BATCH_TOKENS = 512
 """Tokens, padding included, that one call of the model gets at most: it bounds the memory.
@@ -357,6 +358,8 @@ def _prepared_copy(bundle: Bundle, cache: Path | None) -> tuple[PreparedCopy | N
     """The copy in `cache`, or why there is none; neither without a cache."""
     if cache is None:
         return None, None
+    from harmguard.prepared.prepare import prepare
+
     try:
         return prepare(bundle, cache), None
     except PrepareError as error:

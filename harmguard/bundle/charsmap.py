@@ -6,7 +6,6 @@ ended by a zero. Libraries allocate by the size and index by the trie: a wrong o
 
 from __future__ import annotations
 
-import base64
 import binascii
 from typing import Any, NoReturn
 
@@ -24,7 +23,7 @@ def check_charsmap(value: Any) -> None:
     if not isinstance(value, str):
         _refuse("is no text")
     try:
-        data = base64.b64decode(value, validate=True)
+        data = binascii.a2b_base64(value, strict_mode=True)
     except (binascii.Error, ValueError):
         _refuse("is not base64")
     size = int.from_bytes(data[:4], "little")

@@ -10,9 +10,8 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harmguard.bundle.regular import (
     Identity,
@@ -42,8 +41,7 @@ _LFS = b"version https://git-lfs"
 _INLINE_BYTES = 1 << 20  # what takes less to hash than a thread takes to start
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """A file that has been checked: its record, what tells it from another, and its bytes."""
 
     record: dict[str, Any]

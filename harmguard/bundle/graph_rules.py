@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from harmguard.bundle.onnx_file import (
     EXTERNAL,
@@ -26,6 +26,7 @@ from harmguard.errors import GraphMismatchError, UnsafePathError
 
 MAX_HEADS = 1024
 _MAX_BODY_NODES = 64
+_MAX_DIMENSIONS = 16
 _LEAST_ELEMENTS = 1 << 20
 """What constants of a small file may have all the same: a mask of 1,024 by 1,024 positions."""
 # Bits of an element of each TensorProto.DataType; others are refused.
@@ -40,8 +41,7 @@ _PACKING = {"MatMul", "Gemm", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQ
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Weight:
+class Weight(NamedTuple):
     """A constant in a file beside the graph; `packed` if all its users pack it."""
 
     name: str
@@ -111,8 +111,8 @@ class _Check:
             self._reference(tensor)
         if tensor.kind not in _BITS:
             raise unsafe(f"a tensor of type {tensor.kind}")
-        if any(size < 0 for size in tensor.dims):
-            raise unsafe("a negative dimension")
+        if len(tensor.dims) > _MAX_DIMENSIONS or any(size < 0 for size in tensor.dims):
+            raise unsafe(f"a negative dimension, or more than {_MAX_DIMENSIONS} of them")
         count = prod(tensor.dims)
         size = -(-count * _BITS[tensor.kind] // 8)
         if (tensor.raw is not None) + bool(tensor.typed) + bool(tensor.entries) > 1:

@@ -6,8 +6,6 @@ whatever operator it knows. So the file is read here first; `graph_rules` says w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from harmguard.bundle.wire import (
@@ -67,60 +65,70 @@ _TYPED = {4, 5, 7, 10, 11}
 MESSAGES = (_MODEL, _OPSET, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR, _ENTRY)
 
 
-@dataclass(slots=True)
+# Plain classes: making data classes takes memory that every guard would hold for good.
+
+
 class Tensor:
     """A constant: its shape and type, where its data are, and how many elements those are."""
 
-    name: str = ""
-    dims: list[int] = field(default_factory=list)
-    kind: int = 0
-    location: int = 0
-    entries: dict[str, str] = field(default_factory=dict)
-    """Of external data: location, offset, length."""
-    raw: tuple[int, int] | None = None
-    typed: dict[int, int] = field(default_factory=dict)
-    """Field number -> elements, of data that are not raw."""
-    ints: list[int] = field(default_factory=list)
-    """The first elements of int32_data and int64_data."""
+    __slots__ = ("dims", "entries", "ints", "kind", "location", "name", "raw", "typed")
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.dims: list[int] = []
+        self.kind = self.location = 0
+        # Of external data: location, offset, length.
+        self.entries: dict[str, str] = {}
+        self.raw: tuple[int, int] | None = None
+        # Field number -> elements, of data that are not raw.
+        self.typed: dict[int, int] = {}
+        # The first elements of int32_data and int64_data.
+        self.ints: list[int] = []
 
 
-@dataclass(slots=True)
 class Numbers:
     """An attribute that is one float, or a list of numbers; only how many there are."""
 
-    count: int
+    __slots__ = ("count",)
+
+    def __init__(self, count: int) -> None:
+        self.count = count
 
 
-@dataclass(slots=True)
 class Node:
     """One operator. Attributes of strings are None."""
 
-    op: str = ""
-    domain: str = ""
-    inputs: list[str] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
-    attributes: dict[str, Attribute] = field(default_factory=dict)
+    __slots__ = ("attributes", "domain", "inputs", "op", "outputs")
+
+    def __init__(self) -> None:
+        self.op = self.domain = ""
+        self.inputs: list[str] = []
+        self.outputs: list[str] = []
+        self.attributes: dict[str, Attribute] = {}
 
 
-@dataclass(slots=True)
 class Graph:
-    """The nodes of a graph, in order, and its constants."""
+    """The nodes of a graph, in order, its constants, and how many inputs and outputs it has."""
 
-    nodes: list[Node] = field(default_factory=list)
-    tensors: list[Tensor] = field(default_factory=list)
-    inputs: int = 0
-    outputs: int = 0
+    __slots__ = ("inputs", "nodes", "outputs", "tensors")
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.tensors: list[Tensor] = []
+        self.inputs = self.outputs = 0
 
 
 Attribute = int | Numbers | Tensor | Graph | None
 
 
-@dataclass(slots=True)
 class Model:
     """A file: its graph and the opset of each domain."""
 
-    graph: Graph
-    opsets: dict[str, int]
+    __slots__ = ("graph", "opsets")
+
+    def __init__(self, graph: Graph, opsets: dict[str, int]) -> None:
+        self.graph = graph
+        self.opsets = opsets
 
 
 def read_model(data: bytes) -> Model:

@@ -8,8 +8,8 @@ list of steps, each of which takes time and memory in proportion to the text.
 from __future__ import annotations
 
 import json
+import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -78,7 +78,7 @@ def _parse(text: str) -> Any:
             "scores",
             "damaged, or made to fill memory",
         )
-    aside = secrets.token_hex(16)
+    aside = os.urandom(16).hex()
     value = _strict(f'{text[: whole.start()]}"{aside}"{text[whole.end() :]}')
     model = value.get("model") if isinstance(value, dict) else None
     if not isinstance(model, dict) or model.get("vocab") != aside:

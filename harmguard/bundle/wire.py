@@ -51,6 +51,8 @@ class Reader:
         data, tags, seen = self.data, kind.tags, 0
         while start < end:
             self._left -= 1
+            if self._left < 0:
+                raise malformed(f"more than {MAX_FIELDS:,} fields")
             tag = data[start]
             if tag < 0x80:
                 start += 1
@@ -74,8 +76,6 @@ class Reader:
                 raise malformed(f"a field of {length:,} bytes with {end - start:,} left")
             yield tag, start, start + length
             start += length
-        if self._left < 0:
-            raise malformed(f"more than {MAX_FIELDS:,} fields")
 
     def varint(self, start: int, end: int) -> tuple[int, int]:
         """An unsigned number of at most 64 bits, and where it ends."""
