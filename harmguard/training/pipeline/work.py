@@ -14,7 +14,7 @@ from transformers import AutoConfig
 from harmguard.checkpoint import is_hub, located
 from harmguard.core.files import sha256_of
 from harmguard.core.scores import logit, sigmoid
-from harmguard.errors import TeacherError
+from harmguard.errors import CheckpointError, TeacherError
 from harmguard.training.pipeline.chat import ids_of, opened_turn, verdict_place, verdict_words
 from harmguard.training.pipeline.engines import open_backend
 from harmguard.training.pipeline.recipe import Engine, Label, Model, Sampling
@@ -139,5 +139,11 @@ def identity(model: Model) -> dict[str, Any]:
         return {"files_sha256": digest.hexdigest()}
     if model.url:
         return {"served": model.path, "revision": model.revision}
-    config = AutoConfig.from_pretrained(**located(model.path, model.revision))
+    try:
+        config = AutoConfig.from_pretrained(**located(model.path, model.revision))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"the model hub does not give {model.path!a} ({type(error).__name__}); expected "
+            "hub:owner/name of a public model; likely a wrong name, a private model, or no network"
+        ) from None
     return {"id": model.path, "commit": getattr(config, "_commit_hash", None)}
