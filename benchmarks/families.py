@@ -2,8 +2,9 @@
 
     python -m benchmarks.families WORK [FAMILY ...]
 
-Each family's smallest random classifier is trained for one step by `harmguard train distill`, the
-student scored by `harmguard eval` and exported by `harmguard export` in fp32 and int8, gate on.
+Each family's smallest random classifier is trained for forty steps by `harmguard train distill`, the
+student scored by `harmguard eval` and exported by `harmguard export` in fp32 and int8, the gate on
+the rows that it was trained on.
 A cell is "yes", or the error's name and reason. docs/checkpoints.md has the table.
 """
 
@@ -37,7 +38,7 @@ WORDS = ("how do i bake bread with fresh milk and honey please you are a rude si
          "nobody likes your ugly hat").split()  # fmt: skip
 SIZES: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
-    "max_position_embeddings": POSITIONS, "initializer_range": 0.2, "pad_token_id": 0,
+    "max_position_embeddings": POSITIONS, "pad_token_id": 0,
     "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3,
     "id2label": {0: "safe", 1: "harmful"}, "label2id": {"safe": 0, "harmful": 1},
 }  # fmt: skip
@@ -118,15 +119,16 @@ def outcomes(family: Family, folder: Path) -> list[str]:
     write_rows(folder / "rows.jsonl", 64)
     (folder / "distill.toml").write_text(
         f'[student]\npath = "start"\nmax_tokens = {MAX_TOKENS}\n[data]\ntrain = ["rows.jsonl"]\n'
-        '[optim]\nlr = 1e-3\nepochs = 1\nbatch_rows = 64\nwarmup_steps = 0\nprecision = "fp32"\n',
+        '[optim]\nlr = 2e-3\nepochs = 40\nbatch_rows = 64\nwarmup_steps = 0\nprecision = "fp32"\n',
         encoding="utf-8",
     )
     student = folder / "run" / "student"
+    export = ["export", str(student), "--pairs", str(folder / "rows.jsonl")]
     commands = {
         "train": ["train", "distill", str(folder / "distill.toml"), "--out", str(folder / "run")],
         "eval": ["eval", str(student), str(folder / "rows.jsonl")],
-        "fp32": ["export", str(student), str(folder / "fp32"), "--recipe", "fp32"],
-        "int8": ["export", str(student), str(folder / "int8")],
+        "fp32": [*export, str(folder / "fp32"), "--recipe", "fp32"],
+        "int8": [*export, str(folder / "int8")],
     }
     cells: list[str] = []
     for step in STEPS:
