@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from harmguard.bundle import Bundle, open_bundle, write_bundle
+from harmguard.bundle.tokenizer_rules import check_tokenizer
 from harmguard.checkpoint import INPUTS, Checkpoint, load_checkpoint
 from harmguard.core.batch import Logits, Progress, padding_within, window_logits
 from harmguard.core.cores import default_threads
@@ -73,6 +74,7 @@ def export(
     own = read_pairs(None)
     texts = read_pairs(pairs) if pairs else own
     loaded = load_checkpoint(checkpoint, revision, harmful=harmful)
+    check_tokenizer(loaded.tokenizer.to_str().encode())
     with work_folder(out) as aside:
         return Exporter(loaded, chosen, aside).run(own, texts, gate, out)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from harmguard.checkpoint.family import INPUTS, inputs_of, positions, settle_head
+from harmguard.checkpoint.family import INPUTS, embedding_rows, inputs_of, positions, settle_head
 from harmguard.checkpoint.folder import check_folder, read_metadata
 from harmguard.checkpoint.hub import fetch
 from harmguard.checkpoint.labels import Labels, decide
@@ -80,7 +80,7 @@ class Checkpoint:
     @property
     def pad_id(self) -> int:
         """The id that fills a batch's rows; any id will do where the model names none."""
-        rows = len(self.model.get_input_embeddings().weight)
+        rows = embedding_rows(self.model)
         found = getattr(self.config, "pad_token_id", None)
         return found if isinstance(found, int) and 0 <= found < rows else 0
 
@@ -227,7 +227,7 @@ def _assemble(
 ) -> Checkpoint:
     """The checkpoint on the CPU, its tokenizer checked against the model."""
     tokenizer, limit = load_tokenizer(folder)
-    rows = len(model.get_input_embeddings().weight)
+    rows = embedding_rows(model)
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values())
     if largest >= rows:
         raise CheckpointError(

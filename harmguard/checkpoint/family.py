@@ -19,6 +19,17 @@ _DEFAULT_POSITIONS = 512
 _BIGBIRD_FULL = 704
 
 
+def embedding_rows(model: Any) -> int:
+    """Rows of the table of token embeddings. Raises CheckpointError for a model without one."""
+    try:
+        return len(model.get_input_embeddings().weight)
+    except (NotImplementedError, AttributeError):
+        raise CheckpointError(
+            f"a {model.config.model_type} has no table of token embeddings; expected one, for the "
+            "ids of tokenizer.json; likely a family that reads characters"
+        ) from None
+
+
 def positions(model: Any) -> int:
     """Tokens that fit the model: the rows of its table of positions, less those before the first.
 

@@ -84,11 +84,9 @@ def _meaning(word: str) -> bool | None:
     """Of one word, perhaps with a negation in front, as in unharmful or nothate."""
     if word in HARMFUL or word in SAFE:
         return word in HARMFUL
-    for negation in NEGATIONS:
-        rest = word.removeprefix(negation)
-        if rest != word and (rest in HARMFUL or rest in SAFE):
-            return rest in SAFE
-    return None
+    rests = [word.removeprefix(n) for n in NEGATIONS if word.startswith(n)]
+    found = {rest in SAFE for rest in rests if rest in HARMFUL or rest in SAFE}
+    return found.pop() if len(found) == 1 else None  # nonsfw: no nsfw, or non-sfw
 
 
 def decide(

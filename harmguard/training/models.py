@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harmguard.core.files import sha256_of
+from harmguard.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -33,5 +34,11 @@ def identity(model: Model) -> dict[str, Any]:
 
     from harmguard.checkpoint import located
 
-    config = AutoConfig.from_pretrained(**located(model.path, model.revision))
+    try:
+        config = AutoConfig.from_pretrained(**located(model.path, model.revision))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"the model hub does not give {model.path!a} ({type(error).__name__}); expected "
+            "hub:owner/name of a public model; likely a wrong name, a private model, or no network"
+        ) from None
     return {"id": model.path, "commit": getattr(config, "_commit_hash", None)}

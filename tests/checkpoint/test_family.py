@@ -70,6 +70,13 @@ def test_a_model_without_an_attention_mask_is_refused(tmp_path: Path) -> None:
         load_checkpoint(folder)
 
 
+def test_a_model_without_token_embeddings_is_refused(tmp_path: Path) -> None:
+    folder = make(tmp_path / "f", "canine", 64)
+    for load in (load_checkpoint, lambda path: load_student(path, 64)):
+        with pytest.raises(CheckpointError, match="a canine has no table of token embeddings"):
+            load(folder)
+
+
 @pytest.mark.parametrize("family", ["roberta", "electra", "distilbert", "mpnet"])
 def test_rows_are_swapped_in_heads_of_several_layers(tmp_path: Path, family: str) -> None:
     more: dict[str, Any] = dict(next(f[4] for f in FAMILIES if f[0] == family))

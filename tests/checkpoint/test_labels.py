@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,13 +118,20 @@ def test_a_negation_turns_every_word_round(word: str, negation: str) -> None:
         assert polarity(name) is meaning
     for name in (f"{negation} {word}", f"{negation}-{word}", f"{negation}_{word}".upper(),
                  f"{negation}{word}", f"{negation}{word.capitalize()}"):  # fmt: skip
-        if name.lower() == "nonsfw":  # may be read in two ways
-            continue
-        assert polarity(name) is not meaning
-        assert polarity(name) is not None
+        if name.lower() != "nonsfw":  # no nsfw, or non-sfw
+            assert polarity(name) is (not meaning)
 
 
 @given(st.text())
 def test_any_name_is_harmful_safe_or_neither(name: str) -> None:
     assert polarity(name) in (True, False, None)
     assert polarity("safe and unsafe") is None
+    assert polarity("nonsfw") is None
+
+
+def test_the_page_lists_the_words() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "checkpoints.md"
+    text = page.read_text(encoding="utf-8")
+    for kind, words in (("harmful", HARMFUL), ("safe", SAFE)):
+        part = text.partition(f"- **{kind}**:")[2].partition("\n- **")[0].partition("\n\n")[0]
+        assert set(re.findall(r"\w+", part)) == words

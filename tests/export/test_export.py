@@ -23,6 +23,7 @@ from harmguard.errors import (
     OutputExistsError,
     ParityError,
     RecipeError,
+    TokenizerError,
 )
 from harmguard.runtime.session import Session
 from harmguard.verify import verify
@@ -329,3 +330,34 @@ def test_what_a_killed_export_left_is_removed_by_the_next(
         (folder / "draft").mkdir(parents=True)
     export(tiny_checkpoint, tmp_path / "guard", recipe="fp32")
     assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "guard"]
+
+
+@pytest.mark.parametrize(
+    ("part", "step", "message"),
+    [
+        (
+            "normalizer",
+            {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""},
+            "has Replace in normalizer with 'pattern' set",
+        ),
+        (
+            "normalizer",
+            {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"},
+            "a Replace in normalizer that lengthens text",
+        ),
+        (
+            "pre_tokenizer",
+            {"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}] * 40},
+            "more than 32 steps",
+        ),
+    ],
+)
+def test_a_tokenizer_that_no_bundle_may_have_is_refused_before_anything_is_computed(
+    tiny_checkpoint: Path, tmp_path: Path, part: str, step: dict[str, Any], message: str
+) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+    fields = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer.json").write_text(json.dumps({**fields, part: step}), encoding="utf-8")
+    with pytest.raises(TokenizerError, match=message):
+        export(folder, tmp_path / "out", recipe="fp32")
+    assert not (tmp_path / "out").exists()

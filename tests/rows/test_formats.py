@@ -15,6 +15,8 @@ from harmguard.rows import read_rows
 from harmguard.rows.formats import json_object, read_records, text_of
 
 LINE = b'{"prompt": "a"}\n'
+PACKED = gzip.compress(LINE, mtime=0)  # the time of day is in it otherwise
+PACKED_TWICE = gzip.compress(PACKED, mtime=0)
 
 
 def fields(path: Path, data: bytes) -> list[dict[str, object]]:
@@ -42,15 +44,15 @@ def test_windows_line_ends_and_separators_inside_texts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "match"),
     [
-        ("r.jsonl", gzip.compress(LINE, mtime=0), "gzip under another name; expected a name that ends in"),
+        ("r.jsonl", PACKED, "gzip under another name; expected a name that ends in"),
         ("r.csv", b"PAR1....", "Parquet under another name; expected a name that ends in .parquet"),
         ("r.csv", b"PK\x03\x04..", "a zip archive; .*spreadsheet's own file: save it as CSV UTF-8"),
         ("r.jsonl", b"version https://git-lfs.github.com/spec/v1\n", "a git-lfs pointer; .*pull"),
         ("r.jsonl.gz", b"version https://git-lfs.github.com/spec/v1\n", "a git-lfs pointer"),
-        ("r.jsonl.gz", gzip.compress(gzip.compress(LINE, mtime=0), mtime=0), "gzip under another name"),
+        ("r.jsonl.gz", PACKED_TWICE, "gzip under another name"),
         ("r.jsonl.gz", LINE, r"unreadable as gzip \(BadGzipFile\); .* a plain file under this"),
         ("r.jsonl.gz", gzip.compress(LINE * 999, mtime=0)[:40], r"unreadable as gzip \(EOFError\)"),
-        ("r.jsonl.gz", gzip.compress(LINE, mtime=0)[:10] + b"\xff" * 20, r"unreadable as gzip \(Error -3"),
+        ("r.jsonl.gz", PACKED[:10] + b"\xff" * 20, r"unreadable as gzip \(Error -3"),
         ("r.jsonl", LINE.decode().encode("utf-16"), "UTF-16 or UTF-32; expected UTF-8"),
         ("r.csv", "prompt\na\n".encode("utf-16-be"), "UTF-16 or UTF-32; expected UTF-8"),
         ("r.csv", "prompt\na\n".encode("utf-32"), "UTF-16 or UTF-32; expected UTF-8"),

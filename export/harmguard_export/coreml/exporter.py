@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from harmguard.bundle import write_bundle
 from harmguard.bundle.coreml import Lengths
+from harmguard.bundle.tokenizer_rules import check_tokenizer
 from harmguard.checkpoint import Checkpoint, load_checkpoint
 from harmguard.core.batch import Logits, Progress
 from harmguard.core.encode import Encoded, PairEncoder
@@ -74,6 +75,7 @@ def export_coreml(
     own = read_pairs(None)
     texts = drawn(read_pairs(pairs)) if pairs else own
     loaded = load_checkpoint(checkpoint, revision, harmful=harmful)
+    check_tokenizer(loaded.tokenizer.to_str().encode())
     fit = choose_lengths(target, lengths, loaded.encoder.max_tokens)
     encoder = PairEncoder(loaded.tokenizer, loaded.template, fit.values[-1])
     loaded = replace(loaded, encoder=encoder)
