@@ -1,0 +1,204 @@
+"""Letters put for other letters: shifts, mirrored and reversed alphabets or words, and leet.
+
+Of every word it is known how much better it reads with each way of undoing (`reading`). A way is
+taken for the stretch of words over which it gains most, if it gains enough there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from harmguard.core.views.reading import STEP, Codes, codes, positions
+from harmguard.core.views.tables import trigram_costs
+
+ENOUGH = 26.0
+"""Bits that undoing must gain over a stretch of words."""
+WORDLIKE = 4.7
+"""Bits a letter below which what was undone reads like words."""
+SUSPECT = 14.0
+"""Bits by which a stretch of words must read worse than words do, to be looked at."""
+LEET_ENOUGH = 18.0
+"""Bits that a text's words must gain by the reading of digits and signs as letters."""
+
+DIGIT = 5.0
+"""Bits of a digit or sign within a word."""
+
+_LOW = "abcdefghijklmnopqrstuvwxyz"
+_WORD = re.compile("[A-Za-z]+")
+
+
+@cache
+def _alphabets() -> npt.NDArray[np.intp]:
+    """Ways to put letters for letters, intp [ways, 27]; 0 is the gap. Reversed ones are last."""
+    rows = [[0, *((letter + shift) % 26 + 1 for letter in range(26))] for shift in range(1, 26)]
+    rows.append([0, *range(26, 0, -1)])
+    rows.append([*range(27)])
+    # Upside down, some letters are others.
+    turned = str.maketrans("nudpqb", "unpdbq")
+    rows.append([0, *(ord(c.translate(turned)) - 96 for c in _LOW)])
+    return np.array(rows, np.intp)
+
+
+_REVERSED = 26  # rows of `_alphabets` from here on are of reversed words
+
+
+@cache
+def _costs() -> npt.NDArray[np.uint8]:
+    """Costs under each alphabet that keeps the order, uint8 [25 + 1, 27 ** 3]."""
+    table = trigram_costs().reshape(27, 27, 27)
+    rows = [table[np.ix_(row, row, row)].ravel() for row in _alphabets()[:_REVERSED]]
+    return np.stack(rows)
+
+
+def deciphered(text: str) -> str:
+    """The text with the stretches undone that read like words after it; the same if none do."""
+    letters = codes(text)
+    starts = np.flatnonzero((letters[1:-1] > 0) & (letters[:-2] == 0))
+    if not len(starts):
+        return text
+    sizes = np.add.reduceat((letters[1:-1] > 0).astype(np.float32), starts)
+    index = positions(letters)
+    plain = _by_word(trigram_costs()[index], starts)
+    if _best_stretch(plain - WORDLIKE * sizes)[0] < SUSPECT:
+        return text
+    gains = [plain - _by_word(table[index], starts) for table in _costs()]
+    gains += [plain - cost for cost in _reversed_costs(letters, starts)]
+    best = max(range(len(gains)), key=lambda way: _best_stretch(gains[way])[0])
+    gain = gains[best]
+    worth = plain - gain - WORDLIKE * sizes
+    words = [found.span() for found in _WORD.finditer(text)]
+    parts: list[str] = []
+    last = 0
+    for first, end in _stretches(gain):
+        if worth[first:end].sum() > 0 or sizes[first:end].sum() < 6:
+            continue
+        start, stop = words[first][0], words[end - 1][1]
+        parts += [text[last:start], _undone(text[start:stop], best)]
+        last = stop
+    return "".join([*parts, text[last:]]) if parts else text
+
+
+def _by_word(costs: npt.NDArray[np.uint8], starts: Codes) -> npt.NDArray[np.float32]:
+    """Bits of each word, float32 [words]."""
+    return np.add.reduceat(costs.astype(np.float32), starts) * np.float32(STEP)
+
+
+def _reversed_costs(letters: Codes, starts: Codes) -> Iterator[npt.NDArray[np.float32]]:
+    back = letters[::-1]
+    ahead = np.flatnonzero((back[1:-1] > 0) & (back[:-2] == 0))
+    for row in _alphabets()[_REVERSED:]:
+        yield _by_word(trigram_costs()[positions(row[back])], ahead)[::-1]
+
+
+def _best_stretch(gain: npt.NDArray[np.float32]) -> tuple[float, int]:
+    """The largest sum of neighbouring values, and the index of its last."""
+    total = np.concatenate([[0.0], np.cumsum(gain, dtype=np.float64)])
+    rise = total[1:] - np.minimum.accumulate(total)[:-1]
+    last = int(rise.argmax())
+    return float(rise[last]), last
+
+
+def _stretches(gain: npt.NDArray[np.float32]) -> Iterator[tuple[int, int]]:
+    """Stretches of words that gain ENOUGH, each until the gain falls by as much again."""
+    start, total, peak, peak_end = 0, 0.0, 0.0, 0
+    for index, value in enumerate(gain.tolist()):
+        total += value
+        if total > peak:
+            peak, peak_end = total, index + 1
+        if total <= 0 or total < peak - ENOUGH:
+            if peak >= ENOUGH:
+                yield start, peak_end
+            start, total, peak = index + 1, 0.0, 0.0
+    if peak >= ENOUGH:
+        yield start, peak_end
+
+
+_FIRST = frozenset(
+    "how what why who when where which can could would give write tell explain is are do does i "
+    "the please create make describe list show help provide generate should if in a".split()
+)
+
+
+def _undone(text: str, way: int) -> str:
+    row = _alphabets()[way].tolist()
+    if way < _REVERSED or row != list(range(27)):
+        low = "".join(_LOW[code - 1] for code in row[1:])
+        text = text.translate(str.maketrans(_LOW + _LOW.upper(), low + low.upper()))
+    if way < _REVERSED:
+        return text
+    words = _WORD.findall(text)
+    # Words may each be reversed where they stand, or all of the text: what begins it tells.
+    first, last = words[0][::-1], words[-1][::-1]
+    in_place = (first.lower() in _FIRST) - (last.lower() in _FIRST)
+    in_place += first[:1].isupper() - last[:1].isupper()
+    if in_place > 0:
+        return _WORD.sub(lambda found: found.group()[::-1], text)
+    return text[::-1]
+
+
+_LEET_ONE = str.maketrans("0134578@$!|+69", "oleastbasiltbg")
+_LEET_TWO = str.maketrans("0134578@$!|+69", "oieastbasiltgg")
+_LEET_MANY = (
+    ("\\/\\/", "w"), ("|\\/|", "m"), ("/\\/\\", "m"), ("|-|", "h"), ("|\\|", "n"), ("|_|", "u"),
+    ("()", "o"), ("/\\", "a"), ("\\/", "v"), ("|)", "d"), ("|<", "k"), ("><", "x"), ("|=", "f"),
+    ("|*", "p"), ("|2", "r"), ("[]", "o"), ("|3", "b"), ("|>", "p"), ("vv", "w"),
+)  # fmt: skip
+_LEET_WORD = re.compile(r"(?<![A-Za-z0-9@$!|+])[A-Za-z0-9@$!|+]*[A-Za-z@$!|+0-9](?![A-Za-z0-9@$|+])")
+_LEET_MIX = re.compile("[A-Za-z][0134578@$!|+69]|[0134578@$!|+69][A-Za-z]")
+
+
+def unleeted(text: str) -> str:
+    """Digits and signs read as the letters that they look like, in a text where that makes words."""
+    if not _LEET_MIX.search(text) and "|" not in text:
+        return text
+    many = text
+    if sum(text.count(shape) for shape, _ in _LEET_MANY[:8]) > 2:
+        for shape, letter in _LEET_MANY:
+            many = many.replace(shape, letter)
+    spans = [found.span() for found in _LEET_WORD.finditer(many)]
+    spans = [span for span in spans if not many[span[0] : span[1]].isalpha()]
+    if not spans:
+        return text
+    source = [many[start:end] for start, end in spans]
+    # A digit in a word says as much as a letter that nothing leads to.
+    plain = _costs_of(source) + np.array(
+        [DIGIT * sum(not c.isalpha() for c in word) for word in source], np.float32
+    )
+    ways = [[word.translate(table) for word in source] for table in (_LEET_ONE, _LEET_TWO)]
+    costs = np.stack([_costs_of(words) for words in ways])
+    best = costs.argmin(0)
+    gain = plain - costs.min(0)
+    # A number alone is read as a letter only in company; it has no letters to gain by.
+    mixed = np.array(
+        [
+            bool(_LEET_MIX.search(word)) and ways[way][number].isalpha()
+            for number, (word, way) in enumerate(zip(source, best.tolist(), strict=True))
+        ]
+    )
+    if float(gain[mixed & (gain > 0)].sum()) < LEET_ENOUGH:
+        return text
+    parts: list[str] = []
+    last = 0
+    for number, (start, end) in enumerate(spans):
+        word = ways[int(best[number])][number]
+        if (mixed[number] and gain[number] > 0) or source[number] in _ALONE:
+            parts += [many[last:start], _ALONE.get(source[number], word)]
+            last = end
+    return "".join([*parts, many[last:]])
+
+
+_ALONE = {"1": "I", "4": "a", "@": "a", "!": "I", "|": "I"}
+
+
+def _costs_of(words: list[str]) -> npt.NDArray[np.float32]:
+    """Bits of each word's letters, float32 [words]; what is between its letters splits it."""
+    text = " ".join(words)
+    costs = trigram_costs()[positions(codes(text))].astype(np.float32)
+    sizes = np.array([len(word) + 1 for word in words])
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    return np.add.reduceat(costs[: sizes.sum()], starts) * np.float32(STEP)
