@@ -23,7 +23,7 @@ LAST = 0x110000
 
 _NAMED = re.compile(
     r"^(?:(?:NEGATIVE |)(?:CIRCLED |SQUARED |PARENTHESIZED |CROSSED NEGATIVE SQUARED )|"
-    r"REGIONAL INDICATOR SYMBOL |COMBINING |MODIFIER |TAG |)"
+    r"COMBINING |MODIFIER |TAG |)"
     r"(?:LATIN |)(?:SUBSCRIPT |)(?:CAPITAL |SMALL |)LETTER (?:[A-Z]+ )*?([A-Z]|AE|OE|AO|AU|AV|AY|OO)"
     r"(?: WITH .*| DIGRAPH|)$"
 )
@@ -36,14 +36,14 @@ _MORE_ALIKE = {
     "ẟ": "d", "ε": "e", "ꞓ": "e", "ς": "c", "θ": "o", "φ": "o", "ɸ": "o", "ψ": "w", "ξ": "e",
     "κ": "k", "ζ": "z", "γ": "y", "τ": "t", "Σ": "E", "Λ": "A", "Δ": "A", "Π": "N", "Θ": "O", "Ξ": "E",
     "Φ": "O", "Ω": "O", "Γ": "R", "Ψ": "W",
-    "б": "b", "Б": "B", "г": "r", "Г": "R", "д": "d", "Д": "D", "ж": "x", "Ж": "X", "з": "e",
+    "б": "b", "Б": "B", "г": "r", "Г": "R", "д": "a", "Д": "A", "ж": "x", "Ж": "X", "з": "e",
     "З": "E", "и": "n", "И": "N", "й": "n", "Й": "N", "л": "n", "Л": "N", "П": "N", "п": "n",
     "ц": "u", "Ц": "U", "ч": "y", "Ч": "Y", "ш": "w", "Ш": "W", "щ": "w", "Щ": "W", "ъ": "b",
     "Ъ": "B", "ы": "bl", "Ы": "BL", "ь": "b", "Ь": "B", "э": "e", "Э": "E", "ю": "io", "Ю": "IO",
     "я": "r", "Я": "R", "ф": "o", "Ф": "O", "м": "m", "М": "M", "т": "t", "Т": "T", "к": "k",
     "ү": "y", "Ү": "Y", "ғ": "f", "қ": "k", "ң": "h", "җ": "x", "ҳ": "x", "є": "e", "Є": "E",
     "ґ": "r", "Ґ": "R", "ђ": "h", "ћ": "h", "ё": "e", "Ё": "E", "ї": "i", "Ї": "I", "ў": "y",
-    "բ": "f", "վ": "u", "տ": "s", "ւ": "i", "ք": "p", "յ": "j", "պ": "u", "ե": "t", "է": "t",
+    "բ": "f", "վ": "u", "տ": "s", "ւ": "i", "ժ": "d", "ֆ": "f", "յ": "j", "պ": "u", "ե": "t", "է": "t",
     "թ": "p", "լ": "l", "մ": "u", "ն": "u", "ր": "n", "ձ": "d", "կ": "u", "գ": "q", "ի": "h",
     "ხ": "b", "ჰ": "h", "ძ": "d", "კ": "k", "თ": "m", "ო": "m", "ი": "o", "ღ": "m", "უ": "y",
     "ს": "b", "ა": "o", "რ": "m", "ნ": "b", "გ": "g", "ე": "j", "ბ": "b", "დ": "o", "ც": "g",
@@ -57,7 +57,7 @@ _MORE_ALIKE = {
     "℮": "e", "ℓ": "l", "√": "v", "∞": "oo", "∩": "n", "ø": "o", "¡": "i", "×": "x", "†": "t",
 }  # fmt: skip
 _LOOKS = {"Ɐ": "A", "Ǝ": "E", "Ⅎ": "F", "⅁": "G", "ſ": "s", "⅂": "L", "⅃": "J", "⅄": "Y",
-           "ǫ": "q", "ĸ": "k"}
+           "ǫ": "q", "ĸ": "k", "ɔ": "c", "Ɔ": "C", "ɟ": "f", "ƃ": "g", "ŋ": "n", "Ŋ": "N"}
 
 # One letter a kind of character: see `views.tables`.
 _KINDS = {"Lu": "L", "Ll": "L", "Lt": "L", "Lm": "L", "Lo": "L", "Mn": "M", "Me": "M", "Mc": "M",
@@ -142,7 +142,9 @@ def _folded(ucd: object, scripts: list[str], cp: int) -> str | None:
         return None
     # Only letters that do not fall apart into a letter and marks: a mark alone is no fold.
     if category[0] in "LN" or category == "So":
-        return None if category[0] == "M" or " " in compatible else compatible
+        # Sara am of Thai is everyday spelling, although it falls apart.
+        apart = len(compatible) > 1 and any(ucd.category(c)[0] == "M" for c in compatible)  # type: ignore[attr-defined]
+        return None if apart or " " in compatible else compatible
     return None
 
 

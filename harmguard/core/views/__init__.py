@@ -7,14 +7,22 @@ Unicode tables but their own.
 from __future__ import annotations
 
 
+import os
+import re
 from typing import Literal, NamedTuple
 
 from harmguard.core.views.ciphers import deciphered, unleeted
 from harmguard.core.views.clean import clean
 from harmguard.core.views.escapes import from_codes, from_words, unescaped
 
-ViewName = Literal["text", "cleaned", "decoded"]
+ViewName = Literal["text", "cleaned", "decoded", "payload"]
 
+MOST = 3
+"""Views of a text."""
+SHORTEST = 16
+"""Characters that a payload must have to be a view of its own."""
+MOST_OF_TEXT = 0.8
+"""Share of the text above which a payload is no other text."""
 ROUNDS = 2
 """Decodings within decodings that are undone."""
 
@@ -28,16 +36,67 @@ class View(NamedTuple):
     text: str
 
 
+class PairView(NamedTuple):
+    """One reading of a prompt and its response (None in a prompt alone)."""
+
+    name: ViewName
+    prompt: str
+    response: str | None
+
+
 def views_of(text: str) -> tuple[View, ...]:
     """One to three views that differ, the text as it is first; of any `str`, in linear time."""
-    views = [View("text", text)]
-    cleaned = clean(text)
-    if cleaned != text and cleaned:
-        views.append(View("cleaned", cleaned))
+    cleaned = clean(text) or text
     decoded = decode(cleaned)
-    if decoded != cleaned and decoded:
+    views = [View("text", text)]
+    if cleaned != text:
+        views.append(View("cleaned", cleaned))
+    if decoded != cleaned:
         views.append(View("decoded", decoded))
+    if 1 < len(views) < MOST:
+        payload = _payload(text, decoded)
+        if payload:
+            views.append(View("payload", payload))
     return tuple(views)
+
+
+def views_of_pair(prompt: str, response: str | None) -> tuple[PairView, ...]:
+    """One to three views of a prompt, or of an exchange: both sides in the same view.
+
+    A side without such a view of its own is in its nearest: cleaned for decoded, as it is for
+    cleaned, decoded for payload.
+    """
+    if response is None:
+        return tuple(PairView(name, text, None) for name, text in views_of(prompt))
+    sides = [dict(views_of(prompt)), dict(views_of(response))]
+    names = [name for name in _NAMES if any(name in side for side in sides)][:MOST]
+    return tuple(PairView(name, *(_nearest(side, name) for side in sides)) for name in names)
+
+
+_NAMES: tuple[ViewName, ...] = ("text", "cleaned", "decoded", "payload")
+
+
+def _nearest(side: dict[ViewName, str], name: ViewName) -> str:
+    upto = _NAMES[: _NAMES.index(name) + 1]
+    return next(side[one] for one in reversed(upto) if one in side)
+
+
+def _payload(text: str, found: str) -> str:
+    """What was hidden, without the words around it; nothing if it is short or nearly all."""
+    before = len(os.path.commonprefix((text, found)))
+    after = len(os.path.commonprefix((text[before:][::-1], found[before:][::-1])))
+    # Cut between words.
+    start = found.rfind(" ", 0, before + 1) + 1
+    end = found.find(" ", max(len(found) - after, start))
+    payload = found[start : end if end >= 0 else len(found)].strip()
+    if not SHORTEST <= len(payload) <= len(found) * MOST_OF_TEXT:
+        return ""
+    # The same letters with other signs between them were not hidden.
+    seen = text[start : len(text) - (len(found) - end if end >= 0 else 0)]
+    return "" if _NOT_LETTERS.sub("", seen) == _NOT_LETTERS.sub("", payload) else payload
+
+
+_NOT_LETTERS = re.compile("[^A-Za-z]+")
 
 
 def decode(cleaned: str) -> str:

@@ -6,6 +6,7 @@ taken for the stretch of words over which it gains most, if it gains enough ther
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -141,14 +142,19 @@ def _undone(text: str, way: int) -> str:
     return text[::-1]
 
 
-_LEET_ONE = str.maketrans("0134578@$!|+69", "oleastbasiltbg")
-_LEET_TWO = str.maketrans("0134578@$!|+69", "oieastbasiltgg")
+_LEET = str.maketrans("034578@$+9", "oeastbastg")
+_LEET_OPTIONS = {"1": "il", "|": "li", "!": "il", "6": "gb"}
+MOST_OPTIONS = 3
+"""Digits and signs of two meanings in a word that are tried one by one; of more, all the same."""
 _LEET_MANY = (
     ("\\/\\/", "w"), ("|\\/|", "m"), ("/\\/\\", "m"), ("|-|", "h"), ("|\\|", "n"), ("|_|", "u"),
     ("()", "o"), ("/\\", "a"), ("\\/", "v"), ("|)", "d"), ("|<", "k"), ("><", "x"), ("|=", "f"),
     ("|*", "p"), ("|2", "r"), ("[]", "o"), ("|3", "b"), ("|>", "p"), ("vv", "w"),
 )  # fmt: skip
-_LEET_WORD = re.compile(r"(?<![A-Za-z0-9@$!|+])[A-Za-z0-9@$!|+]*[A-Za-z@$!|+0-9](?![A-Za-z0-9@$|+])")
+_LEET_WORD = re.compile(
+    r"(?<![A-Za-z0-9@$!|+])[A-Za-z0-9@$!|+]*[A-Za-z@$|+0-9](?![A-Za-z0-9@$|+])", re.ASCII
+)
+_LEET_SIGN = re.compile("[0134578@$!|+69]")
 _LEET_MIX = re.compile("[A-Za-z][0134578@$!|+69]|[0134578@$!|+69][A-Za-z]")
 
 
@@ -160,39 +166,59 @@ def unleeted(text: str) -> str:
     if sum(text.count(shape) for shape, _ in _LEET_MANY[:8]) > 2:
         for shape, letter in _LEET_MANY:
             many = many.replace(shape, letter)
-    spans = [found.span() for found in _LEET_WORD.finditer(many)]
-    spans = [span for span in spans if not many[span[0] : span[1]].isalpha()]
-    if not spans:
+    found = [one for one in _LEET_WORD.finditer(many) if _LEET_SIGN.search(one.group())]
+    if not found:
         return text
-    source = [many[start:end] for start, end in spans]
+    source = [one.group() for one in found]
+    read, costs = _leet_read(source)
     # A digit in a word says as much as a letter that nothing leads to.
-    plain = _costs_of(source) + np.array(
-        [DIGIT * sum(not c.isalpha() for c in word) for word in source], np.float32
-    )
-    ways = [[word.translate(table) for word in source] for table in (_LEET_ONE, _LEET_TWO)]
-    costs = np.stack([_costs_of(words) for words in ways])
-    best = costs.argmin(0)
-    gain = plain - costs.min(0)
-    # A number alone is read as a letter only in company; it has no letters to gain by.
-    mixed = np.array(
-        [
-            bool(_LEET_MIX.search(word)) and ways[way][number].isalpha()
-            for number, (word, way) in enumerate(zip(source, best.tolist(), strict=True))
-        ]
-    )
-    if float(gain[mixed & (gain > 0)].sum()) < LEET_ENOUGH:
+    signs = [DIGIT * sum(not _is_letter(c) for c in word) for word in source]
+    gain = _costs_of(source) + np.array(signs, np.float32) - costs
+    worth = [bool(value > 0) and all(map(_is_letter, word)) for value, word in zip(gain, read)]
+    mixed = [bool(_LEET_MIX.search(word)) for word in source]
+    evidence = np.array(worth) & np.array(mixed)
+    if float(gain[evidence].sum()) < LEET_ENOUGH:
         return text
     parts: list[str] = []
     last = 0
-    for number, (start, end) in enumerate(spans):
-        word = ways[int(best[number])][number]
-        if (mixed[number] and gain[number] > 0) or source[number] in _ALONE:
-            parts += [many[last:start], _ALONE.get(source[number], word)]
-            last = end
+    for one, taken, word in zip(found, worth, read, strict=True):
+        if taken or one.group() in _ALONE:
+            parts += [many[last : one.start()], _ALONE.get(one.group(), word)]
+            last = one.end()
     return "".join([*parts, many[last:]])
 
 
 _ALONE = {"1": "I", "4": "a", "@": "a", "!": "I", "|": "I"}
+
+
+def _is_letter(c: str) -> bool:
+    return "a" <= c <= "z" or "A" <= c <= "Z"
+
+
+def _leet_read(words: list[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """The reading of each word that costs least, and its cost in bits, float32 [words]."""
+    tried: list[str] = []
+    owners: list[int] = []
+    for number, word in enumerate(words):
+        plain = word.translate(_LEET)
+        places = [place for place, c in enumerate(plain) if c in _LEET_OPTIONS]
+        if len(places) <= MOST_OPTIONS:
+            choices = list(itertools.product(*(_LEET_OPTIONS[plain[place]] for place in places)))
+        else:
+            choices = [tuple(_LEET_OPTIONS[plain[p]][way] for p in places) for way in (0, 1)]
+        for choice in choices:
+            letters = list(plain)
+            for place, letter in zip(places, choice, strict=True):
+                letters[place] = letter
+            tried.append("".join(letters))
+            owners.append(number)
+    costs = _costs_of(tried)
+    best = np.full(len(words), np.inf, np.float32)
+    read = [""] * len(words)
+    for owner, word, cost in zip(owners, tried, costs.tolist(), strict=True):
+        if cost < best[owner]:
+            best[owner], read[owner] = cost, word
+    return read, best
 
 
 def _costs_of(words: list[str]) -> npt.NDArray[np.float32]:

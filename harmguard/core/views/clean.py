@@ -9,7 +9,7 @@ import re
 from collections import Counter
 
 from harmguard.core.views.hidden import reveal
-from harmguard.core.views.reading import bits_a_letter
+from harmguard.core.views.reading import bits_a_letter, reads
 from harmguard.core.views.tables import alikes, class_string, folds
 
 MOST_MARKS = 4
@@ -30,24 +30,38 @@ def clean(text: str) -> str:
     """The text as a reader sees it, in ASCII letters where they are or look like Latin ones."""
     text = reveal(text)
     if not text.isascii():
-        text = _regional(text).translate(folds())
+        # Marks first: they may stand between indicators.
+        text = _regional(_unmarked(text)).translate(folds())
         if not text.isascii():
             text = _unmarked(_unlike(text))
+            # Everyday Chinese, Japanese and Korean have full-width punctuation of their own.
+            if "h" not in class_string(text):
+                text = text.translate(_FULL_WIDTH)
     text = _TOKENS.sub(_TOKEN, text)
     text = _PIECE.sub("", text)
     text = joined(text)
-    return text.replace(_TOKEN, " ")
+    return _SPACES.sub(" ", text)
 
 
-_FLAG_PAIR = re.compile(
-    "(?<![\U0001f1e6-\U0001f1ff])[\U0001f1e6-\U0001f1ff]{2}(?![\U0001f1e6-\U0001f1ff])"
-)
+_SPACES = re.compile("[\x00\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+
+
 _INDICATORS = re.compile("[\U0001f1e6-\U0001f1ff]+")
 
 
 def _regional(text: str) -> str:
-    """Keep flags from being folded to letters, by leaving out of the text those that are flags."""
-    return text
+    """Regional indicators as letters, unless all of them stand in pairs and may be flags."""
+    runs = _INDICATORS.findall(text)
+    if not any(len(run) % 2 for run in runs) and not reads(_letters(" ".join(runs)), 8):
+        return text
+    return _INDICATORS.sub(lambda found: _letters(found.group()), text)
+
+
+def _letters(indicators: str) -> str:
+    return "".join(c if c == " " else chr(ord(c) - 0x1F1E6 + 65) for c in indicators)
+
+
+_FULL_WIDTH = {cp: chr(cp - 0xFEE0) for cp in range(0xFF01, 0xFF5F)}
 
 
 def _unlike(text: str) -> str:
@@ -141,14 +155,17 @@ def _shadow(text: str) -> str:
     ascii_only = text.encode("ascii", "replace").decode("ascii")
     kinds = class_string(text)
     return "".join(
-        c if t.isascii() else "\x02" if kind in "acojtbhmn" else " " if kind == "z" else "\x01"
+        c if t.isascii() else "\x02" if kind in "acojtbhmn" else "\x03" if kind == "z" else "\x01"
         for c, t, kind in zip(ascii_only, text, kinds, strict=True)
     )
 
 
+# Apostrophes join the letters of one word: "A: I'm" is no spelling.
 _GAP = re.compile("[^A-Za-z0-9]+")
 _SIGNS = re.compile("\x01+")
-_MARK = re.compile("[!-~]")
+_MARK = re.compile("[\x00!-~]")
+_BLANK = " \n\t\x03"
+_SOME_BLANK = re.compile(f"[{_BLANK}]")
 
 
 def _respaced(shadow: str, text: str) -> str:
@@ -156,12 +173,14 @@ def _respaced(shadow: str, text: str) -> str:
     gaps = [_MARK.sub("p", _SIGNS.sub("e", gap)) for gap in _GAP.findall(shadow)]
     counts = Counter(gaps)
     inner = min(counts, key=lambda gap: (-counts[gap], len(gap)))
-    spaced = inner.isspace()
-    enough = sum(not letter.isdigit() for letter in letters) * 5 >= len(letters) * 3
-    if not enough or len(letters) < (4 if spaced else 3):
+    spaced = bool(_SOME_BLANK.search(inner))
+    enough = sum(not "0" <= letter <= "9" for letter in letters) * 5 >= len(letters) * 3
+    if not enough or counts[inner] < (3 if spaced else 2):
         return text
     out = [letters[0]]
     for gap, letter in zip(gaps, letters[1:], strict=True):
-        between = gap == inner or (not spaced and " " not in gap and len(gap) <= len(inner))
+        between = gap == inner or (
+            not spaced and not _SOME_BLANK.search(gap) and len(gap) <= len(inner)
+        )
         out += ["" if between else " ", letter]
     return "".join(out)

@@ -37,7 +37,12 @@ _NAMES = {
 
 def unescaped(text: str) -> str:
     """Percent, quoted-printable, backslash and HTML escapes as the characters they stand for."""
+    if not any(sign in text for sign in _ESCAPE_SIGNS):
+        return text
     return _ESCAPES.sub(_unescape, text)
+
+
+_ESCAPE_SIGNS = ("%", "\\", "&", "U+", "u+", "=")
 
 
 def _unescape(found: re.Match[str]) -> str:
@@ -104,9 +109,14 @@ _SEPARATED = re.compile("([ \t\r\n]+)")
 
 def from_codes(text: str) -> str:
     """Hexadecimal, binary, decimal and octal numbers, base64 and base32, as text."""
-    for pattern, decode in _CODES:
-        text = pattern.sub(decode, text)
-    return text
+    if _DIGIT.search(text):
+        for pattern, decode in _NUMBER_CODES:
+            text = pattern.sub(decode, text)
+    return _RUN.sub(_from_base, text) if _SOME_ODD.search(text) else text
+
+
+_DIGIT = re.compile("[0-9]")
+_SOME_ODD = re.compile("[a-z][A-Z0-9]|[A-Z]{2}[a-z]|[0-9][A-Za-z]|[A-Z][A-Z0-9]{7}")
 
 
 def _from_hex(found: re.Match[str]) -> str:
@@ -209,11 +219,10 @@ def _base32(token: str) -> bytes:
         return b""
 
 
-_CODES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+_NUMBER_CODES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_BINARY, _from_binary),
     (_HEX, _from_hex),
     (_NUMBERS, _from_numbers),
-    (_RUN, _from_base),
 )
 
 
@@ -249,10 +258,18 @@ _SPELT_GAP = re.compile("[ \n,./|]+|(?<!x)-", re.IGNORECASE)
 
 def from_words(text: str) -> str:
     """Morse code, braille and the spelling alphabet, as letters."""
-    text = _MORSE.sub(_from_morse, text)
+    if _MORSE_START.search(text):
+        text = _MORSE.sub(_from_morse, text)
     if not text.isascii():
         text = _BRAILLE.sub(_from_braille, text)
-    return _SPELT.sub(_from_spelling, text)
+    low = text.lower() if text.isascii() else text
+    if sum(word in low for word in _SPELT_OFTEN) > 1:
+        text = _SPELT.sub(_from_spelling, text)
+    return text
+
+
+_MORSE_START = re.compile("[^A-Za-z0-9]{7}")
+_SPELT_OFTEN = ("echo", "tango", "alpha", "alfa", "oscar", "india", "november", "sierra", "hotel", "romeo")
 
 
 def _from_morse(found: re.Match[str]) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 from harmguard.core.views.tables import class_string
 
+_PLAIN = frozenset(" abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
 FEWEST_BITS = 16
 """Characters of no width in a row that are tried as the bits of a text."""
 DEEPEST = 8
@@ -101,8 +103,8 @@ def _text_of(raw: bytes) -> str:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         return ""
-    plain = sum(c.isascii() and (c.isalpha() or c == " ") for c in text)
-    return text if plain * 3 >= len(text) * 2 and text.isprintable() else ""
+    plain = sum(c in _PLAIN for c in text)
+    return text if plain * 3 >= len(text) * 2 and not _CONTROLS.search(text) else ""
 
 
 def _reordered(text: str) -> str:
@@ -176,7 +178,7 @@ def _kept(text: str, kinds: str, start: int, end: int, blank: str) -> str:
     """What stays of a run of characters that are not seen."""
     run, kind = text[start:end], kinds[start]
     if kind == "z":
-        return run if run.isascii() and run.isprintable() else _spaces(run, blank)
+        return run if run.strip(" ") == "" else _spaces(run, blank)
     if kind == "x":
         # Private and unassigned characters stay: they may be letters of a newer Unicode.
         return "".join(c for c in run if not (c < " " or "\x7f" <= c <= "\x9f"))
@@ -206,8 +208,9 @@ def _shaped(kind: str) -> bool:
 
 
 def _spaces(run: str, blank: str) -> str:
+    """Line breaks of one kind; other spaces stay what they are, for they may separate letters."""
     return "".join(
-        c if c in "\n\t" else blank if c == "\u2800" else "\n" if c in _BREAKS else " " for c in run
+        blank if c == "\u2800" else "\n" if c in _BREAKS else c for c in run
     )
 
 

@@ -66,7 +66,9 @@ def classes() -> npt.NDArray[np.uint8]:
         if found != "o":
             part = table[start:end]
             part[letters[start:end]] = ord(found)
-    table[list(alikes())] = ord("c")
+    alike = np.array(list(alikes()))
+    # Where joiners are spelling, look-alikes are: Arabic heh is not folded to an o.
+    table[alike[~np.isin(table[alike], list(b"bjt"))]] = ord("c")
     table.flags.writeable = False
     return table
 
