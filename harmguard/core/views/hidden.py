@@ -23,7 +23,7 @@ _FLAG = re.compile(
     "|\U000e0077\U000e006c\U000e0073)\U000e007f"
 )
 _TAGS = re.compile("[\U000e0020-\U000e007e]+")
-_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}")
+_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
 _LONE_SELECTORS = re.compile("[\ufe00-\ufe0d\U000e0100-\U000e01ef]")
 _BITS = re.compile("[\u200b-\u200f\u2060-\u2064\ufeff\u180e\u00ad]{%d,}" % FEWEST_BITS)
 _LINE = "\n\r\x0b\x0c\x1c-\x1e\x85\u2029"
