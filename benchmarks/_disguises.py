@@ -203,6 +203,19 @@ def _points(form: str, between: str = "") -> Make:
     return lambda text, _: between.join(form.format(ord(c)) for c in text)
 
 
+def _split(sign: str) -> Make:
+    """A sign somewhere inside each longer word."""
+
+    def make(text: str, random: Random) -> str:
+        words = []
+        for word in text.split(" "):
+            at = random.randrange(1, len(word)) if len(word) > 3 else 0
+            words.append(word[:at] + sign + word[at:] if at else word)
+        return " ".join(words)
+
+    return make
+
+
 def _both(*makes: Make) -> Make:
     def make(text: str, random: Random) -> str:
         for one in makes:
@@ -237,7 +250,7 @@ _AROUND = (
 
 _CYRILLIC = "a:а,e:е,o:о,p:р,c:с,y:у,x:х,i:і,j:ј,s:ѕ,h:һ,d:ԁ,q:ԛ,w:ԝ,B:В,H:Н,K:К,M:М,T:Т,A:А,E:Е,O:О,P:Р,C:С,Y:У,X:Х,I:І"  # noqa: E501
 _GREEK = "a:α,e:ε,i:ι,k:κ,n:η,o:ο,p:ρ,t:τ,u:υ,v:ν,w:ω,x:χ,y:γ,A:Α,B:Β,E:Ε,H:Η,I:Ι,K:Κ,M:Μ,N:Ν,O:Ο,P:Ρ,T:Τ,X:Χ,Y:Υ,Z:Ζ"  # noqa: E501
-_FAUX = "a:д,b:ь,e:э є,g:г,h:н ћ,i:ї,k:к,m:м,n:п и,r:я г,t:т,u:ц,w:ш щ,x:ж,o:ф о,y:ү ч"
+_FAUX = "a:д,b:ь,e:э є,h:н ћ,i:ї,k:к,m:м,n:п и,r:я г,t:т,u:ц,w:ш щ,x:ж,o:ф о,y:ү ч"
 _ARMENIAN = "d:ժ,g:ց,h:հ,n:ո,o:օ,q:զ գ,u:ս,w:ա,f:ք,j:յ,l:լ"
 _CHEROKEE = "a:Ꭺ,b:Ᏼ,c:Ꮯ,d:Ꭰ,e:Ꭼ,g:Ꮐ,h:Ꮋ,i:Ꭵ,j:Ꭻ,k:Ꮶ,l:Ꮮ,m:Ꮇ,p:Ꮲ,r:Ꮢ,s:Ꮪ,t:Ꭲ,v:Ꮩ,w:Ꮃ,y:Ꭹ,z:Ꮓ"
 _LISU = "a:ꓮ,b:ꓐ,c:ꓚ,d:ꓓ,e:ꓰ,f:ꓝ,g:ꓖ,h:ꓧ,i:ꓲ,j:ꓙ,k:ꓗ,l:ꓡ,m:ꓟ,n:ꓠ,o:ꓳ,p:ꓑ,r:ꓣ,s:ꓢ,t:ꓔ,u:ꓴ,v:ꓦ,w:ꓪ,x:ꓫ,y:ꓬ,z:ꓜ"  # noqa: E501
@@ -246,6 +259,10 @@ _LATIN = "a:ɑ ą à ă,b:ƀ ɓ,c:ç ć,d:đ ɗ,e:ę ė ẹ,g:ɡ ǥ,h:ħ ɦ,i:ı
 _LEET = "a:4,e:3,i:1,o:0,s:5,t:7"
 _LEET_SIGNS = "a:@ 4,e:3,i:! 1,o:0,s:$ 5,t:7 +,l:| 1,b:8,g:9"
 _PHONETIC = "a:ᵃ,b:ᵇ,c:ᶜ,d:ᵈ,e:ᵉ,f:ᶠ,g:ᵍ,h:ʰ,i:ⁱ,j:ʲ,k:ᵏ,l:ˡ,m:ᵐ,n:ⁿ,o:ᵒ,p:ᵖ,r:ʳ,s:ˢ,t:ᵗ,u:ᵘ,v:ᵛ,w:ʷ,x:ˣ,y:ʸ,z:ᶻ"  # noqa: E501
+
+_SYLLABICS = "a:ᗩ,b:ᗷ,c:ᑕ,d:ᗪ,f:ᖴ,h:ᕼ,j:ᒍ,l:ᒪ,m:ᗰ,n:ᑎ,p:ᑭ,q:ᑫ,r:ᖇ,s:ᔕ,u:ᑌ,v:ᐯ,w:ᗯ,x:᙭,z:ᘔ"
+_RUNES = "a:ᚨ,b:ᛒ,d:ᛞ,e:ᛖ,f:ᚠ,g:ᚷ,h:ᚺ,i:ᛁ,j:ᛃ,k:ᚲ,c:ᚲ,l:ᛚ,m:ᛗ,n:ᚾ,o:ᛟ,p:ᛈ,r:ᚱ,s:ᛊ,t:ᛏ,u:ᚢ,w:ᚹ,z:ᛉ"
+_BRUSHED = "a:卂,b:乃,c:匚,e:乇,f:千,h:卄,i:丨,k:Ҝ,l:ㄥ,m:爪,n:几,o:ㄖ,p:卩,r:尺,s:丂,t:ㄒ,u:ㄩ,w:山,x:乂,y:ㄚ,z:乙"
 
 _SMILES = "😀 🎉 🙂 🔥 ✨ 💥 🌟 ❤️ 👍".split(" ")
 _ZALGO = tuple(chr(cp) for cp in range(0x300, 0x330))
@@ -340,6 +357,15 @@ DISGUISES: tuple[Disguise, ...] = tuple(
         ("alphabets", None, {
             "upside down": _upside_down, "braille": _braille, "Morse": _morse, "NATO": _radio,
             "A1Z26": lambda t, _: " ".join("-".join(str(LOW.index(c) + 1) for c in w) for w in re.findall("[a-z]+", t.lower())),
+        }),
+        ("drawn alphabets", None, {
+            "syllabics": _table(_SYLLABICS), "runes": _table(_RUNES), "brushed": _table(_BRUSHED),
+        }),
+        ("split words", None, {
+            "a dot a word": _split("."), "a hyphen a word": _split("-"), "a slash a word": _split("\\"),
+            "an emoji a word": _split("😀"), "an HTML tag a word": _split("<b></b>"), "a space a word": _split(" "),
+            "emoji between words": lambda t, r: "".join(c if c != " " else r.choice(_SMILES) for c in t),
+            "stars around words": _per_word(lambda w: f"*{w}*"), "a soft hyphen and a dot": _split("\u00ad."),
         }),
         ("mixed", None, {
             "Cyrillic and hyphens": _both(_table(_CYRILLIC), _between("-")),

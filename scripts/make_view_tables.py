@@ -56,8 +56,16 @@ _MORE_ALIKE = {
     "₮": "T", "₸": "T", "₩": "W", "¥": "Y", "∂": "d", "∑": "E", "∏": "N", "∀": "A", "∃": "E",
     "℮": "e", "ℓ": "l", "√": "v", "∞": "oo", "∩": "n", "ø": "o", "¡": "i", "×": "x", "†": "t",
 }  # fmt: skip
+# Whole alphabets that are in use for Latin letters; a space where a letter has none.
+_DRAWN = (
+    ("abcdefghijklmnopqrstuvwxyz", "ᗩᗷᑕᗪᗴᖴᘜᕼIᒍKᒪᗰᑎOᑭᑫᖇᔕTᑌᐯᗯ᙭Yᘔ"),
+    ("abcdefghijklmnopqrstuvwxyz", "卂乃匚ᗪ乇千Ꮆ卄丨フҜㄥ爪几ㄖ卩Ɋ尺丂ㄒㄩᐯ山乂ㄚ乙"),
+    ("abcdefghijklmnopqrstuvwxyz", "ꍏꌃꉓꀸꍟꎇꁅꃅꀤꀭꀘ꒒ꂵꈤꂦꉣꆰꋪꌗ꓄ꀎꃴꅏꊼꌩꁴ"),
+    ("fuarkgwhnijpzstbemldo", "ᚠᚢᚨᚱᚲᚷᚹᚺᚾᛁᛃᛈᛉᛊᛏᛒᛖᛗᛚᛞᛟ"),
+    ("abcdefghijklmnopqrstuvwxyz", "ΛBCDΣFGΉIJKᄂMПӨPQЯƧƬЦVЩXYZ"),
+)
 _LOOKS = {"Ɐ": "A", "Ǝ": "E", "Ⅎ": "F", "⅁": "G", "ſ": "s", "⅂": "L", "⅃": "J", "⅄": "Y",
-           "ǫ": "q", "ĸ": "k", "ɔ": "c", "Ɔ": "C", "ɟ": "f", "ƃ": "g", "ŋ": "n", "Ŋ": "N"}
+           "ǫ": "q", "ĸ": "k", "ɔ": "c", "Ɔ": "C", "ɟ": "f", "ƃ": "g", "ʋ": "u", "ŋ": "n", "Ŋ": "N"}
 
 # One letter a kind of character: see `views.tables`.
 _KINDS = {"Lu": "L", "Ll": "L", "Lt": "L", "Lm": "L", "Lo": "L", "Mn": "M", "Me": "M", "Mc": "M",
@@ -207,6 +215,10 @@ def _alike(
             alike[cp] = "I"
         elif ucd.category(chr(cp)) == "Sm":  # type: ignore[attr-defined]
             del alike[cp]  # bars of mathematics
+    for letters, shapes in _DRAWN:
+        for to, c in zip(letters, shapes, strict=True):
+            if not c.isascii():
+                alike.setdefault(ord(c), to)
     for c, to in _MORE_ALIKE.items():
         alike[ord(c)] = to
     # What is itself folded to such a letter follows: mathematical alpha is an alpha first.

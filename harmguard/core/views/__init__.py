@@ -11,9 +11,10 @@ import os
 import re
 from typing import Literal, NamedTuple
 
-from harmguard.core.views.ciphers import deciphered, unleeted
+from harmguard.core.views.ciphers import deciphered, unleeted, unsplit
 from harmguard.core.views.clean import clean
 from harmguard.core.views.escapes import from_codes, from_words, unescaped
+from harmguard.core.views.tables import class_string
 
 ViewName = Literal["text", "cleaned", "decoded", "payload"]
 
@@ -21,12 +22,12 @@ MOST = 3
 """Views of a text."""
 SHORTEST = 16
 """Characters that a payload must have to be a view of its own."""
-MOST_OF_TEXT = 0.8
+MOST_OF_TEXT = 0.95
 """Share of the text above which a payload is no other text."""
 ROUNDS = 2
 """Decodings within decodings that are undone."""
 
-_DECODERS = (unescaped, from_codes, from_words, unleeted, deciphered)
+_DECODERS = (unescaped, from_codes, from_words, unleeted, unsplit, deciphered)
 
 
 class View(NamedTuple):
@@ -54,7 +55,7 @@ def views_of(text: str) -> tuple[View, ...]:
     if decoded != cleaned:
         views.append(View("decoded", decoded))
     if 1 < len(views) < MOST:
-        payload = _payload(text, decoded)
+        payload = _payload(text, decoded, decoded != cleaned)
         if payload:
             views.append(View("payload", payload))
     return tuple(views)
@@ -81,7 +82,7 @@ def _nearest(side: dict[ViewName, str], name: ViewName) -> str:
     return next(side[one] for one in reversed(upto) if one in side)
 
 
-def _payload(text: str, found: str) -> str:
+def _payload(text: str, found: str, decoded: bool) -> str:
     """What was hidden, without the words around it; nothing if it is short or nearly all."""
     before = len(os.path.commonprefix((text, found)))
     after = len(os.path.commonprefix((text[before:][::-1], found[before:][::-1])))
@@ -91,12 +92,13 @@ def _payload(text: str, found: str) -> str:
     payload = found[start : end if end >= 0 else len(found)].strip()
     if not SHORTEST <= len(payload) <= len(found) * MOST_OF_TEXT:
         return ""
-    # The same letters with other signs between them were not hidden.
+    # What was cleaned only, letter by letter, was not hidden behind the words around it.
     seen = text[start : len(text) - (len(found) - end if end >= 0 else 0)]
-    return "" if _NOT_LETTERS.sub("", seen) == _NOT_LETTERS.sub("", payload) else payload
+    hidden = decoded or 2 * len(_NOT_LETTERS.sub("", class_string(seen))) < len(payload)
+    return payload if hidden else ""
 
 
-_NOT_LETTERS = re.compile("[^A-Za-z]+")
+_NOT_LETTERS = re.compile("[^acojtbh]+")
 
 
 def decode(cleaned: str) -> str:

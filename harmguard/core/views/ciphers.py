@@ -142,6 +142,35 @@ def _undone(text: str, way: int) -> str:
     return text[::-1]
 
 
+_SPLIT = re.compile(
+    r"(?<![A-Za-z])[A-Za-z]+(?:(?:<[^<>\s]{0,24}>|[^A-Za-z0-9\s'\u2019]){1,3}[A-Za-z]+)+", re.ASCII
+)
+_SOME_SPLIT = re.compile(r"[a-z][^A-Za-z0-9\s'\u2019,][a-z]", re.ASCII)
+_NO_LETTERS = re.compile(r"<[^<>\s]{0,24}>|[^A-Za-z]+", re.ASCII)
+SPLIT_ENOUGH = 24.0
+"""Bits that a text's words must gain without the signs that stand in them."""
+
+
+def unsplit(text: str) -> str:
+    """Words without the signs inside them, in a text where that makes words of pieces."""
+    if not _SOME_SPLIT.search(text):
+        return text
+    found = list(_SPLIT.finditer(text))
+    if not found:
+        return text
+    whole = [_NO_LETTERS.sub("", one.group()) for one in found]
+    gain = _costs_of([_NO_LETTERS.sub(" ", one.group()) for one in found]) - _costs_of(whole)
+    if float(gain[gain > 0].sum()) < SPLIT_ENOUGH:
+        return text
+    parts: list[str] = []
+    last = 0
+    for one, word, value in zip(found, whole, gain.tolist(), strict=True):
+        if value > 0:
+            parts += [text[last : one.start()], word]
+            last = one.end()
+    return "".join([*parts, text[last:]])
+
+
 _LEET = str.maketrans("034578@$+9", "oeastbastg")
 _LEET_OPTIONS = {"1": "il", "|": "li", "!": "il", "6": "gb"}
 MOST_OPTIONS = 3

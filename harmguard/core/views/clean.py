@@ -32,14 +32,13 @@ def clean(text: str) -> str:
     if not text.isascii():
         # Marks first: they may stand between indicators.
         text = _regional(_unmarked(text)).translate(folds())
-        if not text.isascii():
-            text = _unmarked(_unlike(text))
-            # Everyday Chinese, Japanese and Korean have full-width punctuation of their own.
-            if "h" not in class_string(text):
-                text = text.translate(_FULL_WIDTH)
-    text = _TOKENS.sub(_TOKEN, text)
-    text = _PIECE.sub("", text)
+        # Everyday Chinese, Japanese and Korean have full-width punctuation of their own.
+        if not text.isascii() and "h" not in class_string(text):
+            text = text.translate(_FULL_WIDTH)
+    text = _PIECE.sub("", _TOKENS.sub(_TOKEN, text))
     text = joined(text)
+    if not text.isascii():
+        text = _unmarked(_unlike(text))
     return _SPACES.sub(" ", text)
 
 
@@ -135,7 +134,6 @@ _SPACED = re.compile(
     re.ASCII,
 )
 _ONE = re.compile("[A-Za-z0-9]")
-_SHADOW = {kind: "\x02" for kind in "acojtbh"}
 
 
 def joined(text: str) -> str:
@@ -151,13 +149,20 @@ def joined(text: str) -> str:
 
 
 def _shadow(text: str) -> str:
-    """The text with every other letter as U+0002 and every other sign as U+0001."""
+    """The text with look-alikes as x, other letters as U+0002, spaces U+0003, signs U+0001."""
     ascii_only = text.encode("ascii", "replace").decode("ascii")
-    kinds = class_string(text)
+    kinds = class_string(text).translate(_SHADOWS)
     return "".join(
-        c if t.isascii() else "\x02" if kind in "acojtbhmn" else "\x03" if kind == "z" else "\x01"
-        for c, t, kind in zip(ascii_only, text, kinds, strict=True)
+        [c if t < "\x80" else kind for c, t, kind in zip(ascii_only, text, kinds, strict=True)]
     )
+
+
+_SHADOWS = {
+    **dict.fromkeys(map(ord, "ispx"), "\x01"),
+    **dict.fromkeys(map(ord, "aojtbhmn"), "\x02"),
+    ord("c"): "x",
+    ord("z"): "\x03",
+}
 
 
 # Apostrophes join the letters of one word: "A: I'm" is no spelling.
@@ -169,12 +174,12 @@ _SOME_BLANK = re.compile(f"[{_BLANK}]")
 
 
 def _respaced(shadow: str, text: str) -> str:
-    letters = _ONE.findall(shadow)
     gaps = [_MARK.sub("p", _SIGNS.sub("e", gap)) for gap in _GAP.findall(shadow)]
+    letters = [text[found.start()] for found in _ONE.finditer(shadow)]
     counts = Counter(gaps)
     inner = min(counts, key=lambda gap: (-counts[gap], len(gap)))
     spaced = bool(_SOME_BLANK.search(inner))
-    enough = sum(not "0" <= letter <= "9" for letter in letters) * 5 >= len(letters) * 3
+    enough = sum(not "0" <= letter <= "9" for letter in letters) * 5 >= len(letters) * 2
     if not enough or counts[inner] < (3 if spaced else 2):
         return text
     out = [letters[0]]
