@@ -218,7 +218,7 @@ def _alike(
     for letters, shapes in _DRAWN:
         for to, c in zip(letters, shapes, strict=True):
             if not c.isascii():
-                alike.setdefault(ord(c), to)
+                alike[ord(c)] = to
     for c, to in _MORE_ALIKE.items():
         alike[ord(c)] = to
     # What is itself folded to such a letter follows: mathematical alpha is an alpha first.
