@@ -248,17 +248,17 @@ _AROUND = (
     " After that we had tea and looked at the pictures of our last holiday in the mountains.",
 )
 
-_CYRILLIC = "a:а,e:е,o:о,p:р,c:с,y:у,x:х,i:і,j:ј,s:ѕ,h:һ,d:ԁ,q:ԛ,w:ԝ,B:В,H:Н,K:К,M:М,T:Т,A:А,E:Е,O:О,P:Р,C:С,Y:У,X:Х,I:І"  # noqa: E501
-_GREEK = "a:α,e:ε,i:ι,k:κ,n:η,o:ο,p:ρ,t:τ,u:υ,v:ν,w:ω,x:χ,y:γ,A:Α,B:Β,E:Ε,H:Η,I:Ι,K:Κ,M:Μ,N:Ν,O:Ο,P:Ρ,T:Τ,X:Χ,Y:Υ,Z:Ζ"  # noqa: E501
+_CYRILLIC = "a:а,e:е,o:о,p:р,c:с,y:у,x:х,i:і,j:ј,s:ѕ,h:һ,d:ԁ,q:ԛ,w:ԝ,B:В,H:Н,K:К,M:М,T:Т,A:А,E:Е,O:О,P:Р,C:С,Y:У,X:Х,I:І"
+_GREEK = "a:α,e:ε,i:ι,k:κ,n:η,o:ο,p:ρ,t:τ,u:υ,v:ν,w:ω,x:χ,y:γ,A:Α,B:Β,E:Ε,H:Η,I:Ι,K:Κ,M:Μ,N:Ν,O:Ο,P:Ρ,T:Τ,X:Χ,Y:Υ,Z:Ζ"
 _FAUX = "a:д,b:ь,e:э є,h:н ћ,i:ї,k:к,m:м,n:п и,r:я г,t:т,u:ц,w:ш щ,x:ж,o:ф о,y:ү ч"
 _ARMENIAN = "d:ժ,g:ց,h:հ,n:ո,o:օ,q:զ գ,u:ս,w:ա,f:ք,j:յ,l:լ"
 _CHEROKEE = "a:Ꭺ,b:Ᏼ,c:Ꮯ,d:Ꭰ,e:Ꭼ,g:Ꮐ,h:Ꮋ,i:Ꭵ,j:Ꭻ,k:Ꮶ,l:Ꮮ,m:Ꮇ,p:Ꮲ,r:Ꮢ,s:Ꮪ,t:Ꭲ,v:Ꮩ,w:Ꮃ,y:Ꭹ,z:Ꮓ"
-_LISU = "a:ꓮ,b:ꓐ,c:ꓚ,d:ꓓ,e:ꓰ,f:ꓝ,g:ꓖ,h:ꓧ,i:ꓲ,j:ꓙ,k:ꓗ,l:ꓡ,m:ꓟ,n:ꓠ,o:ꓳ,p:ꓑ,r:ꓣ,s:ꓢ,t:ꓔ,u:ꓴ,v:ꓦ,w:ꓪ,x:ꓫ,y:ꓬ,z:ꓜ"  # noqa: E501
+_LISU = "a:ꓮ,b:ꓐ,c:ꓚ,d:ꓓ,e:ꓰ,f:ꓝ,g:ꓖ,h:ꓧ,i:ꓲ,j:ꓙ,k:ꓗ,l:ꓡ,m:ꓟ,n:ꓠ,o:ꓳ,p:ꓑ,r:ꓣ,s:ꓢ,t:ꓔ,u:ꓴ,v:ꓦ,w:ꓪ,x:ꓫ,y:ꓬ,z:ꓜ"
 _CURRENCY = "a:₳,b:฿,c:₵ ¢,e:€,f:₣,g:₲,k:₭,l:£,n:₦,p:₱,s:$,t:₮,w:₩,y:¥"
-_LATIN = "a:ɑ ą à ă,b:ƀ ɓ,c:ç ć,d:đ ɗ,e:ę ė ẹ,g:ɡ ǥ,h:ħ ɦ,i:ı ɩ,l:ł ƚ,n:ñ ŋ ɲ,o:ø ơ ọ,s:ş ṣ,t:ŧ ţ,u:ų ʋ,w:ŵ,y:ỵ ƴ,z:ʐ ż"  # noqa: E501
+_LATIN = "a:ɑ ą à ă,b:ƀ ɓ,c:ç ć,d:đ ɗ,e:ę ė ẹ,g:ɡ ǥ,h:ħ ɦ,i:ı ɩ,l:ł ƚ,n:ñ ŋ ɲ,o:ø ơ ọ,s:ş ṣ,t:ŧ ţ,u:ų ʋ,w:ŵ,y:ỵ ƴ,z:ʐ ż"
 _LEET = "a:4,e:3,i:1,o:0,s:5,t:7"
 _LEET_SIGNS = "a:@ 4,e:3,i:! 1,o:0,s:$ 5,t:7 +,l:| 1,b:8,g:9"
-_PHONETIC = "a:ᵃ,b:ᵇ,c:ᶜ,d:ᵈ,e:ᵉ,f:ᶠ,g:ᵍ,h:ʰ,i:ⁱ,j:ʲ,k:ᵏ,l:ˡ,m:ᵐ,n:ⁿ,o:ᵒ,p:ᵖ,r:ʳ,s:ˢ,t:ᵗ,u:ᵘ,v:ᵛ,w:ʷ,x:ˣ,y:ʸ,z:ᶻ"  # noqa: E501
+_PHONETIC = "a:ᵃ,b:ᵇ,c:ᶜ,d:ᵈ,e:ᵉ,f:ᶠ,g:ᵍ,h:ʰ,i:ⁱ,j:ʲ,k:ᵏ,l:ˡ,m:ᵐ,n:ⁿ,o:ᵒ,p:ᵖ,r:ʳ,s:ˢ,t:ᵗ,u:ᵘ,v:ᵛ,w:ʷ,x:ˣ,y:ʸ,z:ᶻ"
 
 _SYLLABICS = "a:ᗩ,b:ᗷ,c:ᑕ,d:ᗪ,f:ᖴ,h:ᕼ,j:ᒍ,l:ᒪ,m:ᗰ,n:ᑎ,p:ᑭ,q:ᑫ,r:ᖇ,s:ᔕ,u:ᑌ,v:ᐯ,w:ᗯ,x:᙭,z:ᘔ"
 _RUNES = "a:ᚨ,b:ᛒ,d:ᛞ,e:ᛖ,f:ᚠ,g:ᚷ,h:ᚺ,i:ᛁ,j:ᛃ,k:ᚲ,c:ᚲ,l:ᛚ,m:ᛗ,n:ᚾ,o:ᛟ,p:ᛈ,r:ᚱ,s:ᛊ,t:ᛏ,u:ᚢ,w:ᚹ,z:ᛉ"

@@ -17,7 +17,9 @@ from harmguard.bundle import EMBEDDED, Bundle, load_tokenizer, open_bundle, requ
 from harmguard.core.batch import Batch, Logits, padding_within, window_logits
 from harmguard.core.cores import default_threads
 from harmguard.core.encode import Encoded, PairEncoder, Window
-from harmguard.core.scores import text_scores
+from harmguard.core.readable import Reader
+from harmguard.core.scores import text_scores, winners
+from harmguard.core.views import ViewName
 from harmguard.errors import (
     EmptyPromptError,
     ForkedGuardError,
@@ -58,8 +60,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class _Scored(NamedTuple):
     score: float
     kind: str
-    tokens: int
-    windows: int
+    encoded: Encoded
+    view: ViewName
+    unreadable: float
+
+
+class _Pending(NamedTuple):
+    kind: str
+    encoded: Encoded
+    unreadable: float
 
 
 class HarmGuard:
@@ -123,7 +132,12 @@ class HarmGuard:
         self._copy, self._unprepared = _prepared_copy(opened, cache)
         mapped = self._copy.tokenizer() if self._copy else None
         tokenizer = mapped or load_tokenizer(opened)
-        self._encoder = PairEncoder(tokenizer, self._spec.template, self._spec.max_tokens)
+        normalisation = self._spec.normalisation
+        self._encoder = PairEncoder(
+            tokenizer, self._spec.template, self._spec.max_tokens, normalisation
+        )
+        has_views = normalisation != "none"
+        self._reader = Reader(tokenizer, opened.manifest.scripts, has_views=has_views)
         model = self._copy.model if self._copy else None
         self._session: Session | None = Session(opened, threads or default_threads(), model)
         self._pid = os.getpid()
@@ -169,11 +183,11 @@ class HarmGuard:
 
     def check(self, prompt: str, response: str | None = None) -> Verdict:
         """The score with the decision taken on it. Raises what ``score`` raises."""
-        return self._verdict(self._score_one(prompt, response))
+        return self._verdict(self._score_one(prompt, response, self._reader))
 
     def check_many(self, pairs: Iterable[Pair]) -> list[Verdict]:
         """The verdict on each pair, in the order of the input. Takes what ``score_many`` takes."""
-        return [self._verdict(scored) for scored in self._score_all(pairs)]
+        return [self._verdict(scored) for scored in self._score_all(pairs, self._reader)]
 
     def close(self) -> None:
         """Free the model. Calls under way end; later ones raise GuardClosedError."""
@@ -194,8 +208,15 @@ class HarmGuard:
 
     def _verdict(self, scored: _Scored) -> Verdict:
         threshold = self._thresholds[scored.kind]
-        harmful = scored.score >= threshold
-        return Verdict(scored.score, threshold, harmful, scored.tokens, scored.windows)
+        return Verdict(
+            score=scored.score,
+            threshold=threshold,
+            harmful=scored.score >= threshold,
+            tokens=scored.encoded.tokens,
+            windows=scored.encoded.plain,
+            view=scored.view,
+            unreadable=scored.unreadable,
+        )
 
     def _usable_session(self) -> Session:
         session = self._session
@@ -209,23 +230,30 @@ class HarmGuard:
             )
         return session
 
-    def _score_one(self, prompt: str, response: str | None) -> _Scored:
+    def _score_one(
+        self, prompt: str, response: str | None, reader: Reader | None = None
+    ) -> _Scored:
         session = self._usable_session()
-        encoded = self._encode(prompt, response, "")
-        return next(self._run(session, [(_kind(response), encoded)]))
+        return next(self._run(session, [self._pending(prompt, response, "", reader)]))
 
-    def _score_all(self, pairs: Iterable[Pair]) -> Iterator[_Scored]:
+    def _score_all(self, pairs: Iterable[Pair], reader: Reader | None = None) -> Iterator[_Scored]:
         session = self._usable_session()
-        pending: list[tuple[str, Encoded]] = []
+        pending: list[_Pending] = []
         tokens = 0
         for index, (prompt, response) in enumerate(_checked_pairs(pairs)):
-            encoded = self._encode(prompt, response, f"pair {index}: ")
-            pending.append((_kind(response), encoded))
-            tokens += sum(len(window.ids) for window in encoded.windows)
+            pending.append(self._pending(prompt, response, f"pair {index}: ", reader))
+            tokens += sum(len(window.ids) for window in pending[-1].encoded.windows)
             if tokens >= MAX_PENDING_TOKENS:
                 yield from self._run(session, pending)
                 pending, tokens = [], 0
         yield from self._run(session, pending)
+
+    def _pending(
+        self, prompt: str, response: str | None, where: str, reader: Reader | None
+    ) -> _Pending:
+        encoded = self._encode(prompt, response, where)
+        unreadable = reader.unreadable(prompt, response) if reader else 0.0
+        return _Pending("prompt" if response is None else "exchange", encoded, unreadable)
 
     def _encode(self, prompt: str, response: str | None, where: str) -> Encoded:
         self._check_text(prompt, where + "prompt")
@@ -236,7 +264,7 @@ class HarmGuard:
         if response is not None:
             self._check_text(response, where + "response")
         encoded = self._encoder.encode(prompt, response)
-        if self._refuse_long and len(encoded.windows) > 1:
+        if self._refuse_long and encoded.plain > 1:
             raise TextTooLongError(
                 f"{where}{encoded.tokens:,} tokens; expected what fits one input of "
                 f"{self._spec.max_tokens} with its special tokens; "
@@ -263,20 +291,21 @@ class HarmGuard:
                 f"{len(text):,}; expected valid Unicode; likely wrongly decoded text"
             )
 
-    def _run(self, session: Session, pending: list[tuple[str, Encoded]]) -> Iterator[_Scored]:
+    def _run(self, session: Session, pending: list[_Pending]) -> Iterator[_Scored]:
         if not pending:
             return
-        windows = [window for _, encoded in pending for window in encoded.windows]
+        windows = [window for one in pending for window in one.encoded.windows]
         logits = self._logits(session, windows)
         if not np.isfinite(logits).all():
             raise GraphMismatchError(
                 "the model gave a logit that is not finite; expected finite ones; likely a "
                 "damaged model, or one that overflows in its precision"
             )
-        counts = [len(encoded.windows) for _, encoded in pending]
+        counts = [len(one.encoded.windows) for one in pending]
         scores = text_scores(logits, counts, self._temperature).astype(np.float32)
-        for (kind, encoded), score, count in zip(pending, scores, counts, strict=True):
-            yield _Scored(float(score), kind, encoded.tokens, count)
+        won = winners(logits, counts)
+        for one, score, window in zip(pending, scores, won, strict=True):
+            yield _Scored(float(score), *one[:2], one.encoded.view(window), one.unreadable)
 
     def _logits(self, session: Session, windows: Sequence[Window]) -> Logits:
         """Logits of each window, float32 [windows, labels]."""
@@ -299,10 +328,6 @@ class HarmGuard:
 
             release_memory()
         return logits
-
-
-def _kind(response: str | None) -> str:
-    return "prompt" if response is None else "exchange"
 
 
 def _checked_pairs(pairs: Any) -> Iterator[Pair]:

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,8 +65,25 @@ _DRAWN = (
     ("fuarkgwhnijpzstbemldo", "ᚠᚢᚨᚱᚲᚷᚹᚺᚾᛁᛃᛈᛉᛊᛏᛒᛖᛗᛚᛞᛟ"),
     ("abcdefghijklmnopqrstuvwxyz", "ΛBCDΣFGΉIJKᄂMПӨPQЯƧƬЦVЩXYZ"),
 )
-_LOOKS = {"Ɐ": "A", "Ǝ": "E", "Ⅎ": "F", "⅁": "G", "ſ": "s", "⅂": "L", "⅃": "J", "⅄": "Y",
-           "ǫ": "q", "ĸ": "k", "ɔ": "c", "Ɔ": "C", "ɟ": "f", "ƃ": "g", "ʋ": "u", "ŋ": "n", "Ŋ": "N"}
+_LOOKS = {
+    "Ɐ": "A",
+    "Ǝ": "E",
+    "Ⅎ": "F",
+    "⅁": "G",
+    "ſ": "s",
+    "⅂": "L",
+    "⅃": "J",
+    "⅄": "Y",
+    "ǫ": "q",
+    "ĸ": "k",
+    "ɔ": "c",
+    "Ɔ": "C",
+    "ɟ": "f",
+    "ƃ": "g",
+    "ʋ": "u",
+    "ŋ": "n",
+    "Ŋ": "N",
+}
 
 # One letter a kind of character: see `views.tables`.
 _KINDS = {"Lu": "L", "Ll": "L", "Lt": "L", "Lm": "L", "Lo": "L", "Mn": "M", "Me": "M", "Mc": "M",
@@ -85,8 +103,10 @@ _IGNORABLE = [
 
 def make_unicode(tables_rs: Path) -> None:
     """Write `unicode.json`."""
-    import unicodedata2 as ucd
+    import unicodedata2
     from fontTools.unicodedata import script
+
+    ucd: Any = unicodedata2
 
     source = tables_rs.read_text(encoding="utf-8")
     found = re.search(r"UNICODE_VERSION: \(u64, u64, u64\) = \((\d+), (\d+), (\d+)\)", source)
@@ -100,9 +120,7 @@ def make_unicode(tables_rs: Path) -> None:
     kinds[0x2800] = "Z"  # BRAILLE PATTERN BLANK looks like a space
     for cp in (9, 10, 11, 12, 13, 0x85):
         kinds[cp] = "Z"
-    names = [
-        script(chr(cp)) if kind in "LM" else "" for cp, kind in enumerate(kinds)
-    ]
+    names = [script(chr(cp)) if kind in "LM" else "" for cp, kind in enumerate(kinds)]
     scripts = ["" if name in ("Zyyy", "Zinh", "Zzzz") else name for name in names]
 
     fold = {cp: to for cp in range(0x80, LAST) if (to := _folded(ucd, scripts, cp)) is not None}
@@ -113,6 +131,7 @@ def make_unicode(tables_rs: Path) -> None:
     # A look-alike of the Latin script needs no mixed word to be one.
     for cp in [cp for cp in alike if scripts[cp] == "Latn"]:
         closed.setdefault(cp, alike.pop(cp))
+    closed = {cp: _closed(to, closed) for cp, to in closed.items()}
     table = {
         "unicode": version,
         "kinds": _runs(kinds),
@@ -125,14 +144,14 @@ def make_unicode(tables_rs: Path) -> None:
     print(f"{out.name}: {out.stat().st_size:,} bytes, {len(closed):,} folds, {len(alike):,} alike")
 
 
-def _folded(ucd: object, scripts: list[str], cp: int) -> str | None:
+def _folded(ucd: Any, scripts: list[str], cp: int) -> str | None:
     """What a character is folded to, whatever stands beside it; None if it stays."""
-    letter, category = chr(cp), ucd.category(chr(cp))  # type: ignore[attr-defined]
+    letter, category = chr(cp), ucd.category(chr(cp))
     if letter in _LOOKS:
         return _LOOKS[letter]
     if letter in "™℠" or category in ("Cn", "Co", "Cs", "Cc") or 0xAC00 <= cp <= 0xD7A3:
         return None
-    name = ucd.name(letter, "")  # type: ignore[attr-defined]
+    name = ucd.name(letter, "")
     named = _NAMED.match(name) if cp not in _NOT_BY_NAME else None
     plain = _plain(ucd, letter)
     if plain.isascii() and re.search("[A-Za-z0-9]", plain):
@@ -142,24 +161,26 @@ def _folded(ucd: object, scripts: list[str], cp: int) -> str | None:
         found = named.group(1)
         small = "SMALL LETTER" in name or "LATIN LETTER SMALL CAPITAL" in name
         return found.lower() if small or name.startswith("MODIFIER LETTER SMALL") else found
-    if re.match(r"(NEGATIVE |)SQUARED (AB|CL|COOL|FREE|ID|NEW|NG|OK|SOS|VS|UP WITH .*|IC|PA|SA|WC)$", name):
+    if re.match(
+        r"(NEGATIVE |)SQUARED (AB|CL|COOL|FREE|ID|NEW|NG|OK|SOS|VS|UP WITH .*|IC|PA|SA|WC)$", name
+    ):
         return " " + name.split("SQUARED ")[1].split(" WITH")[0] + " "
-    compatible = ucd.normalize("NFKC", letter)  # type: ignore[attr-defined]
+    compatible = ucd.normalize("NFKC", letter)
     # Punctuation and spaces stay: full-width ones are everyday Chinese.
     if compatible == letter or category[0] in "PZ" or category in ("Sc", "Sm", "Sk"):
         return None
     # Only letters that do not fall apart into a letter and marks: a mark alone is no fold.
     if category[0] in "LN" or category == "So":
         # Sara am of Thai is everyday spelling, although it falls apart.
-        apart = len(compatible) > 1 and any(ucd.category(c)[0] == "M" for c in compatible)  # type: ignore[attr-defined]
+        apart = len(compatible) > 1 and any(ucd.category(c)[0] == "M" for c in compatible)
         return None if apart or " " in compatible else compatible
     return None
 
 
-def _plain(ucd: object, text: str) -> str:
+def _plain(ucd: Any, text: str) -> str:
     """Compatibility decomposition without the marks."""
-    apart = ucd.normalize("NFKD", text)  # type: ignore[attr-defined]
-    return "".join(c for c in apart if ucd.category(c)[0] != "M")  # type: ignore[attr-defined]
+    apart = ucd.normalize("NFKD", text)
+    return "".join(c for c in apart if ucd.category(c)[0] != "M")
 
 
 def _closed(text: str, fold: dict[int, str]) -> str:
@@ -185,14 +206,14 @@ def _prototypes(source: str) -> dict[int, str]:
 
 
 def _alike(
-    ucd: object, prototypes: dict[int, str], fold: dict[int, str], scripts: list[str]
+    ucd: Any, prototypes: dict[int, str], fold: dict[int, str], scripts: list[str]
 ) -> dict[int, str]:
     """Characters that look like ASCII letters."""
 
     def ascii_of(text: str) -> str | None:
         out = ""
         for c in text:
-            if ucd.category(c)[0] == "M":  # type: ignore[attr-defined]
+            if ucd.category(c)[0] == "M":
                 continue
             to = c if c.isascii() else fold.get(ord(c), _MORE_ALIKE.get(c, ""))
             if not (to.isascii() and to.isalpha()):
@@ -202,7 +223,7 @@ def _alike(
 
     alike: dict[int, str] = {}
     for cp, prototype in prototypes.items():
-        category = ucd.category(chr(cp))  # type: ignore[attr-defined]
+        category = ucd.category(chr(cp))
         if cp < 0x80 or category[0] not in "LNS":
             continue
         to = ascii_of(prototype)
@@ -213,7 +234,7 @@ def _alike(
         lower = chr(cp).lower()
         if len(lower) == 1 and ord(lower) != cp and alike.get(ord(lower)) == "i":
             alike[cp] = "I"
-        elif ucd.category(chr(cp)) == "Sm":  # type: ignore[attr-defined]
+        elif ucd.category(chr(cp)) == "Sm":
             del alike[cp]  # bars of mathematics
     for letters, shapes in _DRAWN:
         for to, c in zip(letters, shapes, strict=True):
@@ -276,8 +297,8 @@ def make_trigrams(data: Path) -> None:
     p3 = (three + 20 * p2) / (three.sum(2, keepdims=True) + 20)
     steps = np.clip(np.rint(-np.log2(p3) / 0.75), 0, 15).astype(int)
     steps[:, 0, 0] = 0
-    lines = ["".join(f"{step:x}" for step in block.ravel()) for block in steps]
-    (FOLDER / "trigrams.txt").write_text("\n".join(lines) + "\n", encoding="ascii")
+    rows_of = ["".join(f"{step:x}" for step in block.ravel()) for block in steps]
+    (FOLDER / "trigrams.txt").write_text("\n".join(rows_of) + "\n", encoding="ascii")
     print(f"trigrams.txt: {counts.total():,} trigrams of {rows:,} rows")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harmguard.bundle.spec import FORMAT_VERSION
+from harmguard.core.encode import NORMALISATION
 from harmguard_export.checkpoint import Checkpoint
 from harmguard_export.graph import OPSET
 from harmguard_export.recipe import Recipe
@@ -48,7 +49,7 @@ def manifest_fields(
             "names": list(checkpoint.inputs),
             "dtype": "int64",
             "output": "logits",
-            "normalisation": "none",
+            "normalisation": NORMALISATION,
         },
         "labels": LABELS,
         "output": {"kind": "logits", "temperature": 1.0},

@@ -22,7 +22,7 @@ from harmguard.core.batch import (
     padding_within,
     window_logits,
 )
-from harmguard.core.encode import Encoded, PairEncoder, Template, Window
+from harmguard.core.encode import NORMALISATION, Encoded, PairEncoder, Template, Window
 from harmguard.errors import CheckpointError, TokenizerError, UnsupportedModelError
 from harmguard_export.hub import fetch
 
@@ -117,7 +117,8 @@ def load_checkpoint(checkpoint: Path, revision: str | None = None) -> Checkpoint
     metadata = read_metadata(folder)
     wanted = metadata.get("max_tokens", min(fast.model_max_length, 1 << 20))
     template = _template(tokenizer)
-    encoder = PairEncoder(tokenizer, template, min(_positions(config), int(wanted)))
+    longest = min(_positions(config), int(wanted))
+    encoder = PairEncoder(tokenizer, template, longest, NORMALISATION)
     with _own_errors(folder):
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
             str(folder),

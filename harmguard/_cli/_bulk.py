@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
+from harmguard._cli._guard import UNREADABLE
 from harmguard.bundle import strict_json
 from harmguard.core.files import new_file
 from harmguard.errors import InputError, InputTypeError
 
 if TYPE_CHECKING:
     from harmguard.guard import HarmGuard
+    from harmguard.verdict import Verdict
 
 MAX_LINE_BYTES = 16_000_000
 _CHUNK_ROWS = 512
@@ -50,7 +52,9 @@ def score_lines(guard: HarmGuard, lines: BinaryIO, sink: TextIO) -> int:
                 print(f"harmguard: line {number}: {name}: {result}", file=sys.stderr)
                 row: dict[str, object] = {"line": number, "error": name}
             else:
-                row = {"line": number, "score": round(result, 6)}
+                row = {"line": number, "score": round(result.score, 6)}
+                if result.unreadable >= UNREADABLE:
+                    row["unreadable"] = round(result.unreadable, 3)
             sink.write(json.dumps(row) + "\n")
         sink.flush()
         done += len(chunk)
@@ -61,15 +65,15 @@ def score_lines(guard: HarmGuard, lines: BinaryIO, sink: TextIO) -> int:
     return int(bad > 0)
 
 
-def _score(guard: HarmGuard, chunk: list[_Row]) -> list[float | InputError]:
-    results: list[float | InputError | None] = [
+def _score(guard: HarmGuard, chunk: list[_Row]) -> list[Verdict | InputError]:
+    results: list[Verdict | InputError | None] = [
         row if isinstance(row, InputError) else None for _, row in chunk
     ]
     pairs = [row for _, row in chunk if not isinstance(row, InputError)]
     slots = [index for index, result in enumerate(results) if result is None]
-    scores: list[float | InputError]
+    scores: list[Verdict | InputError]
     try:
-        scores = [float(score) for score in guard.score_many(pairs)] if pairs else []
+        scores = [*guard.check_many(pairs)] if pairs else []
     except InputError:
         # One bad pair stops a batch, so the batch is scored again pair by pair.
         scores = [_score_one(guard, pair) for pair in pairs]
@@ -78,9 +82,9 @@ def _score(guard: HarmGuard, chunk: list[_Row]) -> list[float | InputError]:
     return [result for result in results if result is not None]
 
 
-def _score_one(guard: HarmGuard, pair: _Pair) -> float | InputError:
+def _score_one(guard: HarmGuard, pair: _Pair) -> Verdict | InputError:
     try:
-        return guard.score(*pair)
+        return guard.check(*pair)
     except InputError as error:
         return error
 

@@ -11,9 +11,10 @@ from harmguard._cli import _guard
 from harmguard.cli import COMMANDS, EXIT_CODES
 
 _EPILOG = """\
-Prints {"score": ..., "threshold": ..., "harmful": ..., "tokens": ..., "windows": ...} and exits
-with 0 for not harmful, 1 for harmful, 2 or more for an error: pass a text on only after 0. In a
-script always write -- before the text, or a text such as --help is taken for an option.
+Prints {"score": ..., "threshold": ..., "harmful": ..., "tokens": ..., "windows": ..., "view": ...,
+"unreadable": ...} and exits with 0 for not harmful, 1 for harmful, 2 or more for an error: pass a
+text on only after 0. In a script always write -- before the text, or a text such as --help is taken
+for an option. A text of which the guard cannot read a fifth or more is named on stderr.
 
 examples:
   harmguard check "How do I bake bread?"
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     with _guard.open_guard(args, args.threshold) as guard:
         verdict = guard.check(prompt, response)
     print(json.dumps(dataclasses.asdict(verdict)))
+    _guard.say_unreadable(verdict)
     return int(verdict.harmful)
 
 

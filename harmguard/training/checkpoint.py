@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from harmguard.core.batch import Batch, Logits, pad, padding_within, window_logits
-from harmguard.core.encode import Encoded, PairEncoder, Template, Window
+from harmguard.core.encode import NORMALISATION, Encoded, PairEncoder, Template, Window
 from harmguard.core.scores import text_scores
 from harmguard.errors import CheckpointError
 
@@ -39,7 +39,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 def load_encoder(folder: str | Path, max_tokens: int) -> PairEncoder:
     """The pair encoder of a checkpoint, the same code as at run time."""
     tokenizer = load_tokenizer(folder)
-    return PairEncoder(tokenizer, Template.from_tokenizer(tokenizer), max_tokens)
+    return PairEncoder(tokenizer, Template.from_tokenizer(tokenizer), max_tokens, NORMALISATION)
 
 
 def max_positions(config: Any, tokenizer_limit: float) -> int:

@@ -37,7 +37,10 @@ class Maker:
     def __init__(self, bundle: Bundle) -> None:
         self._spec = bundle.manifest.input
         self._encoder = PairEncoder(
-            load_tokenizer(bundle), self._spec.template, self._spec.max_tokens
+            load_tokenizer(bundle),
+            self._spec.template,
+            self._spec.max_tokens,
+            self._spec.normalisation,
         )
         self._padding = padding_within(self._spec.max_tokens)
         self._session = Session(bundle, 1)

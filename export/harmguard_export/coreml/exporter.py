@@ -16,7 +16,7 @@ from tqdm import tqdm
 from harmguard.bundle import write_bundle
 from harmguard.bundle.coreml import Lengths
 from harmguard.core.batch import Logits, Progress
-from harmguard.core.encode import Encoded, PairEncoder
+from harmguard.core.encode import NORMALISATION, Encoded, PairEncoder
 from harmguard.core.files import refuse_existing, work_folder
 from harmguard.errors import ProgramError
 from harmguard_export import card, parity
@@ -74,7 +74,7 @@ def export_coreml(
     texts = drawn(read_pairs(pairs)) if pairs else own
     loaded = load_checkpoint(Path(checkpoint), revision)
     fit = choose_lengths(target, lengths, loaded.encoder.max_tokens)
-    encoder = PairEncoder(loaded.tokenizer, loaded.template, fit.values[-1])
+    encoder = PairEncoder(loaded.tokenizer, loaded.template, fit.values[-1], NORMALISATION)
     loaded = replace(loaded, encoder=encoder)
     model = Model.of(loaded)
     sizes = channel_sizes(loaded, loaded.encode(own.pairs))

@@ -6,15 +6,13 @@ Unicode tables but their own.
 
 from __future__ import annotations
 
-
-import os
 import re
 from typing import Literal, NamedTuple
 
 from harmguard.core.views.ciphers import deciphered, unleeted, unsplit
 from harmguard.core.views.clean import clean
 from harmguard.core.views.escapes import from_codes, from_words, unescaped
-from harmguard.core.views.tables import class_string
+from harmguard.core.views.tables import class_string, code_points
 
 ViewName = Literal["text", "cleaned", "decoded", "payload"]
 
@@ -61,6 +59,11 @@ def views_of(text: str) -> tuple[View, ...]:
     return tuple(views)
 
 
+def in_place(text: str) -> str:
+    """The text cleaned and decoded: the last of its views that leaves nothing out."""
+    return decode(clean(text) or text) or text
+
+
 def views_of_pair(prompt: str, response: str | None) -> tuple[PairView, ...]:
     """One to three views of a prompt, or of an exchange: both sides in the same view.
 
@@ -84,8 +87,8 @@ def _nearest(side: dict[ViewName, str], name: ViewName) -> str:
 
 def _payload(text: str, found: str, decoded: bool) -> str:
     """What was hidden, without the words around it; nothing if it is short or nearly all."""
-    before = len(os.path.commonprefix((text, found)))
-    after = len(os.path.commonprefix((text[before:][::-1], found[before:][::-1])))
+    before = _common(text, found)
+    after = _common(text[before:][::-1], found[before:][::-1])
     # Cut between words.
     start = found.rfind(" ", 0, before + 1) + 1
     end = found.find(" ", max(len(found) - after, start))
@@ -96,6 +99,13 @@ def _payload(text: str, found: str, decoded: bool) -> str:
     seen = text[start : len(text) - (len(found) - end if end >= 0 else 0)]
     hidden = decoded or 2 * len(_NOT_LETTERS.sub("", class_string(seen))) < len(payload)
     return payload if hidden else ""
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    size = min(len(one), len(other))
+    differ = code_points(one[:size]) != code_points(other[:size])
+    return int(differ.argmax()) if differ.any() else size
 
 
 _NOT_LETTERS = re.compile("[^acojtbh]+")

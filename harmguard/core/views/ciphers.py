@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +97,7 @@ def _reversed_costs(letters: Codes, starts: Codes) -> Iterator[npt.NDArray[np.fl
         yield _by_word(trigram_costs()[positions(row[back])], ahead)[::-1]
 
 
-def _best_stretch(gain: npt.NDArray[np.float32]) -> tuple[float, int]:
+def _best_stretch(gain: npt.NDArray[np.floating[Any]]) -> tuple[float, int]:
     """The largest sum of neighbouring values, and the index of its last."""
     total = np.concatenate([[0.0], np.cumsum(gain, dtype=np.float64)])
     rise = total[1:] - np.minimum.accumulate(total)[:-1]
@@ -188,7 +189,7 @@ _LEET_MIX = re.compile("[A-Za-z][0134578@$!|+69]|[0134578@$!|+69][A-Za-z]")
 
 
 def unleeted(text: str) -> str:
-    """Digits and signs read as the letters that they look like, in a text where that makes words."""
+    """Digits and signs read as letters that they look like, in a text where that makes words."""
     if not _LEET_MIX.search(text) and "|" not in text:
         return text
     many = text
@@ -203,7 +204,10 @@ def unleeted(text: str) -> str:
     # A digit in a word says as much as a letter that nothing leads to.
     signs = [DIGIT * sum(not _is_letter(c) for c in word) for word in source]
     gain = _costs_of(source) + np.array(signs, np.float32) - costs
-    worth = [bool(value > 0) and all(map(_is_letter, word)) for value, word in zip(gain, read)]
+    worth = [
+        bool(value > 0) and all(map(_is_letter, word))
+        for value, word in zip(gain, read, strict=True)
+    ]
     mixed = [bool(_LEET_MIX.search(word)) for word in source]
     evidence = np.array(worth) & np.array(mixed)
     if float(gain[evidence].sum()) < LEET_ENOUGH:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from harmguard.core.views.hidden import reveal
+from harmguard.core.views.hidden import reveal, visible
 from harmguard.core.views.reading import bits_a_letter, reads
 from harmguard.core.views.tables import alikes, class_string, folds
 
 MOST_MARKS = 4
 """Marks in a row that stay on a letter of a script that has marks of its own."""
+MOST_PASSES = 8
+"""What one pass lays bare, such as a token between look-alikes, the next one takes out."""
 READS_ALIKE = 4.9
 """Bits a letter below which a text all of look-alikes is taken for English."""
 
@@ -22,7 +24,7 @@ _TOKENS = re.compile(
     r"|<\|[a-z_0-9]{1,32}\|>|<</?SYS>>|<(?:start|end)_of_turn>|\u2581",
     re.ASCII | re.IGNORECASE,
 )
-_PIECE = re.compile(r"(?<!\S)##+(?=[A-Za-z0-9])")
+_PIECE = re.compile(r"(?<![^ \t\n\x00])##+(?=[A-Za-z0-9])")
 _TOKEN = "\x00"  # stands for a special token while separators are looked for
 
 
@@ -35,16 +37,17 @@ def clean(text: str) -> str:
         # Everyday Chinese, Japanese and Korean have full-width punctuation of their own.
         if not text.isascii() and "h" not in class_string(text):
             text = text.translate(_FULL_WIDTH)
-    text = _PIECE.sub("", _TOKENS.sub(_TOKEN, text))
-    text = joined(text)
-    if not text.isascii():
-        text = _unmarked(_unlike(text))
-    return _SPACES.sub(" ", text)
+    for _ in range(MOST_PASSES):
+        before = text
+        text = _SPACES.sub(" ", joined(_PIECE.sub("", _TOKENS.sub(_TOKEN, text))))
+        if not text.isascii():
+            text = visible(_regional(_unmarked(_unlike(text))))
+        if text == before:
+            break
+    return text
 
 
 _SPACES = re.compile("[\x00\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
-
-
 _INDICATORS = re.compile("[\U0001f1e6-\U0001f1ff]+")
 
 

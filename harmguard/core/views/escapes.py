@@ -100,9 +100,7 @@ _NUMBERS = re.compile(
     r"(?<![0-9A-Za-z.])[0-9]{1,3}(?:[ \t\r\n,;:/|_.-]{1,3}[0-9]{1,3}){3,}(?![0-9A-Za-z])"
 )
 _NUMBER = re.compile("[0-9]+")
-_RUN = re.compile(
-    r"[A-Za-z0-9+/_-]{2,}={0,2}(?:[ \t\r\n]+[A-Za-z0-9+/_-]{2,}={0,2})*", re.ASCII
-)
+_RUN = re.compile(r"[A-Za-z0-9+/_-]{2,}={0,2}(?:[ \t\r\n]+[A-Za-z0-9+/_-]{2,}={0,2})*", re.ASCII)
 _ODD = re.compile("[a-z][A-Z0-9]|[A-Z]{2}[a-z]|[0-9][A-Za-z]|=$|^[A-Z2-7]{2,}$|^[A-Z][A-Z0-9]")
 _SEPARATED = re.compile("([ \t\r\n]+)")
 
@@ -269,7 +267,18 @@ def from_words(text: str) -> str:
 
 
 _MORSE_START = re.compile("[^A-Za-z0-9]{7}")
-_SPELT_OFTEN = ("echo", "tango", "alpha", "alfa", "oscar", "india", "november", "sierra", "hotel", "romeo")
+_SPELT_OFTEN = (
+    "echo",
+    "tango",
+    "alpha",
+    "alfa",
+    "oscar",
+    "india",
+    "november",
+    "sierra",
+    "hotel",
+    "romeo",
+)
 
 
 def _from_morse(found: re.Match[str]) -> str:

@@ -25,7 +25,7 @@ _FLAG = re.compile(
 _TAGS = re.compile("[\U000e0020-\U000e007e]+")
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
 _LONE_SELECTORS = re.compile("[\ufe00-\ufe0d\U000e0100-\U000e01ef]")
-_BITS = re.compile("[\u200b-\u200f\u2060-\u2064\ufeff\u180e\u00ad]{%d,}" % FEWEST_BITS)
+_BITS = re.compile(f"[\u200b-\u200f\u2060-\u2064\ufeff\u180e\u00ad]{{{FEWEST_BITS},}}")
 _LINE = "\n\r\x0b\x0c\x1c-\x1e\x85\u2029"
 _BIDI = re.compile(f"([\u202a-\u202e\u2066-\u2069{_LINE}])")
 _OVERRIDE = re.compile("[\u202d\u202e]")
@@ -40,7 +40,7 @@ def reveal(text: str) -> str:
         text = _BITS.sub(lambda found: _padded(_from_bits(found.group())), text)
         if _OVERRIDE.search(text):
             text = _reordered(text)
-    return _visible(text)
+    return visible(text)
 
 
 def _tag_text(found: re.Match[str]) -> str:
@@ -148,11 +148,13 @@ def _close(open_runs: list[tuple[str, list[tuple[str, bool]]]]) -> None:
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Drop what has no width, but where it is part of the spelling; spaces of any kind are one."""
     if text.isascii():
         return _CONTROLS.sub("", text)
     kinds = class_string(text)
+    if not _UNSEEN.search(kinds):
+        return text
     blanks = _BLANKS.findall(text)
     letters = len(kinds) - kinds.count("z") - kinds.count("i") - kinds.count("x")
     # A blank letter stands for a space, unless it stands between most letters.
@@ -184,15 +186,11 @@ def _kept(text: str, kinds: str, start: int, end: int, blank: str) -> str:
         return "".join(c for c in run if not (c < " " or "\x7f" <= c <= "\x9f"))
     before, after = kinds[start - 1 : start], kinds[end : end + 1]
     keep: dict[str, Callable[[], bool]] = {
-        "\u200d": lambda: (
-            (before == "s" and after == "s") or (_shaped(before) and _shaped(after))
-        ),
+        "\u200d": lambda: (before == "s" and after == "s") or (_shaped(before) and _shaped(after)),
         _EMOJI_JOINED: lambda: before == "s" and after == "s",
         "\u200c": lambda: _shaped(before) and _shaped(after),
         "\u200b": lambda: before in ("t", "b") and after in ("t", "b"),
-        "\ufe0f": lambda: (
-            before in ("s", "p") or text[end : end + 1] == "\u20e3"
-        ),
+        "\ufe0f": lambda: before in ("s", "p") or text[end : end + 1] == "\u20e3",
         "\ufe0e": lambda: before in ("s", "p"),
     }
     if run in keep:
@@ -209,9 +207,7 @@ def _shaped(kind: str) -> bool:
 
 def _spaces(run: str, blank: str) -> str:
     """Line breaks of one kind; other spaces stay what they are, for they may separate letters."""
-    return "".join(
-        blank if c == "\u2800" else "\n" if c in _BREAKS else c for c in run
-    )
+    return "".join(blank if c == "\u2800" else "\n" if c in _BREAKS else c for c in run)
 
 
 _BREAKS = "\r\x0b\x0c\x85\u2028\u2029"

@@ -60,7 +60,7 @@ def bits_a_letter(text: str) -> float:
 
 def reads(text: str, least: int = 5) -> bool:
     """Whether a text of at least `least` letters, most of it letters, reads like words."""
-    letters = np.count_nonzero(codes(text))
+    letters = int(np.count_nonzero(codes(text)))
     spaces = text.count(" ") + text.count("\n")
     return (
         letters >= least
