@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from harmguard.core.views.ciphers import deciphered, unleeted, unsplit
+from harmguard.core.views.ciphers import deciphered, unleeted
 from harmguard.core.views.clean import clean
 from harmguard.core.views.escapes import from_codes, from_words, unescaped
+from harmguard.core.views.gaps import parted, unsplit
 from harmguard.core.views.tables import class_string, code_points
 
 ViewName = Literal["text", "cleaned", "decoded", "payload"]
@@ -25,7 +26,7 @@ MOST_OF_TEXT = 0.95
 ROUNDS = 2
 """Decodings within decodings that are undone."""
 
-_DECODERS = (unescaped, from_codes, from_words, unleeted, unsplit, deciphered)
+_DECODERS = (unescaped, from_codes, from_words, unleeted, unsplit, deciphered, parted)
 
 
 class View(NamedTuple):
@@ -92,7 +93,7 @@ def _payload(text: str, found: str, decoded: bool) -> str:
     # Cut between words.
     start = found.rfind(" ", 0, before + 1) + 1
     end = found.find(" ", max(len(found) - after, start))
-    payload = found[start : end if end >= 0 else len(found)].strip()
+    payload = found[start : end if end >= 0 else len(found)].strip(" \n")
     if not SHORTEST <= len(payload) <= len(found) * MOST_OF_TEXT:
         return ""
     # What was cleaned only, letter by letter, was not hidden behind the words around it.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harmguard.core.views.reading import STEP, Codes, codes, positions
+from harmguard.core.views.reading import STEP, Codes, codes, positions, word_bits
 from harmguard.core.views.tables import trigram_costs
 
 ENOUGH = 26.0
@@ -79,10 +79,24 @@ def deciphered(text: str) -> str:
     for first, end in _stretches(gain):
         if worth[first:end].sum() > 0 or sizes[first:end].sum() < 6:
             continue
-        start, stop = words[first][0], words[end - 1][1]
+        start, stop = _with_signs(text, words[first][0], words[end - 1][1])
+        start = max(start, last)
         parts += [text[last:start], _undone(text[start:stop], best)]
         last = stop
     return "".join([*parts, text[last:]]) if parts else text
+
+
+def _with_signs(text: str, start: int, stop: int) -> tuple[int, int]:
+    """The stretch with the signs that touch it: a reversed full stop stands before its word."""
+    while start > 0 and _is_sign(text[start - 1]):
+        start -= 1
+    while stop < len(text) and _is_sign(text[stop]):
+        stop += 1
+    return start, stop
+
+
+def _is_sign(c: str) -> bool:
+    return "!" <= c <= "~" and not ("0" <= c <= "9" or _is_letter(c))
 
 
 def _by_word(costs: npt.NDArray[np.uint8], starts: Codes) -> npt.NDArray[np.float32]:
@@ -133,43 +147,38 @@ def _undone(text: str, way: int) -> str:
         text = text.translate(str.maketrans(_LOW + _LOW.upper(), low + low.upper()))
     if way < _REVERSED:
         return text
-    words = _WORD.findall(text)
     # Words may each be reversed where they stand, or all of the text: what begins it tells.
-    first, last = words[0][::-1], words[-1][::-1]
-    in_place = (first.lower() in _FIRST) - (last.lower() in _FIRST)
-    in_place += first[:1].isupper() - last[:1].isupper()
-    if in_place > 0:
-        return _WORD.sub(lambda found: found.group()[::-1], text)
+    if _starts(text) > 0:
+        return _TOKEN.sub(lambda found: found.group()[::-1], text)
     return text[::-1]
 
 
-_SPLIT = re.compile(
-    r"(?<![A-Za-z])[A-Za-z]+(?:(?:<[^<>\s]{0,24}>|[^A-Za-z0-9\s'\u2019]){1,3}[A-Za-z]+)+", re.ASCII
+_LOWER = str.maketrans(_LOW.upper(), _LOW)
+_TOKEN = re.compile("[^ \n\t]+")
+_ENDS = "?!."
+
+
+def _starts(text: str) -> int:
+    """Above 0 if a text of reversed words is in the order of reading, below if it is reversed too."""
+    tokens = _TOKEN.findall(text)
+    first, last = tokens[0][::-1], tokens[-1][::-1]
+    clues = [
+        (_bare(first) in _FIRST, _bare(last) in _FIRST),
+        ("A" <= first[:1] <= "Z", "A" <= last[:1] <= "Z"),
+        (last[-1:] in _ENDS, first[-1:] in _ENDS),
+        (_bare(first) in _NEVER_LAST, _bare(last) in _NEVER_LAST),
+    ]
+    return sum(here - there for here, there in clues)
+
+
+def _bare(word: str) -> str:
+    return "".join(c for c in word.translate(_LOWER) if "a" <= c <= "z")
+
+
+_NEVER_LAST = frozenset(
+    "a an the to of in on for with and or how what my your his her their if from by at as is are "
+    "some that which do can".split()
 )
-_SOME_SPLIT = re.compile(r"[a-z][^A-Za-z0-9\s'\u2019,][a-z]", re.ASCII)
-_NO_LETTERS = re.compile(r"<[^<>\s]{0,24}>|[^A-Za-z]+", re.ASCII)
-SPLIT_ENOUGH = 24.0
-"""Bits that a text's words must gain without the signs that stand in them."""
-
-
-def unsplit(text: str) -> str:
-    """Words without the signs inside them, in a text where that makes words of pieces."""
-    if not _SOME_SPLIT.search(text):
-        return text
-    found = list(_SPLIT.finditer(text))
-    if not found:
-        return text
-    whole = [_NO_LETTERS.sub("", one.group()) for one in found]
-    gain = _costs_of([_NO_LETTERS.sub(" ", one.group()) for one in found]) - _costs_of(whole)
-    if float(gain[gain > 0].sum()) < SPLIT_ENOUGH:
-        return text
-    parts: list[str] = []
-    last = 0
-    for one, word, value in zip(found, whole, gain.tolist(), strict=True):
-        if value > 0:
-            parts += [text[last : one.start()], word]
-            last = one.end()
-    return "".join([*parts, text[last:]])
 
 
 _LEET = str.maketrans("034578@$+9", "oeastbastg")
@@ -203,7 +212,7 @@ def unleeted(text: str) -> str:
     read, costs = _leet_read(source)
     # A digit in a word says as much as a letter that nothing leads to.
     signs = [DIGIT * sum(not _is_letter(c) for c in word) for word in source]
-    gain = _costs_of(source) + np.array(signs, np.float32) - costs
+    gain = word_bits(source) + np.array(signs, np.float32) - costs
     worth = [
         bool(value > 0) and all(map(_is_letter, word))
         for value, word in zip(gain, read, strict=True)
@@ -245,19 +254,10 @@ def _leet_read(words: list[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
                 letters[place] = letter
             tried.append("".join(letters))
             owners.append(number)
-    costs = _costs_of(tried)
+    costs = word_bits(tried)
     best = np.full(len(words), np.inf, np.float32)
     read = [""] * len(words)
     for owner, word, cost in zip(owners, tried, costs.tolist(), strict=True):
         if cost < best[owner]:
             best[owner], read[owner] = cost, word
     return read, best
-
-
-def _costs_of(words: list[str]) -> npt.NDArray[np.float32]:
-    """Bits of each word's letters, float32 [words]; what is between its letters splits it."""
-    text = " ".join(words)
-    costs = trigram_costs()[positions(codes(text))].astype(np.float32)
-    sizes = np.array([len(word) + 1 for word in words])
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    return np.add.reduceat(costs[: sizes.sum()], starts) * np.float32(STEP)

@@ -251,7 +251,7 @@ _SPELT = re.compile(
     rf"\b(?:{'|'.join(_SPELLING)})(?:[ \n,./|-]{{1,4}}(?:{'|'.join(_SPELLING)})){{3,}}\b",
     re.ASCII | re.IGNORECASE,
 )
-_SPELT_GAP = re.compile("[ \n,./|]+|(?<!x)-", re.IGNORECASE)
+_SPELT_GAP = re.compile("[ \n,./|]+|(?<![xX])-")
 
 
 def from_words(text: str) -> str:

@@ -7,6 +7,7 @@ the gap that ends it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -56,6 +57,15 @@ def bits_a_letter(text: str) -> float:
     if not count:
         return float("inf")
     return float(trigram_costs()[positions(letters)].sum(dtype=np.int64)) * STEP / count
+
+
+def word_bits(words: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Bits of each word's letters, float32 [words]; what is between its letters splits it."""
+    text = " ".join(words)
+    costs = trigram_costs()[positions(codes(text))].astype(np.float32)
+    sizes = np.array([len(word) + 1 for word in words])
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    return np.add.reduceat(costs[: sizes.sum()], starts) * np.float32(STEP)
 
 
 def reads(text: str, least: int = 5) -> bool:
