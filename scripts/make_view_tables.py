@@ -155,17 +155,17 @@ def _folded(ucd: Any, scripts: list[str], cp: int) -> str | None:
     named = _NAMED.match(name) if cp not in _NOT_BY_NAME else None
     plain = _plain(ucd, letter)
     if plain.isascii() and re.search("[A-Za-z0-9]", plain):
-        bare = re.sub(r"^\((.*)\)$|^([0-9A-Z]+)[.,]$", r"\1\2", plain)
+        bare: str = re.sub(r"^\((.*)\)$|^([0-9A-Z]+)[.,]$", r"\1\2", plain)
         return bare.replace("/", "") if len(bare) > 3 else bare
     if named and not name.startswith("TAG "):
-        found = named.group(1)
+        found = str(named.group(1))
         small = "SMALL LETTER" in name or "LATIN LETTER SMALL CAPITAL" in name
         return found.lower() if small or name.startswith("MODIFIER LETTER SMALL") else found
     if re.match(
         r"(NEGATIVE |)SQUARED (AB|CL|COOL|FREE|ID|NEW|NG|OK|SOS|VS|UP WITH .*|IC|PA|SA|WC)$", name
     ):
         return " " + name.split("SQUARED ")[1].split(" WITH")[0] + " "
-    compatible = ucd.normalize("NFKC", letter)
+    compatible: str = ucd.normalize("NFKC", letter)
     # Punctuation and spaces stay: full-width ones are everyday Chinese.
     if compatible == letter or category[0] in "PZ" or category in ("Sc", "Sm", "Sk"):
         return None
@@ -223,27 +223,24 @@ def _alike(
 
     alike: dict[int, str] = {}
     for cp, prototype in prototypes.items():
-        category = ucd.category(chr(cp))
-        if cp < 0x80 or category[0] not in "LNS":
-            continue
         to = ascii_of(prototype)
-        if to is not None:
+        if cp >= 0x80 and ucd.category(chr(cp))[0] in "LNS" and to is not None:
             alike[cp] = to
-    # A capital whose small letter looks like an i looks like an I, not like the l of UTS 39.
+    _tell_i_from_l(ucd, alike)
+    drawn = [pair for letters, shapes in _DRAWN for pair in zip(shapes, letters, strict=True)]
+    alike.update({ord(c): to for c, to in [*drawn, *_MORE_ALIKE.items()] if not c.isascii()})
+    # What is itself folded to such a letter follows: mathematical alpha is an alpha first.
+    return {cp: to for cp, to in sorted(alike.items()) if len(to) <= 2}
+
+
+def _tell_i_from_l(ucd: Any, alike: dict[int, str]) -> None:
+    """A capital whose small letter looks like an i looks like an I, not like the l of UTS 39."""
     for cp in [cp for cp, to in alike.items() if to == "l"]:
         lower = chr(cp).lower()
         if len(lower) == 1 and ord(lower) != cp and alike.get(ord(lower)) == "i":
             alike[cp] = "I"
         elif ucd.category(chr(cp)) == "Sm":
             del alike[cp]  # bars of mathematics
-    for letters, shapes in _DRAWN:
-        for to, c in zip(letters, shapes, strict=True):
-            if not c.isascii():
-                alike[ord(c)] = to
-    for c, to in _MORE_ALIKE.items():
-        alike[ord(c)] = to
-    # What is itself folded to such a letter follows: mathematical alpha is an alpha first.
-    return {cp: to for cp, to in sorted(alike.items()) if len(to) <= 2}
 
 
 def _runs(values: list[str]) -> str:

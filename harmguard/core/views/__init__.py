@@ -94,7 +94,8 @@ def _payload(text: str, found: str, decoded: bool) -> str:
     start = found.rfind(" ", 0, before + 1) + 1
     end = found.find(" ", max(len(found) - after, start))
     payload = found[start : end if end >= 0 else len(found)].strip(" \n")
-    if not SHORTEST <= len(payload) <= len(found) * MOST_OF_TEXT:
+    whole = len(found.strip(" \n"))
+    if not SHORTEST <= len(payload) <= whole * MOST_OF_TEXT:
         return ""
     # What was cleaned only, letter by letter, was not hidden behind the words around it.
     seen = text[start : len(text) - (len(found) - end if end >= 0 else 0)]

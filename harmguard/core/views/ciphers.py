@@ -159,7 +159,7 @@ _ENDS = "?!."
 
 
 def _starts(text: str) -> int:
-    """Above 0 if a text of reversed words is in the order of reading, below if it is reversed too."""
+    """Above 0 if reversed words stand in the order of reading, below if that is reversed too."""
     tokens = _TOKEN.findall(text)
     first, last = tokens[0][::-1], tokens[-1][::-1]
     clues = [

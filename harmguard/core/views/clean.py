@@ -91,7 +91,7 @@ def _unlike(text: str) -> str:
     if pure:
         size = sum(end - start for start, end in pure)
         if latin < 2 * (others + size):
-            read = " ".join(text[start:end] for start, end in pure).translate(table)
+            read = " ".join(text[start:end] for start, end in mixed + pure).translate(table)
             if others * 4 > size or len(read) < 6 or bits_a_letter(read) > READS_ALIKE:
                 pure = []
     parts: list[str] = []

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-
-import numpy as np
+from itertools import pairwise
 
 from harmguard.core.views.reading import STEP, bits_a_letter, codes, word_bits
 from harmguard.core.views.tables import trigram_costs
@@ -71,27 +70,34 @@ def _part(found: re.Match[str]) -> str:
     costs = _costs()
     letters = [int(code) for code in codes(run)[1:-1]]
     # `inside`: no gap before the letter; `first`: the letter begins a word.
-    inside, first = 1 << 30, costs[letters[0]]
-    back: list[tuple[bool, bool]] = []  # was the one before it the first of its word?
+    inside, first = _IMPOSSIBLE, costs[letters[0]]
+    # For each later letter and both cases: did the one before it begin its word?
+    back: list[tuple[bool, bool]] = []
     two = 0
-    for last, code in zip(letters, letters[1:], strict=False):
-        stay_in, stay_first = inside + costs[two + last * 27 + code], first + costs[last * 27 + code]
-        start = costs[code]
-        part_in, part_first = inside + costs[two + last * 27] + start, first + costs[last * 27] + start
-        back.append((stay_first < stay_in, part_first < part_in))
-        inside, first = min(stay_in, stay_first), min(part_in, part_first)
+    for last, code in pairwise(letters):
+        in_word, at_start = two + last * 27, last * 27
+        go_on = inside + costs[in_word + code], first + costs[at_start + code]
+        part = inside + costs[in_word], first + costs[at_start]
+        back.append((go_on[1] < go_on[0], part[1] < part[0]))
+        inside, first = min(go_on), min(part) + costs[code]
         two = last * 729
-    last = letters[-1]
-    inside, first = inside + costs[two - 0 + last * 27] if len(letters) > 1 else inside, first + costs[last * 27]
-    is_first = first < inside
-    total = min(first, inside) * STEP
-    out: list[str] = []
-    for place in range(len(letters) - 1, 0, -1):
-        out.append(run[place])
-        if is_first:
-            out.append(" ")
-        is_first = back[place - 1][is_first]
-    out.append(run[0])
+    inside, first = inside + costs[two + letters[-1] * 27], first + costs[letters[-1] * 27]
+    total = min(inside, first) * STEP
     plain = float(word_bits([run])[0])
-    read = total / len(letters) < PARTED_READS and plain - total > PARTED_GAIN * len(letters)
-    return "".join(reversed(out)) if read else run
+    if total >= PARTED_READS * len(letters) or plain - total <= PARTED_GAIN * len(letters):
+        return run
+    return _with_gaps(run, back, first < inside)
+
+
+_IMPOSSIBLE = 1 << 30
+
+
+def _with_gaps(run: str, back: list[tuple[bool, bool]], begins: bool) -> str:
+    """Follow the best path from the last letter back to the first."""
+    out: list[str] = []
+    for place in range(len(run) - 1, 0, -1):
+        out.append(run[place])
+        if begins:
+            out.append(" ")
+        begins = back[place - 1][begins]
+    return "".join(reversed([*out, run[0]]))

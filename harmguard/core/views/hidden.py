@@ -26,7 +26,7 @@ _TAGS = re.compile("[\U000e0020-\U000e007e]+")
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
 _LONE_SELECTORS = re.compile("[\ufe00-\ufe0d\U000e0100-\U000e01ef]")
 _BITS = re.compile(f"[\u200b-\u200f\u2060-\u2064\ufeff\u180e\u00ad]{{{FEWEST_BITS},}}")
-_LINE = "\n\r\x0b\x0c\x1c-\x1e\x85\u2029"
+_LINE = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2029"
 _BIDI = re.compile(f"([\u202a-\u202e\u2066-\u2069{_LINE}])")
 _OVERRIDE = re.compile("[\u202d\u202e]")
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
@@ -125,16 +125,19 @@ def _reordered(text: str) -> str:
                 deeper -= 1
             elif len(open_runs) > 1:
                 _close(open_runs)
-        elif len(part) == 1 and _BIDI.match(part):
+        elif part in _LINE:
             deeper = 0
-            while len(open_runs) > 1:
-                _close(open_runs)
+            _close_all(open_runs)
             open_runs[0][1].append((part, True))
         else:
             open_runs[-1][1].append((part, False))
+    _close_all(open_runs)
+    return "".join(piece for piece, _ in open_runs[0][1])
+
+
+def _close_all(open_runs: list[tuple[str, list[tuple[str, bool]]]]) -> None:
     while len(open_runs) > 1:
         _close(open_runs)
-    return "".join(piece for piece, _ in open_runs[0][1])
 
 
 def _close(open_runs: list[tuple[str, list[tuple[str, bool]]]]) -> None:
