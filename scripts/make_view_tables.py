@@ -164,7 +164,7 @@ def _folded(ucd: Any, scripts: list[str], cp: int) -> str | None:
     if re.match(
         r"(NEGATIVE |)SQUARED (AB|CL|COOL|FREE|ID|NEW|NG|OK|SOS|VS|UP WITH .*|IC|PA|SA|WC)$", name
     ):
-        return " " + name.split("SQUARED ")[1].split(" WITH")[0] + " "
+        return f" {name.split('SQUARED ')[1].split(' WITH')[0]} "
     compatible: str = ucd.normalize("NFKC", letter)
     # Punctuation and spaces stay: full-width ones are everyday Chinese.
     if compatible == letter or category[0] in "PZ" or category in ("Sc", "Sm", "Sk"):

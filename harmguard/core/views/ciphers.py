@@ -27,6 +27,8 @@ SUSPECT = 14.0
 LEET_ENOUGH = 18.0
 """Bits that a text's words must gain by the reading of digits and signs as letters."""
 
+LEET_READS = 7.0
+"""Bits a letter below which a word that was read so is a word."""
 DIGIT = 5.0
 """Bits of a digit or sign within a word."""
 
@@ -213,9 +215,10 @@ def unleeted(text: str) -> str:
     # A digit in a word says as much as a letter that nothing leads to.
     signs = [DIGIT * sum(not _is_letter(c) for c in word) for word in source]
     gain = word_bits(source) + np.array(signs, np.float32) - costs
+    fluent = costs < LEET_READS * np.array([len(word) for word in read])
     worth = [
-        bool(value > 0) and all(map(_is_letter, word))
-        for value, word in zip(gain, read, strict=True)
+        bool(better) and all(map(_is_letter, word))
+        for better, word in zip((gain > 0) & fluent, read, strict=True)
     ]
     mixed = [bool(_LEET_MIX.search(word)) for word in source]
     evidence = np.array(worth) & np.array(mixed)
