@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.conformance.disguised import DISGUISED
+
 
 @dataclass(frozen=True)
 class Case:
@@ -222,3 +224,8 @@ def cases() -> Iterator[Case]:
     yield Case("a long prompt and a short response", _SENTENCE * 40, "No.")
     yield Case("a short prompt and a long response", "How?", _SENTENCE * 40)
     yield Case("a long prompt and an empty response", _SENTENCE * 40, "")
+    for name, text in DISGUISED.items():
+        yield Case(name, text)
+    for name in ("rot13", "selectors", "Lisu"):
+        yield Case(f"{name} in a response", "Hоw?", DISGUISED[name])
+    yield Case("a long prompt with look-alikes", "Тhe bread rests. " * 40)
