@@ -33,6 +33,7 @@ class Reader:
         # Several ids are its bytes: such a tokenizer has tokens for everything.
         self._unknown = unknown if len(unknown) == 1 else set()
         self._counted: dict[str, int | None] = {}
+        self._fine: set[str] = set()
 
     def unreadable(self, prompt: str, response: str | None) -> float:
         """The share of characters, in [0, 1], that the guard cannot read; the higher of both texts.
@@ -49,7 +50,11 @@ class Reader:
         return share
 
     def _share_of(self, text: str) -> float:
+        if self._fine.issuperset(text):
+            return 0.0
         kinds = {c: self._of(c) for c in set(text)}
+        if len(self._fine) < _CACHED:
+            self._fine.update(c for c, kind in kinds.items() if not kind)
         if not any(kinds.values()):
             return 0.0
         found = [kind for c in text if (kind := kinds[c]) is not None]

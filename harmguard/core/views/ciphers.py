@@ -61,6 +61,8 @@ def _costs() -> npt.NDArray[np.uint8]:
 
 def deciphered(text: str) -> str:
     """The text with the stretches undone that read like words after it; the same if none do."""
+    if _excess(text) < SUSPECT:
+        return text
     letters = codes(text)
     starts = np.flatnonzero((letters[1:-1] > 0) & (letters[:-2] == 0))
     if not len(starts):
@@ -68,8 +70,6 @@ def deciphered(text: str) -> str:
     sizes = np.add.reduceat((letters[1:-1] > 0).astype(np.float32), starts)
     index = positions(letters)
     plain = _by_word(trigram_costs()[index], starts)
-    if _best_stretch(plain - WORDLIKE * sizes)[0] < SUSPECT:
-        return text
     gains = [plain - _by_word(table[index], starts) for table in _costs()]
     gains += [plain - cost for cost in _reversed_costs(letters, starts)]
     best = max(range(len(gains)), key=lambda way: _best_stretch(gains[way])[0])
@@ -86,6 +86,47 @@ def deciphered(text: str) -> str:
         parts += [text[last:start], _undone(text[start:stop], best)]
         last = stop
     return "".join([*parts, text[last:]]) if parts else text
+
+
+_MOST_KEPT, _LONGEST_KEPT = 8192, 24
+_kept: dict[str, tuple[float, ...]] = {}
+"""Of tokens that were seen: bits by which each of their words costs more than words do."""
+
+
+def _excess(text: str) -> float:
+    """The most by which a stretch of words costs more bits than words do.
+
+    Tokens are looked up, because most come again: arrays would take most of a clean text's time.
+    """
+    tokens = text.split()
+    fresh = _excesses([token for token in tokens if token not in _kept])
+    total = most = 0.0
+    for token in tokens:
+        values = fresh[token] if token in fresh else _kept.get(token)
+        if values is None:  # another thread has cleared it meanwhile
+            values = _excesses([token])[token]
+        for value in values:
+            total += value
+            if total < 0:
+                total = 0.0
+            elif total > most:
+                most = total
+    if len(_kept) > _MOST_KEPT:
+        _kept.clear()
+    _kept.update({k: v for k, v in fresh.items() if len(k) <= _LONGEST_KEPT})
+    return most
+
+
+def _excesses(tokens: list[str]) -> dict[str, tuple[float, ...]]:
+    if not tokens:
+        return {}
+    words = [_WORD.findall(token) for token in tokens]
+    flat = [word for found in words for word in found]
+    costs = iter(word_bits(flat).tolist() if flat else [])
+    return {
+        token: tuple(next(costs) - WORDLIKE * len(word) for word in found)
+        for token, found in zip(tokens, words, strict=True)
+    }
 
 
 def _with_signs(text: str, start: int, stop: int) -> tuple[int, int]:
