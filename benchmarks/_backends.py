@@ -84,7 +84,7 @@ class HarmGuardBackend:
 
     def encode(self, prompt: str, response: str) -> tuple[IntArray, IntArray]:
         """The only window of a pair that fits."""
-        (window,) = self._guard._encoder.encode(prompt, response).windows
+        (window,) = self._guard._encoder.encode_plain(prompt, response).windows
         return window.ids, window.types
 
     def score(self, prompt: str, response: str) -> float:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    _disguise_table,
     _peers_table,
     _pictures,
     _portability_table,
@@ -35,6 +36,7 @@ RENDERERS = {
     "bulk": _tables.bulk,
     "startup": _tables.startup,
     "longtext": _tables.longtext,
+    "disguise": _disguise_table.disguise,
     "peers-mini": _peers_table.peers,
     "peers-435m": _peers_table.peers,
     "scaling": _scaling_table.scaling,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from harmguard._loading import opened_bundle, prepared_copy
 from harmguard._options import (
     check_long_text,
     checked_max_chars,
@@ -19,22 +20,21 @@ from harmguard._options import (
     checked_threads,
     checked_thresholds,
 )
-from harmguard.bundle import EMBEDDED, Bundle, load_tokenizer, open_bundle, require_onnx
+from harmguard.bundle import EMBEDDED, Bundle, load_tokenizer
 from harmguard.core.batch import Batch, Logits, padding_within, window_logits
 from harmguard.core.encode import Encoded, PairEncoder, Window
-from harmguard.core.scores import text_scores
+from harmguard.core.readable import Reader
+from harmguard.core.scores import text_scores, winners
 from harmguard.core.tokenizing import named_errors
+from harmguard.core.views import ViewName
 from harmguard.errors import (
-    BundleFileError,
     CopiedGuardError,
     EmptyPromptError,
     ForkedGuardError,
     GraphMismatchError,
     GuardClosedError,
     InputError,
-    PrepareError,
     TextTooLongError,
-    UnpreparedWarning,
     UnverifiedBundleWarning,
 )
 from harmguard.inputs import Pair, check_text, checked_pairs
@@ -44,7 +44,6 @@ from harmguard.verdict import Verdict
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from harmguard.prepared.prepare import PreparedCopy
     from harmguard.prepared.unigram import MappedUnigram
     from harmguard.runtime.session import Session
 
@@ -65,8 +64,15 @@ MAX_PENDING_TOKENS = 1 << 18
 class _Scored(NamedTuple):
     score: float
     kind: str
-    tokens: int
-    windows: int
+    encoded: Encoded
+    view: ViewName
+    unreadable: float
+
+
+class _Pending(NamedTuple):
+    kind: str
+    encoded: Encoded
+    unreadable: float
 
 
 class HarmGuard:
@@ -130,16 +136,18 @@ class HarmGuard:
 
         check_long_text(long_text)
         number = checked_threads(threads)
-        opened = _opened(EMBEDDED if bundle is None else checked_path(bundle, "bundle"))
+        opened = opened_bundle(EMBEDDED if bundle is None else checked_path(bundle, "bundle"))
         self._thresholds = checked_thresholds(opened, threshold)
         self._spec = opened.manifest.input
         self._max_chars = checked_max_chars(max_chars, self._spec.max_chars)
         self._temperature = opened.manifest.output.temperature
         self._refuse_long = long_text == "error"
         folder = None if cache is None else checked_path(cache, "cache")
-        self._copy, self._unprepared = _prepared_copy(opened, folder)
+        self._copy, self._unprepared = prepared_copy(opened, folder)
         with under_way():
             tokenizer, self._encoder = named_errors("loading", self._encoder_of, opened)
+            has_views = self._spec.normalisation != "none"
+            self._reader = Reader(tokenizer, opened.manifest.scripts, has_views=has_views)
         model = self._copy.model if self._copy else None
         with under_way():
             session = Session(opened, number, model)
@@ -190,11 +198,11 @@ class HarmGuard:
 
     def check(self, prompt: str, response: str | None = None) -> Verdict:
         """The score with the decision taken on it. Raises what ``score`` raises."""
-        return self._verdict(self._score_one(prompt, response))
+        return self._verdict(self._score_one(prompt, response, self._reader))
 
     def check_many(self, pairs: Iterable[Pair]) -> list[Verdict]:
         """The verdict on each pair, in the order of the input. Takes what ``score_many`` takes."""
-        return [self._verdict(scored) for scored in self._score_all(pairs)]
+        return list(self._check_all(pairs))
 
     def close(self) -> None:
         """Free the model. Calls under way end; later ones raise GuardClosedError."""
@@ -221,15 +229,30 @@ class HarmGuard:
         """Close the guard."""
         self.close()
 
+    def _check_all(
+        self, pairs: Iterable[Pair], refused: Callable[[int, InputError], None] | None = None
+    ) -> Iterator[Verdict]:
+        """As `check_many`; with `refused`, bad pairs are given to it and left out."""
+        return map(self._verdict, self._score_all(pairs, self._reader, refused))
+
     def _verdict(self, scored: _Scored) -> Verdict:
         threshold = self._thresholds[scored.kind]
-        harmful = scored.score >= threshold
-        return Verdict(scored.score, threshold, harmful, scored.tokens, scored.windows)
+        return Verdict(
+            score=scored.score,
+            threshold=threshold,
+            harmful=scored.score >= threshold,
+            tokens=scored.encoded.tokens,
+            windows=scored.encoded.plain,
+            view=scored.view,
+            unreadable=scored.unreadable,
+        )
 
     def _encoder_of(self, bundle: Bundle) -> tuple[Tokenizer | MappedUnigram, PairEncoder]:
         mapped = self._copy.tokenizer() if self._copy else None
         tokenizer = mapped or load_tokenizer(bundle)
-        return tokenizer, PairEncoder(tokenizer, self._spec.template, self._spec.max_tokens)
+        spec = self._spec
+        encoder = PairEncoder(tokenizer, spec.template, spec.max_tokens, spec.normalisation)
+        return tokenizer, encoder
 
     def _try_largest(self) -> None:
         """Try the largest window that the bundle promises. Raises GraphMismatchError."""
@@ -250,32 +273,46 @@ class HarmGuard:
             )
         return session
 
-    def _score_one(self, prompt: str, response: str | None) -> _Scored:
+    def _score_one(
+        self, prompt: str, response: str | None, reader: Reader | None = None
+    ) -> _Scored:
         session = self._usable_session()
-        encoded = self._encode(prompt, response, "")
-        return next(self._run(session, [(_kind(response), encoded)]))
+        return next(self._run(session, [self._pending(prompt, response, "", reader)]))
 
     def _score_all(
-        self, pairs: Iterable[Pair], refused: Callable[[int, InputError], None] | None = None
+        self,
+        pairs: Iterable[Pair],
+        reader: Reader | None = None,
+        refused: Callable[[int, InputError], None] | None = None,
     ) -> Iterator[_Scored]:
         """Score the pairs in order; with `refused`, bad ones are given to it and left out."""
         session = self._usable_session()
-        pending: list[tuple[str, Encoded]] = []
+        pending: list[_Pending] = []
         tokens = 0
         for index, (prompt, response) in enumerate(checked_pairs(pairs)):
+            where = "" if refused else f"pair {index}: "
             try:
-                encoded = self._encode(prompt, response, "" if refused else f"pair {index}: ")
+                pending.append(self._pending(prompt, response, where, reader))
             except InputError as error:
                 if refused is None:
                     raise
                 refused(index, error)
                 continue
-            pending.append((_kind(response), encoded))
-            tokens += sum(len(window.ids) for window in encoded.windows)
+            tokens += sum(len(window.ids) for window in pending[-1].encoded.windows)
             if tokens >= MAX_PENDING_TOKENS:
                 yield from self._run(session, pending)
                 pending, tokens = [], 0
         yield from self._run(session, pending)
+
+    def _pending(
+        self, prompt: str, response: str | None, where: str, reader: Reader | None
+    ) -> _Pending:
+        encoded = self._encode(prompt, response, where)
+        unreadable = 0.0
+        if reader is not None:
+            with under_way():
+                unreadable = named_errors(f"{where}text", reader.unreadable, prompt, response)
+        return _Pending("prompt" if response is None else "exchange", encoded, unreadable)
 
     def _encode(self, prompt: str, response: str | None, where: str) -> Encoded:
         check_text(prompt, where + "prompt", self._max_chars)
@@ -292,7 +329,7 @@ class HarmGuard:
                 f"{where}prompt has {len(prompt):,} characters and no token; expected at least "
                 "one; likely spaces or invisible characters alone"
             )
-        if self._refuse_long and len(encoded.windows) > 1:
+        if self._refuse_long and encoded.plain > 1:
             raise TextTooLongError(
                 f"{where}{encoded.tokens:,} tokens; expected what fits one input of "
                 f"{self._spec.max_tokens} with its special tokens; "
@@ -300,20 +337,21 @@ class HarmGuard:
             )
         return encoded
 
-    def _run(self, session: Session, pending: list[tuple[str, Encoded]]) -> Iterator[_Scored]:
+    def _run(self, session: Session, pending: list[_Pending]) -> Iterator[_Scored]:
         if not pending:
             return
-        windows = [window for _, encoded in pending for window in encoded.windows]
+        windows = [window for one in pending for window in one.encoded.windows]
         logits = self._logits(session, windows)
         if not np.isfinite(logits).all():
             raise GraphMismatchError(
                 "the model gave a logit that is not finite; expected finite ones; likely a "
                 "damaged model, or one that overflows in its precision"
             )
-        counts = [len(encoded.windows) for _, encoded in pending]
+        counts = [len(one.encoded.windows) for one in pending]
         scores = text_scores(logits, counts, self._temperature).astype(np.float32)
-        for (kind, encoded), score, count in zip(pending, scores, counts, strict=True):
-            yield _Scored(float(score), kind, encoded.tokens, count)
+        won = winners(logits, counts)
+        for one, score, window in zip(pending, scores, won, strict=True):
+            yield _Scored(float(score), *one[:2], one.encoded.view(window), one.unreadable)
 
     def _logits(self, session: Session, windows: Sequence[Window]) -> Logits:
         """Logits of each window, float32 [windows, labels]."""
@@ -340,35 +378,3 @@ class HarmGuard:
 
 def _kind(response: str | None) -> str:
     return "prompt" if response is None else "exchange"
-
-
-def _opened(folder: Path) -> Bundle:
-    try:
-        bundle = open_bundle(folder)
-    except OSError as error:
-        raise BundleFileError(
-            f"{str(error.filename or folder)[:400]!a} cannot be read ({error.strerror or error}); "
-            "expected a bundle that this user may read; likely its permissions, or a wrong path"
-        ) from None
-    require_onnx(bundle)
-    return bundle
-
-
-def _prepared_copy(bundle: Bundle, cache: Path | None) -> tuple[PreparedCopy | None, str | None]:
-    """The copy in `cache`, or why there is none; neither without a cache."""
-    if cache is None:
-        return None, None
-    from harmguard.prepared.prepare import prepare
-
-    try:
-        return prepare(bundle, cache), None
-    except PrepareError as error:
-        reason = str(error)
-    except OSError as error:
-        reason = f"{str(cache)[:400]!a} cannot be used: {error.strerror or error}"
-    warnings.warn(
-        f"guard {bundle.manifest.name!r} runs without a prepared copy: {reason}",
-        UnpreparedWarning,
-        stacklevel=3,
-    )
-    return None, reason

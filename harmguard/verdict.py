@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harmguard.core.views import ViewName
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -18,4 +20,10 @@ class Verdict:
     tokens: int
     """Tokens of the prompt and the response, without special tokens."""
     windows: int
-    """How many windows were scored; 1 unless the text is longer than the model's input."""
+    """How many windows the texts as they are have; 1 unless longer than the model's input."""
+    view: ViewName = "text"
+    """The view of the texts that the score is of: "text" as they are, "cleaned" of what hides
+    them, "decoded", or "payload", what was hidden alone."""
+    unreadable: float = 0.0
+    """Share of characters, in [0, 1], that the guard has no token for or whose script it was not
+    trained on; of an exchange the higher of both. A low score of such a text says little."""

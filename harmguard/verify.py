@@ -104,7 +104,9 @@ def replay_golden(bundle: Bundle, guard: Scorer | None) -> tuple[int, float, flo
     than its tolerance.
     """
     spec = bundle.manifest.input
-    encoder = PairEncoder(load_tokenizer(bundle), spec.template, spec.max_tokens)
+    encoder = PairEncoder(
+        load_tokenizer(bundle), spec.template, spec.max_tokens, spec.normalisation
+    )
     rows, worst, tolerance = 0, 0.0, 0.0
     for rows, row in _golden_rows(bundle):
         found = [window.ids.tolist() for window in encoder.encode(row.prompt, row.response).windows]

@@ -8,6 +8,7 @@ from typing import Any
 
 from harmguard.bundle.spec import FORMAT_VERSION
 from harmguard.checkpoint import Checkpoint
+from harmguard.core.encode import NORMALISATION
 from harmguard_export.graph import OPSET
 from harmguard_export.recipe import Recipe
 
@@ -49,7 +50,7 @@ def manifest_fields(
             "names": list(checkpoint.inputs),
             "dtype": "int64",
             "output": "logits",
-            "normalisation": "none",
+            "normalisation": NORMALISATION,
         },
         "labels": LABELS,
         "output": {"kind": "logits", "temperature": 1.0},

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
+from harmguard._cli._guard import UNREADABLE
 from harmguard._standard_streams import input_bytes
 from harmguard.core.files import new_file
 from harmguard.errors import InputError
@@ -18,6 +19,7 @@ from harmguard.rows import pair_of_line
 
 if TYPE_CHECKING:
     from harmguard.guard import HarmGuard
+    from harmguard.verdict import Verdict
 
 MAX_LINE_BYTES = 16_000_000
 _CHUNK_ROWS = 512
@@ -56,7 +58,9 @@ def score_lines(guard: HarmGuard, lines: BinaryIO, sink: TextIO) -> int:
                 print(f"harmguard: line {number}: {name}: {result}", file=sys.stderr)
                 row: dict[str, object] = {"line": number, "error": name}
             else:
-                row = {"line": number, "score": round(result, 6)}
+                row = {"line": number, "score": round(result.score, 6)}
+                if result.unreadable >= UNREADABLE:
+                    row["unreadable"] = round(result.unreadable, 3)
             sink.write(json.dumps(row) + "\n")
         sink.flush()
         done += len(chunk)
@@ -67,13 +71,12 @@ def score_lines(guard: HarmGuard, lines: BinaryIO, sink: TextIO) -> int:
     return int(bad > 0)
 
 
-def _score(guard: HarmGuard, chunk: list[_Row]) -> list[float | InputError]:
-    """A score, or why there is none, for each row."""
+def _score(guard: HarmGuard, chunk: list[_Row]) -> list[Verdict | InputError]:
+    """A verdict, or why there is none, for each row."""
     pairs = [row for _, row in chunk if not isinstance(row, InputError)]
     refused: dict[int, InputError] = {}
-    scored = list(guard._score_all(pairs, refused.__setitem__))
-    scores = (found.score for found in scored)
-    results = iter([refused.get(index) or next(scores) for index in range(len(pairs))])
+    verdicts = guard._check_all(pairs, refused.__setitem__)
+    results = iter([refused.get(index) or next(verdicts) for index in range(len(pairs))])
     return [row if isinstance(row, InputError) else next(results) for _, row in chunk]
 
 

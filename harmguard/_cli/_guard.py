@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from harmguard._standard_streams import input_bytes
 
 if TYPE_CHECKING:
     from harmguard.guard import HarmGuard
+    from harmguard.verdict import Verdict
+
+UNREADABLE = 0.2
+"""Share of unreadable characters from which a verdict is said to mean little."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +91,16 @@ def open_guard(args: argparse.Namespace, threshold: float | str = "default") -> 
 
     # None, and only None, is the embedded guard: "" is a wrong path.
     return HarmGuard(args.guard, threads=args.threads, threshold=threshold, cache=args.cache)
+
+
+def say_unreadable(verdict: Verdict) -> None:
+    """Say on stderr that the guard cannot read much of the text, for its score then says little."""
+    if verdict.unreadable >= UNREADABLE:
+        print(
+            f"harmguard: this guard cannot read {verdict.unreadable:.0%} of the text: it has no "
+            "tokens for it, or was not trained on its letters; a low score does not mean safe",
+            file=sys.stderr,
+        )
 
 
 def positive(digits: str) -> int:

@@ -11,10 +11,11 @@ from harmguard._cli import _guard
 from harmguard.cli import COMMANDS, EXIT_CODES
 
 _EPILOG = """\
-Prints {"score": ..., "threshold": ..., "harmful": ..., "tokens": ..., "windows": ...} and exits
-with 0 for not harmful, 1 for harmful, 2 or more for an error: pass a text on only after 0. In a
-script always write -- before the text, or a text such as --help is taken for an option. With - for
-a text it is read from standard input: other users then do not see it in the list of processes.
+Prints {"score": ..., "threshold": ..., "harmful": ..., "tokens": ..., "windows": ..., "view": ...,
+"unreadable": ...} and exits with 0 for not harmful, 1 for harmful, 2 or more for an error: pass a
+text on only after 0. In a script always write -- before the text, or a text such as --help is taken
+for an option. With - for a text it is read from standard input: other users then do not see it in
+the list of processes. A text of which the guard cannot read a fifth or more is named on stderr.
 
 examples:
   harmguard check "How do I bake bread?"
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     with _guard.open_guard(args, args.threshold) as guard:
         verdict = guard.check(*_guard.pair(found, guard.max_chars))
     print(json.dumps(dataclasses.asdict(verdict)))
+    _guard.say_unreadable(verdict)
     return int(verdict.harmful)
 
 

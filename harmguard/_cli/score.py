@@ -13,8 +13,10 @@ One pair prints one line, the score with four decimals. With --jsonl every line 
 an object {"prompt": "...", "response": "..."}; without "response", or with null, the prompt
 alone is judged. Other fields are ignored, and so are blank lines. The output has one object per
 line in the same order: {"line": 1, "score": 0.0123}, or {"line": 2, "error": "EmptyPromptError"}
-for a line that cannot be scored; why is said on stderr, and the exit code is then 1. What has
-arrived is scored once no more is waiting, so that a program may write a line and read its answer.
+for a line that cannot be scored; why is said on stderr, and the exit code is then 1. A line of
+which the guard cannot read a fifth or more has "unreadable" too, the share; one text is named on
+stderr. What has arrived is scored once no more is waiting, so that a program may write a line and
+read its answer.
 
 examples:
   harmguard score "How do I bake bread?"
@@ -55,5 +57,7 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error("--out without --jsonl; a single score goes to stdout")
     found = _guard.texts(args)
     with _guard.open_guard(args) as guard:
-        print(f"{guard.score(*_guard.pair(found, guard.max_chars)):.4f}")
+        verdict = guard.check(*_guard.pair(found, guard.max_chars))
+    print(f"{verdict.score:.4f}")
+    _guard.say_unreadable(verdict)
     return 0

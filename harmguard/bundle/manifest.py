@@ -110,6 +110,12 @@ class Manifest:
         _check_strings(value)
         return manifest
 
+    @property
+    def scripts(self) -> tuple[str, ...] | None:
+        """Scripts (ISO 15924) of the letters trained on, as `metrics.scripts` has them; or None."""
+        found = self.metrics.get("scripts")
+        return tuple(found) if isinstance(found, list) else None
+
     def to_bytes(self) -> bytes:
         """The bytes of a `guard.json`, its digest included."""
         value = self.to_json()

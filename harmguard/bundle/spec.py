@@ -16,7 +16,7 @@ FORMAT_VERSION = 3
 """What is written. Versions 1 (ONNX) and 2 (Core ML) are read too: see docs/bundle-format.md."""
 REQUIRED_FILES = ("model.onnx", "tokenizer.json", "golden.jsonl")
 KINDS = ("prompt", "exchange")
-NORMALISATIONS = ("none",)
+NORMALISATIONS = ("none", "views-1")
 """How a text is normalised before its tokens are taken; "none": not at all."""
 _COREML_VERSION = 2
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

@@ -29,7 +29,7 @@ from harmguard.core.batch import (
     padding_within,
     window_logits,
 )
-from harmguard.core.encode import Encoded, PairEncoder, Template, Window
+from harmguard.core.encode import NORMALISATION, Encoded, PairEncoder, Template, Window
 from harmguard.core.scores import text_scores
 from harmguard.errors import CheckpointError, CheckpointWarning, ManifestError, TokenizerError
 
@@ -243,7 +243,8 @@ def _assemble(
         )
     try:
         template = Template.from_tokenizer(tokenizer)
-        encoder = PairEncoder(tokenizer, template, max_tokens or min(most, limit))
+        longest = max_tokens or min(most, limit)
+        encoder = PairEncoder(tokenizer, template, longest, NORMALISATION)
     except (TokenizerError, ManifestError) as error:
         raise CheckpointError(str(error)) from None
     inputs = inputs_of(model, template)

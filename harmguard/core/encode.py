@@ -17,10 +17,13 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 
 from harmguard.core.tokenizing import encode_text
+from harmguard.core.views import ViewName, views_of_pair
 from harmguard.errors import ManifestError, TokenizerError
 
 IntArray = npt.NDArray[np.int64]
 
+NORMALISATION = "views-1"
+"""What a bundle exported today has, and what checkpoints are scored with."""
 MIN_ROOM = 4
 """The least tokens of text that a window must have room for: overlapping needs a few."""
 
@@ -122,12 +125,26 @@ class Window:
 
 @dataclass(frozen=True)
 class Encoded:
-    """All windows of one pair, and its number of text tokens (specials not counted)."""
+    """All windows of one pair in all its views, those of the texts as they are first.
+
+    `tokens` are those of the texts as they are, without special ones.
+    """
 
     windows: tuple[Window, ...]
     tokens: int
     prompt_tokens: int
-    """Those of the prompt; 0 for a prompt of spaces, or of characters that are not seen."""
+    """Those of the prompt in the view that has most; 0 if nothing of it is seen in any."""
+    views: tuple[ViewName, ...] = ()
+    """Of which view each window is; empty if all are of the texts as they are."""
+
+    @property
+    def plain(self) -> int:
+        """How many windows are of the texts as they are."""
+        return self.views.count("text") if self.views else len(self.windows)
+
+    def view(self, window: int) -> ViewName:
+        """Of which view a window is."""
+        return self.views[window] if self.views else "text"
 
 
 class PairEncoder:
@@ -139,15 +156,25 @@ class PairEncoder:
     half: every part of the response is seen with the head of the prompt, and every part
     of the prompt with the head of the response, so the number of windows is linear in
     the length and no token goes unseen.
+
+    `normalisation` is the manifest's: "none", or "views-1", which adds the windows of a pair's
+    other views (`harmguard.core.views`), each window once.
     """
 
-    def __init__(self, tokenizer: Tokenizer, template: Template, max_tokens: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: Template,
+        max_tokens: int,
+        normalisation: str = "none",
+    ) -> None:
         _require_uncut(tokenizer)
         # Literal [SEP] in a text must stay text, or a prompt could end itself.
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self._template = template
         self.max_tokens = max_tokens
+        self._has_views = normalisation != "none"
         self._prompt_room = max_tokens - sum(p.text is None for p in template.prompt)
         self._exchange_room = max_tokens - sum(p.text is None for p in template.exchange)
         if min(self._prompt_room, self._exchange_room) < MIN_ROOM:
@@ -223,15 +250,40 @@ class PairEncoder:
         return ids
 
     def encode(self, prompt: str, response: str | None = None) -> Encoded:
-        """Windows of a prompt alone (`response` None) or of an exchange."""
+        """Windows of a prompt alone (`response` None) or of an exchange, in every view."""
+        plain = self.encode_plain(prompt, response)
+        if not self._has_views:
+            return plain
+        views = views_of_pair(prompt, response)
+        if len(views) == 1:
+            return plain
+        seen = {window.ids.tobytes() for window in plain.windows}
+        windows = list(plain.windows)
+        names: list[ViewName] = ["text"] * len(windows)
+        most = plain.prompt_tokens
+        for view in views[1:]:
+            encoded = self.encode_plain(view.prompt, view.response)
+            most = max(most, encoded.prompt_tokens)
+            for window in encoded.windows:
+                key = window.ids.tobytes()
+                if key not in seen:
+                    seen.add(key)
+                    windows.append(window)
+                    names.append(view.name)
+        return Encoded(tuple(windows), plain.tokens, most, tuple(names))
+
+    def encode_plain(self, prompt: str, response: str | None = None) -> Encoded:
+        """As `encode`, of the texts as they are alone."""
         p = self.ids(prompt)
         if response is None:
             windows = [self._prompt_window(part) for part in _slide(p, self._prompt_room)]
-            return Encoded(tuple(windows), len(p), len(p))
-        r = self.ids(response)
-        parts = _pair_parts(p, r, self._exchange_room)
-        windows = [self._exchange_window(a, b) for a, b in parts]
-        return Encoded(tuple(windows), len(p) + len(r), len(p))
+            tokens = len(p)
+        else:
+            r = self.ids(response)
+            parts = _pair_parts(p, r, self._exchange_room)
+            windows = [self._exchange_window(a, b) for a, b in parts]
+            tokens = len(p) + len(r)
+        return Encoded(tuple(windows), tokens, len(p))
 
     def _prompt_window(self, prompt: Sequence[int]) -> Window:
         return _fill(self._template.prompt, {"prompt": prompt})

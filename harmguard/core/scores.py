@@ -47,6 +47,15 @@ def window_scores(logits: Any, temperature: float = 1.0) -> Floats:
     return sigmoid(margins(logits) / temperature)
 
 
+def winners(logits: Logits, windows: Sequence[int]) -> list[int]:
+    """Which of its windows each text has its score of, [texts]: the first of the highest."""
+    found, start, z = [], 0, margins(logits)
+    for count in windows:
+        found.append(int(z[start : start + count].argmax()))
+        start += count
+    return found
+
+
 def text_scores(logits: Logits, windows: Sequence[int], temperature: float = 1.0) -> Floats:
     """P(harmful) of each text, float64 [texts] in [0, 1]: the highest of its windows.
 

@@ -53,11 +53,12 @@ def row_weights(rows: Sequence[Row], tiers: dict[str, float]) -> list[float]:
 def encode_rows(rows: Sequence[Row], encoder: PairEncoder, seed: int) -> list[Window]:
     """One window a row: the first of a harmful row, any of a benign one.
 
-    A harmful text may be harmful in one place only, a benign one is benign all over.
+    A harmful text may be harmful in one place only, a benign one is benign all over. Other views
+    are for run time: a model is trained on what people wrote.
     """
     windows = []
     for row in rows:
-        found = encoder.encode(*row.pair).windows
+        found = encoder.encode_plain(*row.pair).windows
         digest = hashlib.sha256(f"{seed}:{row.id}".encode()).digest()
         pick = int.from_bytes(digest[:4], "big") % len(found) if row.hard == 0 else 0
         windows.append(found[pick])

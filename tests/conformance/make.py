@@ -19,7 +19,9 @@ from harmguard.bundle import EMBEDDED, Bundle, load_tokenizer, open_bundle
 from harmguard.core.batch import pad, padding_within, window_logits
 from harmguard.core.encode import PairEncoder, Window
 from harmguard.core.files import sha256_of, write_file
+from harmguard.core.readable import Reader
 from harmguard.core.scores import text_scores
+from harmguard.core.views import ViewName, views_of_pair
 from harmguard.runtime.session import Session
 from tests.conformance.failures import FAILURES
 from tests.conformance.texts import Case, cases
@@ -37,7 +39,15 @@ class Maker:
     def __init__(self, bundle: Bundle) -> None:
         self._spec = bundle.manifest.input
         self._encoder = PairEncoder(
-            load_tokenizer(bundle), self._spec.template, self._spec.max_tokens
+            load_tokenizer(bundle),
+            self._spec.template,
+            self._spec.max_tokens,
+            self._spec.normalisation,
+        )
+        self._reader = Reader(
+            load_tokenizer(bundle),
+            bundle.manifest.scripts,
+            has_views=self._spec.normalisation != "none",
         )
         self._padding = padding_within(self._spec.max_tokens)
         self._session = Session(bundle, 1)
@@ -61,12 +71,20 @@ class Maker:
             "prompt_ids": self._encoder.ids(prompt),
             **({} if response is None else {"response_ids": self._encoder.ids(response)}),
             "tokens": encoded.tokens,
-            "windows": [self._window(window) for window in encoded.windows],
+            "windows": [
+                {**self._window(window), **self._view(encoded.view(number))}
+                for number, window in enumerate(encoded.windows)
+            ],
             "logits": [[round(float(value), 5) for value in row] for row in logits],
             "score": round(score, 6),
             "threshold": threshold,
             "harmful": score >= threshold,
+            "unreadable": round(self._reader.unreadable(prompt, response), 6),
         }
+
+    def _view(self, name: ViewName) -> dict[str, Any]:
+        """Windows of the texts as they are go without a name."""
+        return {} if name == "text" else {"view": name}
 
     def _window(self, window: Window) -> dict[str, Any]:
         batch = pad([window], self._spec.pad_id, self._padding)
@@ -83,7 +101,7 @@ class Maker:
 def header() -> dict[str, Any]:
     """What the vectors were made with."""
     return {
-        "format": 1,
+        "format": 2,
         "bundles": {name: sha256_of(path / "guard.json") for name, path in BUNDLES.items()},
         "made_with": {name: version(name) for name in ("tokenizers", "onnxruntime", "numpy")},
         "tolerances": TOLERANCES,
@@ -98,6 +116,7 @@ def lines() -> Iterator[dict[str, Any]]:
         texts = given(case)
         yield {
             **texts,
+            **other_views(*pair_of(texts), case.times),
             **{name: maker.steps(*pair_of(texts)) for name, maker in makers.items()},
         }
     yield from FAILURES
@@ -107,6 +126,19 @@ def given(case: Case) -> dict[str, Any]:
     """The texts of a line as they stand in the file."""
     times = {} if case.times == 1 else {"times": case.times}
     return {"about": case.about, "prompt": case.prompt, "response": case.response, **times}
+
+
+def other_views(prompt: str, response: str | None, times: int) -> dict[str, Any]:
+    """What the rules of views-1 make of the texts; long ones, which are repeated, by hash."""
+
+    def shown(text: str | None) -> str | None:
+        if text is None or times == 1:
+            return text
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    found = views_of_pair(prompt, response)[1:]
+    views = [[view.name, shown(view.prompt), shown(view.response)] for view in found]
+    return {"views": views} if views else {}
 
 
 def pair_of(line: dict[str, Any]) -> tuple[str, str | None]:

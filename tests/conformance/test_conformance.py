@@ -68,9 +68,18 @@ def test_the_guard_gives_what_the_vectors_say(name: str, guards: dict[str, HarmG
         expected = line[name]
         assert verdict.score == pytest.approx(expected["score"], abs=tolerance), line["about"]
         assert verdict.threshold == expected["threshold"]
-        assert (verdict.tokens, verdict.windows) == (expected["tokens"], len(expected["windows"]))
+        plain = [window for window in expected["windows"] if "view" not in window]
+        assert (verdict.tokens, verdict.windows) == (expected["tokens"], len(plain))
+        assert round(verdict.unreadable, 6) == expected["unreadable"]
         if abs(expected["score"] - expected["threshold"]) > tolerance:
             assert verdict.harmful == expected["harmful"], line["about"]
+
+
+def test_the_views_are_those_of_the_rules(again: list[dict[str, Any]]) -> None:
+    made = [line for line in again if "about" in line]
+    assert [line.get("views") for line in TEXTS] == [line.get("views") for line in made]
+    names = {view[0] for line in TEXTS for view in line.get("views", [])}
+    assert names == {"cleaned", "decoded", "payload"}
 
 
 def test_the_vectors_hold_what_they_are_for() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.conformance.disguised import DISGUISED
+
 
 @dataclass(frozen=True)
 class Case:
@@ -209,8 +211,7 @@ def cases() -> Iterator[Case]:
     for name, start in _SCRIPTS[::2]:
         text = " ".join(f"b{chr(start + n)}r{chr(start + n + 1)}ead" for n in range(0, 6, 2))
         yield Case(f"Latin words with letters from U+{start:04X}, {name}", text)
-    for name, text in _ODD.items():
-        yield Case(name, text)
+    yield from (Case(name, text) for name, text in _ODD.items())
     for name, text in list(QUESTIONS.items())[:20]:
         yield Case(f"an exchange of English and {name}", QUESTIONS["English"], text)
     for name, prompt, response, times in _EXCHANGES:
@@ -222,3 +223,7 @@ def cases() -> Iterator[Case]:
     yield Case("a long prompt and a short response", _SENTENCE * 40, "No.")
     yield Case("a short prompt and a long response", "How?", _SENTENCE * 40)
     yield Case("a long prompt and an empty response", _SENTENCE * 40, "")
+    yield from (Case(name, text) for name, text in DISGUISED.items())
+    hidden = ("rot13", "selectors", "Lisu")
+    yield from (Case(f"{name} in a response", "Hоw?", DISGUISED[name]) for name in hidden)
+    yield Case("a long prompt with look-alikes", "Тhe bread rests. " * 40)

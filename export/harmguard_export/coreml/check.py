@@ -65,7 +65,9 @@ class PackageScorer:
         """Read the package; ProgramError for operators that are not known."""
         self._bundle = bundle
         spec = bundle.manifest.input
-        self._encoder = PairEncoder(load_tokenizer(bundle), spec.template, spec.max_tokens)
+        self._encoder = PairEncoder(
+            load_tokenizer(bundle), spec.template, spec.max_tokens, spec.normalisation
+        )
         self._evaluator = Evaluator(read_program(bundle.folder / NAME), half=True)
 
     def score(self, prompt: str, response: str | None = None) -> float:

@@ -18,7 +18,7 @@ from harmguard.bundle.coreml import Lengths
 from harmguard.bundle.tokenizer_rules import check_tokenizer
 from harmguard.checkpoint import Checkpoint, load_checkpoint
 from harmguard.core.batch import Logits, Progress
-from harmguard.core.encode import Encoded, PairEncoder
+from harmguard.core.encode import NORMALISATION, Encoded, PairEncoder
 from harmguard.core.files import refuse_existing, work_folder
 from harmguard.errors import ProgramError
 from harmguard_export import card, parity
@@ -77,7 +77,7 @@ def export_coreml(
     loaded = load_checkpoint(checkpoint, revision, harmful=harmful)
     check_tokenizer(loaded.tokenizer.to_str().encode())
     fit = choose_lengths(target, lengths, loaded.encoder.max_tokens)
-    encoder = PairEncoder(loaded.tokenizer, loaded.template, fit.values[-1])
+    encoder = PairEncoder(loaded.tokenizer, loaded.template, fit.values[-1], NORMALISATION)
     loaded = replace(loaded, encoder=encoder)
     model = Model.of(loaded)
     sizes = channel_sizes(loaded, loaded.encode(own.pairs))

@@ -1,0 +1,46 @@
+"""What a guard is loaded from: a bundle that can be read, and a copy of it for this device."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harmguard.bundle import Bundle, open_bundle, require_onnx
+from harmguard.errors import BundleFileError, PrepareError, UnpreparedWarning
+
+if TYPE_CHECKING:
+    from harmguard.prepared.prepare import PreparedCopy
+
+
+def opened_bundle(folder: Path) -> Bundle:
+    """The bundle in `folder`, which onnxruntime can run. Raises BundleError."""
+    try:
+        bundle = open_bundle(folder)
+    except OSError as error:
+        raise BundleFileError(
+            f"{str(error.filename or folder)[:400]!a} cannot be read ({error.strerror or error}); "
+            "expected a bundle that this user may read; likely its permissions, or a wrong path"
+        ) from None
+    require_onnx(bundle)
+    return bundle
+
+
+def prepared_copy(bundle: Bundle, cache: Path | None) -> tuple[PreparedCopy | None, str | None]:
+    """The copy in `cache`, or why there is none; neither without a cache."""
+    if cache is None:
+        return None, None
+    from harmguard.prepared.prepare import prepare
+
+    try:
+        return prepare(bundle, cache), None
+    except PrepareError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"{str(cache)[:400]!a} cannot be used: {error.strerror or error}"
+    warnings.warn(
+        f"guard {bundle.manifest.name!r} runs without a prepared copy: {reason}",
+        UnpreparedWarning,
+        stacklevel=3,
+    )
+    return None, reason
