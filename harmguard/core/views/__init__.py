@@ -22,7 +22,7 @@ MOST = 3
 SHORTEST = 16
 """Characters that a payload must have to be a view of its own."""
 MOST_OF_TEXT = 0.95
-"""Share of the text above which a payload is no other text."""
+"""Share of a decoded text above which a payload is no other text."""
 ROUNDS = 2
 """Decodings within decodings that are undone."""
 
@@ -95,7 +95,8 @@ def _payload(text: str, found: str, decoded: bool) -> str:
     end = found.find(" ", max(len(found) - after, start))
     payload = found[start : end if end >= 0 else len(found)].strip(" \n")
     whole = len(found.strip(" \n"))
-    if not SHORTEST <= len(payload) <= whole * MOST_OF_TEXT:
+    most = whole * MOST_OF_TEXT if decoded else whole - 1
+    if not SHORTEST <= len(payload) <= most:
         return ""
     # What was cleaned only, letter by letter, was not hidden behind the words around it.
     seen = text[start : len(text) - (len(found) - end if end >= 0 else 0)]
