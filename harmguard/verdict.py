@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from harmguard.core.views import ViewName
+if TYPE_CHECKING:
+    from harmguard.core.views import ViewName
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,9 @@ def _manifest(error: str, old: str, new: str) -> dict[str, Any]:
 FAILURES: tuple[dict[str, Any], ...] = (
     _text("EmptyPromptError", ""),
     _text("EmptyPromptError", "", "Mix flour and water."),
+    _text("EmptyPromptError", " "),
+    _text("EmptyPromptError", "  \t\n "),
+    _text("EmptyPromptError", "\u200b\u2060", "Mix flour and water."),
     _text("InvalidTextError", "bread \ud800"),
     _text("InvalidTextError", "\udfff"),
     _text("InvalidTextError", "bread", "\udc00 bread"),

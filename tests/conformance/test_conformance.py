@@ -88,7 +88,6 @@ def test_the_vectors_hold_what_they_are_for() -> None:
         results = [line[name] for line in TEXTS]
         assert {True, False} == {result["harmful"] for result in results}
         assert max(len(result["windows"]) for result in results) > 4
-        assert min(result["tokens"] for result in results) == 0
         unknown = {"mini": 100, "unigram": 3}[name]
         assert sum(unknown in result["prompt_ids"] for result in results) > 20
     assert {line["error"] for line in FAILURES} >= {

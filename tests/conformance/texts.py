@@ -99,9 +99,6 @@ _SCRIPTS = (
 )  # fmt: skip
 _ODD = {
     "one letter": "a",
-    "one space": " ",
-    "only spaces": "  \t\n ",
-    "only zero-width characters": "\u200b\u200c\u200d\u2060\ufeff",
     "a sentence between spaces": "  How   do I\tbake\r\n bread? \u00a0\u2003\u3000",
     "upper case": "HOW DO I BAKE BREAD?",
     "case that changes the length": "İSTANBUL ß ẞ ŉ ǰ ΐ և ẖ ﬁ ﬃ ſ",

@@ -60,7 +60,7 @@ def test_a_hyphen_reads_the_text_from_standard_input(
     ):
         given(monkeypatch, data)
         assert main([*score, *words]) == 0
-        assert capsys.readouterr() == (f"{small.score(*pair):.4f}\n", "")
+        assert capsys.readouterr().out == f"{small.score(*pair):.4f}\n"
 
 
 def test_check_reads_standard_input_too(needle_bundle: Path, monkeypatch: Any, capsys: Any) -> None:

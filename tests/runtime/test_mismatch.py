@@ -15,7 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from harmguard import HarmGuard, HarmGuardError, errors
 from harmguard.bundle import open_bundle, write_bundle
-from harmguard.core.tokenizing import is_panic, named_errors
+from harmguard.core.encode import PairEncoder
+from harmguard.core.tokenizing import encode_text, is_panic, named_errors
 from harmguard.verify import verify
 
 BundleMaker = Callable[..., Path]
@@ -213,9 +214,20 @@ def no_unknown_piece(tokenizer: Tokenizer, model: Any, fields: Any) -> Tokenizer
 
 
 @pytest.mark.parametrize("change", [panics, lacks_its_unknown, no_unknown_piece])
-def test_a_tokenizer_that_throws_at_load(changed: Any, change: Change) -> None:
-    with pytest.raises(errors.TokenizerError, match="the tokenizer failed"):
+def test_a_tokenizer_that_would_throw_is_refused_at_load(changed: Any, change: Change) -> None:
+    with pytest.raises(errors.TokenizerError, match=r"tokenizer\.json has"):
         HarmGuard(changed(change))
+
+
+@pytest.mark.parametrize("change", [panics, lacks_its_unknown, no_unknown_piece])
+def test_what_such_a_tokenizer_throws_has_a_name(
+    plain_tokenizer: Tokenizer, change: Change
+) -> None:
+    model = onnx.ModelProto()
+    tokenizer = Tokenizer.from_str(plain_tokenizer.to_str())
+    tokenizer = change(tokenizer, model, {}) or tokenizer
+    with pytest.raises(errors.TokenizerError, match="text: the tokenizer failed"):
+        named_errors("text", encode_text, tokenizer, "\u2603")
 
 
 def known_letters_only(tokenizer: Tokenizer, model: Any, fields: Any) -> Tokenizer:
@@ -226,8 +238,14 @@ def known_letters_only(tokenizer: Tokenizer, model: Any, fields: Any) -> Tokeniz
 @pytest.mark.parametrize(
     "text", [f"{SECRET} \u2603", f"\u4e2d{SECRET}", f"{SECRET}\U0001f600" * 2_000]
 )
-def test_a_tokenizer_that_throws_at_a_text(changed: Any, text: str) -> None:
-    with HarmGuard(changed(known_letters_only), threads=1) as guard:
+def test_a_tokenizer_that_throws_at_a_text(
+    small_bundle: Path, plain_tokenizer: Tokenizer, text: str
+) -> None:
+    """No bundle may have it; what the library throws at a text has a name all the same."""
+    throws = known_letters_only(plain_tokenizer, onnx.ModelProto(), {})
+    spec = open_bundle(small_bundle).manifest.input
+    with HarmGuard(small_bundle, threads=1) as guard:
+        guard._encoder = PairEncoder(throws, spec.template, spec.max_tokens)
         assert 0 <= guard.score("kind") <= 1
         for work, where in (
             (lambda: guard.score(text), "text: "),
