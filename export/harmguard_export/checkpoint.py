@@ -32,7 +32,7 @@ Pair = tuple[str, str | None]
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 # Positions before the first token, in families that count them from the padding id.
-_OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert")
+_OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert", "data2vec-text", "mpnet")
 _BATCH_TOKENS = 2048  # of a reference batch
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _HARMLESS = ("safe", "benign", "harmless", "negative", "not_")
@@ -218,7 +218,8 @@ def _check_single_label(config: Any) -> None:
 def _positions(config: Any) -> int:
     positions = int(getattr(config, "max_position_embeddings", 0) or 512)
     if config.model_type in _OFFSET_FAMILIES:
-        positions -= int(config.pad_token_id) + 1
+        # MPNet counts from 1, whatever its padding is.
+        positions -= (1 if config.model_type == "mpnet" else int(config.pad_token_id)) + 1
     return positions
 
 

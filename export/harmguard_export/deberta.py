@@ -7,7 +7,7 @@ What differs from a traced model, each exact in real arithmetic:
 - the classifier reads the first token only, so the last layer makes one row only;
 - padding is masked as a key only: what a padded row holds is never read;
 - attention is computed for a few heads at a time, whose scores stay in the cache;
-- Add and LayerNormalization stay apart, as in `bert.py`.
+- Add and LayerNormalization stay apart, as in `encoder.py`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from harmguard_export.calibration import Activations
 from harmguard_export.deberta_config import DebertaConfig
 from harmguard_export.deberta_positions import Positions
 from harmguard_export.graph import MICROSOFT, Graph
-from harmguard_export.layers import Weights, classifier, fp32, norm, words
+from harmguard_export.layers import Weights, activation, classifier, fp32, norm, words
 from harmguard_export.linears import Linear, Linears
+from harmguard_export.quantize import Floats
 from harmguard_export.recipe import Recipe
 
 MODEL_TYPE = "deberta-v2"
@@ -106,14 +107,16 @@ class DebertaGraph:
         self.grouped_rows = node("Concat", [groups, some, one, constant([-1]), width], axis=0)
         self.grouped_scales = node("Concat", [groups, some, one, one, one], axis=0)
 
-    def _linear(self, name: str) -> Linear:
+    def _linear(self, name: str) -> tuple[Floats, Floats]:
         return self.weights[f"{name}.weight"].T, self.weights[f"{name}.bias"]
 
-    def _layer(self, layer: int, part: str) -> Linear:
+    def _layer(self, layer: int, part: str) -> tuple[Floats, Floats]:
         return self._linear(f"deberta.encoder.layer.{layer}.{part}")
 
     def _norm(self, x: str, name: str) -> str:
-        return norm(self.graph, x, self.weights, f"deberta.{name}", self.config.epsilon)
+        name = f"deberta.{name}"
+        gain, bias = (self.weights[f"{name}.{part}"] for part in ("weight", "bias"))
+        return norm(self.graph, x, gain, bias, name, self.config.epsilon)
 
     def _rows(self, x: str, width: int) -> str:
         """[batch, length, ...] as [batch * length, width]."""
@@ -244,14 +247,3 @@ class DebertaGraph:
         if self.config.layers == 1:
             x = self._first(x)
         return self._norm(node("Add", [x, hidden]), "encoder.conv.LayerNorm")
-
-
-def activation(graph: Graph, x: str, name: str) -> str:
-    """A transformers activation by its name, one of `deberta_config.ACTIVATIONS`."""
-    if name == "gelu":
-        return str(graph.node("Gelu", [x], domain=MICROSOFT))
-    if name.startswith("gelu"):
-        return str(graph.node("FastGelu", [x], domain=MICROSOFT))
-    if name in ("silu", "swish"):
-        return str(graph.node("Mul", [x, graph.node("Sigmoid", [x])]))
-    return str(graph.node({"relu": "Relu", "tanh": "Tanh"}[name], [x]))

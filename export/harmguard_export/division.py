@@ -1,9 +1,10 @@
 """What an input's channels are divided by before it is quantised, and which stay in float32.
 
-DeBERTa's LayerNorm outputs have a few channels at many times what all others reach, and a few
-tokens too. Tokens get ranges of their own while the graph runs. Channels are divided by powers
-of their largest values, and the weights multiplied (Xiao et al., arXiv:2211.10438); what even
-that leaves as outliers goes through a small product in float32.
+An encoder's layers read a few channels at many times what all others reach, and DeBERTa's a few
+such tokens too. Channels are divided by powers of their largest values, and the weights
+multiplied (Xiao et al., arXiv:2211.10438); what even that leaves as outliers goes through a small
+product in float32. The range that 8 bits then divide is fixed at export, which takes the fewest
+operators, or each token's own, found while the graph runs. Neither depends on other texts.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ _WORTH, _AS_GOOD = 0.3, 1.1
 _POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Enough to choose by; the rounding of the weights sees the whole sample.
 _TOKENS = 256
+# A fixed range is taken where its error is at most so many times that of tokens' own ranges, and
+# dividing channels by one number, which needs no operator, where that is as good.
+_FIXED_WORTH = 1.5
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,25 @@ class Division:
     """The input is an activation's output, never far below 0."""
     error: float
     """Mean square error of the outputs, relative to each token's mean square."""
+    fixed: bool = False
+    """int8: the range is `spread` itself, not each token's own."""
+
+    @property
+    def uniform(self) -> bool:
+        """All channels are divided by one number."""
+        return bool((self.spread == self.spread[0]).all())
+
+    @property
+    def folds(self) -> bool:
+        """Whether an operator before may do the division, by `folded`."""
+        return self.fixed or not len(self.outliers)
+
+    @property
+    def folded(self) -> Floats:
+        """[channels] what another operator multiplies the input by; outliers by 1."""
+        folded = np.asarray(1 / self.spread, np.float32)
+        folded[self.outliers] = 1
+        return folded
 
     @property
     def factors(self) -> Floats:
@@ -66,11 +89,19 @@ class Division:
 
     def inputs(self, sample: Floats) -> Floats:
         """A sample [tokens, channels] of the input as the quantised layer sees it."""
-        return rounded_inputs(sample * self.factors, self.precision, self.positive)
+        divided = sample * self.factors
+        if self.fixed:
+            return round_gelu(divided) if self.positive else round_signed(divided)
+        return rounded_inputs(divided, self.precision, self.positive)
 
 
-def choose_division(found: Activations, weight: Floats, precision: str, positive: bool) -> Division:
-    """The division of least error for an input and all weights [in, out] that read it."""
+def choose_division(
+    found: Activations, weight: Floats, precision: str, positive: bool, *, fixed: bool = False
+) -> Division:
+    """The division of least error for an input and all weights [in, out] that read it.
+
+    `fixed`: a range fixed at export may be chosen.
+    """
     sample = found.sample[:: max(1, len(found.sample) // _TOKENS)]
     exact = sample @ weight
     size = token_sizes(exact)
@@ -78,24 +109,38 @@ def choose_division(found: Activations, weight: Floats, precision: str, positive
     # Blocks have scales of their own, and a range from 0 up leaves no room for a division.
     powers = _POWERS if precision == "int8" and not positive else (0.0,)
 
-    def tried(count: int, power: float) -> tuple[float, Division]:
+    def tried(count: int, power: float, fixed: bool) -> tuple[float, Division]:
         outliers = np.sort(order[:count])
         spread = _spread(found.largest, order[count:], power)
-        made = Division(spread, outliers, precision, positive, np.inf)
+        if fixed:
+            reach = float((found.largest / spread)[order[count:]].max())
+            spread = spread * np.float32(max(reach, GELU_LEAST if positive else LEAST))
+        made = Division(spread, outliers, precision, positive, np.inf, fixed)
         output = made.inputs(sample) @ rounded_weight(made.weight(weight), precision)
         output += sample[:, outliers] @ weight[outliers]
         error = float((((output - exact) / size) ** 2).mean())
         return power, replace(made, error=error)
 
-    def least(count: int) -> tuple[float, Division]:
-        return min((tried(count, power) for power in powers), key=lambda one: one[1].error)
+    def least(count: int, fixed: bool) -> tuple[float, Division]:
+        # The lowest power, 0 first, that is as good: it may need no operator.
+        all_tried = [tried(count, power, fixed) for power in powers]
+        limit = min(one.error for _, one in all_tried) * (_AS_GOOD if fixed else 1)
+        return next(one for one in all_tried if one[1].error <= limit)
 
-    _, best = least(0)
-    if len(order) > 4 * OUTLIERS:
-        power, kept = least(OUTLIERS)
-        if kept.error < best.error * (1 - _WORTH):
-            fewer = [tried(count, power)[1] for count in _FEWER] + [kept]
-            best = next(one for one in fewer if one.error <= kept.error * _AS_GOOD)
+    def best_of(fixed: bool) -> Division:
+        _, best = least(0, fixed)
+        if len(order) > 4 * OUTLIERS:
+            power, kept = least(OUTLIERS, fixed)
+            if kept.error < best.error * (1 - _WORTH):
+                fewer = [tried(count, power, fixed)[1] for count in _FEWER] + [kept]
+                best = next(one for one in fewer if one.error <= kept.error * _AS_GOOD)
+        return best
+
+    best = best_of(False)
+    if fixed and precision == "int8":
+        plain = best_of(True)
+        if plain.error <= best.error * _FIXED_WORTH:
+            return plain
     return best
 
 

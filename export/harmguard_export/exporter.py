@@ -16,12 +16,14 @@ from harmguard.core.batch import Logits, Progress, padding_within, window_logits
 from harmguard.core.cores import default_threads
 from harmguard.core.encode import Encoded, Window
 from harmguard.core.files import refuse_existing, work_folder
-from harmguard.errors import RecipeError
+from harmguard.errors import RecipeError, UnsupportedModelError
 from harmguard.runtime.session import Session
-from harmguard_export import bert, card, deberta, parity
+from harmguard_export import card, deberta, parity
 from harmguard_export.calibration import Activations, calibrate
 from harmguard_export.checkpoint import Checkpoint, Pair, load_checkpoint
 from harmguard_export.deberta_config import read_config
+from harmguard_export.encoder import EncoderGraph
+from harmguard_export.families import FAMILIES, is_supported, read_encoder
 from harmguard_export.optimum_graph import export_with_optimum
 from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
 from harmguard_export.recipe import Recipe, load_recipe
@@ -56,11 +58,12 @@ def export(
 ) -> Path:
     """Export a Hugging Face folder, or a model of the hub, to the new bundle folder `out`.
 
-    BERT gets a graph of its own; other families go through optimum. The package's own pairs
-    calibrate int8 and become the golden pairs; `pairs`, JSON Lines, replaces them in the parity
-    gate. With `gate` False the parity is measured but nothing fails, and the manifest says that
-    no gate was passed. Progress and the report go to stderr. Only a `checkpoint` that is no
-    folder here is downloaded, at `revision`; the manifest then names it and its commit.
+    BERT-like encoders and DeBERTa get graphs of their own; other families go through optimum, in
+    fp32 alone. The package's own pairs calibrate int8 and int4, and become the golden pairs;
+    `pairs`, JSON Lines, replaces them in the parity gate. With `gate` False the parity is measured
+    but nothing fails, and the manifest says that no gate was passed. Progress and the report go to
+    stderr. Only a `checkpoint` that is no folder here is downloaded, at `revision`; the manifest
+    then names it and its commit.
 
     Raises ParityError, CheckpointError, UnsupportedModelError, RecipeError, DataError or
     OutputExistsError; no bundle is left behind then.
@@ -98,10 +101,17 @@ class Exporter:
         if self._is_deberta:
             # Refused before the checkpoint is run, which may take minutes.
             read_config(config)
-        elif self.recipe.linear == "int4" or self.recipe.layers:
+        elif not self._is_encoder and self.recipe.needs_activations:
+            variant = ""
+            if config.model_type in FAMILIES:
+                try:
+                    read_encoder(config)
+                except UnsupportedModelError as error:
+                    variant = f" ({error})"
             raise RecipeError(
-                f"recipe {self.recipe.name!a} for a {config.model_type}; expected fp32 or int8 for "
-                "all layers; likely a recipe for DeBERTa, which alone has choices per layer"
+                f"recipe {self.recipe.name!a} for a {config.model_type}; expected fp32, because "
+                "onnxruntime's own int8 gives a text another score beside other texts; likely a "
+                f"model without a graph of ours{variant}"
             )
 
     @property
@@ -109,8 +119,8 @@ class Exporter:
         return bool(self.checkpoint.config.model_type == deberta.MODEL_TYPE)
 
     @property
-    def _is_bert(self) -> bool:
-        return bert.is_supported(self.checkpoint.config)
+    def _is_encoder(self) -> bool:
+        return is_supported(self.checkpoint.config)
 
     def run(self, own: Texts, texts: Texts, gate: bool, out: Path) -> Path:
         """Build, measure, and write the bundle `out` if it passes, or if there is no gate."""
@@ -155,7 +165,7 @@ class Exporter:
     ) -> tuple[Logits, dict[str, Activations] | None]:
         """The checkpoint's logits of its windows, and what the inputs of int layers are like."""
         windows = windows_of(encoded)
-        if self.recipe.needs_activations and (self._is_deberta or self._is_bert):
+        if self.recipe.needs_activations:
             found, logits = calibrate(self.checkpoint, windows, self.recipe.headroom, progress)
             return logits, found
         return self.checkpoint.logits(windows, progress), None
@@ -169,11 +179,13 @@ class Exporter:
                 read_config(config), inputs, weights, self.recipe, activations or {}
             )
             names = graph.write(self.aside)
-        elif self._is_bert:
-            int8 = self.recipe.embeddings == "int8"
-            names = bert.BertGraph(config, inputs, weights, activations, int8).write(self.aside)
+        elif self._is_encoder:
+            encoder = EncoderGraph(
+                read_encoder(config), inputs, weights, self.recipe, activations or {}
+            )
+            names = encoder.write(self.aside)
         else:
-            names = export_with_optimum(self.checkpoint, self.aside, self.recipe.linear == "int8")
+            names = export_with_optimum(self.checkpoint, self.aside)
         return {name: self.aside / name for name in names}
 
 

@@ -1,4 +1,4 @@
-"""Families without a graph of their own: optimum's export, onnxruntime's dynamic int8."""
+"""Families without a graph of their own: optimum's export, in fp32."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harmguard_export.checkpoint import Checkpoint
 from harmguard_export.graph import OPSET
 
 
-def export_with_optimum(checkpoint: Checkpoint, folder: Path, int8: bool) -> list[str]:
+def export_with_optimum(checkpoint: Checkpoint, folder: Path) -> list[str]:
     """Write model.onnx (and its data) into `folder`; the names of the files.
 
     Raises UnsupportedModelError for an architecture that optimum does not know, and for a
@@ -20,7 +20,7 @@ def export_with_optimum(checkpoint: Checkpoint, folder: Path, int8: bool) -> lis
     if checkpoint.config.num_labels == 1:
         raise UnsupportedModelError(
             f"a {checkpoint.config.model_type} with one label; expected two; likely a regression "
-            "model (one label is read in BERT and DeBERTa-v2 only)"
+            "model (one label is read where the graph is ours)"
         )
     if find_spec("optimum") is None:
         raise MissingExtraError(
@@ -48,24 +48,7 @@ def export_with_optimum(checkpoint: Checkpoint, folder: Path, int8: bool) -> lis
                 f"optimum cannot export it ({type(error).__name__}: {error}); expected a model "
                 "type that it knows; likely a new architecture"
             ) from None
-    if int8:
-        _quantize(traced / "model.onnx", folder / "model.onnx")
-    else:
-        for name in ("model.onnx", "model.onnx_data"):
-            if (traced / name).exists():
-                (traced / name).rename(folder / name)
+    for name in ("model.onnx", "model.onnx_data"):
+        if (traced / name).exists():
+            (traced / name).rename(folder / name)
     return [n for n in ("model.onnx", "model.onnx_data") if (folder / n).exists()]
-
-
-def _quantize(source: Path, target: Path) -> None:
-    import logging
-
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    quiet = logging.getLogger()
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
-    finally:
-        quiet.setLevel(level)

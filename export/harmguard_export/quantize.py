@@ -25,7 +25,6 @@ LEAST = 1e-12
 # Inputs that share a scale in 4-bit layers.
 BLOCK = 128
 
-_POWERS = np.arange(0, 1.01, 0.1)
 _DAMPING = 0.02
 _ROWS = 128
 _TABLE_ROWS = 4096
@@ -41,30 +40,6 @@ def round_gelu(x: Floats) -> Floats:
     """What a GELU's output, divided by its range, becomes in 8 bits."""
     steps = np.clip(np.rint(x * GELU_STEPS), -GELU_ZERO, 255 - GELU_ZERO)
     return np.asarray(steps / GELU_STEPS, np.float32)
-
-
-def choose_spread(largest: Floats, sample: Floats, weight: Floats) -> Floats:
-    """What to divide each channel of `sample` [tokens, in] by, and multiply `weight` by.
-
-    Dividing all channels to one range keeps the activations' small channels exact and takes
-    resolution from the weights, dividing by one number does the reverse: of the powers in
-    between, the one with the least error of `sample @ weight` [in, out], relative per token.
-    """
-    # A channel that hardly moves must not take the weights' resolution.
-    largest = np.maximum(largest, max(float(np.median(largest)) / 4, 1e-6))
-    exact = sample @ weight
-    size = token_sizes(exact)
-    best = np.inf
-    chosen: Floats = largest
-    for power in _POWERS:
-        spread = largest**power
-        spread = np.asarray(spread * (largest / spread).max(), np.float32)
-        q, scale = quantize_columns(weight * spread[:, None])
-        error = (round_signed(sample / spread) @ (q * scale) - exact) / size
-        loss = float((error**2).mean())
-        if loss < best:
-            best, chosen = loss, spread
-    return chosen
 
 
 def token_sizes(outputs: Floats) -> Floats:
