@@ -126,7 +126,8 @@ class Exporter:
         """Build, measure, and write the bundle `out` if it passes, or if there is no gate."""
         encoded = self.checkpoint.encode(own.pairs)
         gated = encoded if texts is own else self.checkpoint.encode(texts.pairs)
-        total = 2 * (len(windows_of(encoded)) + (gated is not encoded) * len(windows_of(gated)))
+        total = 2 * len(windows_of(encoded)) + len(windows_of(gated))
+        total += 2 * (gated is not encoded) * len(windows_of(gated))
         with tqdm(total=total, desc="export", unit="window", file=sys.stderr) as bar:
             logits, activations = self.reference(encoded, bar.update)
             reference = Run(own.pairs, encoded, logits)
@@ -138,7 +139,8 @@ class Exporter:
             if gated is not encoded:
                 logits = self.checkpoint.logits(windows_of(gated), bar.update)
                 found = exported_logits(draft.bundle, gated, bar.update)
-        measured = parity.measure(logits, found, gated, card.THRESHOLD, texts.labels)
+            alone = exported_logits(draft.bundle, gated, bar.update, alone=True)
+        measured = parity.measure(logits, found, gated, card.THRESHOLD, texts.labels, alone)
         report = measured.report(self.recipe.limits)
         sys.stderr.write(report + "\n")
         if gate:
@@ -189,8 +191,13 @@ class Exporter:
         return {name: self.aside / name for name in names}
 
 
-def exported_logits(bundle: Bundle, encoded: Sequence[Encoded], progress: Progress) -> Logits:
-    """Logits [windows, labels] of a bundle's model, padded and batched as at run time."""
+def exported_logits(
+    bundle: Bundle, encoded: Sequence[Encoded], progress: Progress, *, alone: bool = False
+) -> Logits:
+    """Logits [windows, labels] of a bundle's model, padded as at run time.
+
+    In batches of windows of one padded length, or each window `alone`.
+    """
     session = Session(bundle, default_threads())
     spec = bundle.manifest.input
     return window_logits(
@@ -198,7 +205,7 @@ def exported_logits(bundle: Bundle, encoded: Sequence[Encoded], progress: Progre
         lambda batch, _: session.run(*batch),
         pad_id=spec.pad_id,
         padding=padding_within(spec.max_tokens),
-        batch_tokens=_BATCH_TOKENS,
+        batch_tokens=1 if alone else _BATCH_TOKENS,
         progress=progress,
     )
 

@@ -165,9 +165,12 @@ class _Search:
             folder = self.aside / str(len(tries))
             folder.mkdir()
             draft = Exporter(self.checkpoint, recipe, folder).draft(reference, activations)
-            found = exported_logits(draft.bundle, reference.encoded, lambda _: None)
+            found, alone = (
+                exported_logits(draft.bundle, reference.encoded, lambda _: None, alone=alone)
+                for alone in (False, True)
+            )
             measured = parity.measure(
-                reference.logits, found, reference.encoded, card.THRESHOLD, labels
+                reference.logits, found, reference.encoded, card.THRESHOLD, labels, alone
             )
             missed = measured.missed(recipe.limits)
             tries.append({"layers": dict(recipe.layers), "missed": missed, **measured.to_json()})
