@@ -48,6 +48,8 @@ class EncoderGraph:
     weights: Weights
     recipe: Recipe
     activations: Mapping[str, Activations]
+    fixed: bool = True
+    """int8 ranges may be fixed at export, where that is nearly as good as tokens' own."""
 
     def write(self, folder: Path) -> list[str]:
         """Write the graph's files into `folder`; their names."""
@@ -57,7 +59,7 @@ class EncoderGraph:
     def _build(self) -> str:
         """The name of the logits [batch, 2]."""
         graph, config, family = self.graph, self.config, self.config.family
-        self.linears = Linears(graph, self.recipe.precision, self.activations, fixed=True)
+        self.linears = Linears(graph, self.recipe.precision, self.activations, self.fixed)
         hidden = self._embeddings()
         self._mask()
         self.bias = self._distances() if family.relative else ""

@@ -126,21 +126,29 @@ class Exporter:
         """Build, measure, and write the bundle `out` if it passes, or if there is no gate."""
         encoded = self.checkpoint.encode(own.pairs)
         gated = encoded if texts is own else self.checkpoint.encode(texts.pairs)
-        total = 2 * len(windows_of(encoded)) + len(windows_of(gated))
-        total += 2 * (gated is not encoded) * len(windows_of(gated))
+        total = 2 * len(windows_of(encoded)) + 2 * len(windows_of(gated))
+        total += (gated is not encoded) * len(windows_of(gated))
         with tqdm(total=total, desc="export", unit="window", file=sys.stderr) as bar:
             logits, activations = self.reference(encoded, bar.update)
             reference = Run(own.pairs, encoded, logits)
-            draft = self.draft(reference, activations)
-            fields, files = draft.fields, draft.files
-            golden, left_out = draft.golden, draft.left_out
-            found = exported_logits(draft.bundle, encoded, bar.update)
-            error = np.abs(scores_of(found, encoded) - reference.scores)[golden].max()
+            expected = logits
             if gated is not encoded:
-                logits = self.checkpoint.logits(windows_of(gated), bar.update)
-                found = exported_logits(draft.bundle, gated, bar.update)
-            alone = exported_logits(draft.bundle, gated, bar.update, alone=True)
-        measured = parity.measure(logits, found, gated, card.THRESHOLD, texts.labels, alone)
+                expected = self.checkpoint.logits(windows_of(gated), bar.update)
+            gate_run = Run(texts.pairs, gated, expected)
+            # Fixed ranges are quicker; a model that they are too coarse for has tokens' own.
+            kinds = {self.recipe.linear, *self.recipe.layers.values()}
+            fixed = self._is_encoder and "int8" in kinds
+            draft = self.draft(reference, activations, fixed=fixed)
+            measured = measured_parity(draft.bundle, gate_run, texts.labels, bar.update)
+            if fixed and measured.missed(self.recipe.limits):
+                sys.stderr.write(measured.report(self.recipe.limits) + "\n")
+                sys.stderr.write("fixed ranges missed a limit: every token gets its own\n")
+                bar.reset()
+                draft = self.draft(reference, activations)
+                measured = measured_parity(draft.bundle, gate_run, texts.labels, bar.update)
+            found = exported_logits(draft.bundle, encoded, bar.update)
+        fields, files, golden, left_out = draft.fields, draft.files, draft.golden, draft.left_out
+        error = np.abs(scores_of(found, encoded) - reference.scores)[golden].max()
         report = measured.report(self.recipe.limits)
         sys.stderr.write(report + "\n")
         if gate:
@@ -152,14 +160,21 @@ class Exporter:
         files["README.md"] = card.model_card(fields, self.recipe, report, skipped).encode()
         return write_bundle(out, fields, files)
 
-    def draft(self, reference: Run, activations: dict[str, Activations] | None) -> _Draft:
-        """A bundle that no gate has passed, in the folder aside."""
-        files = self._graph(activations)
+    def draft(
+        self, reference: Run, activations: dict[str, Activations] | None, *, fixed: bool = False
+    ) -> _Draft:
+        """A bundle that no gate has passed, in a new folder aside.
+
+        `fixed`: int8 ranges may be fixed at export.
+        """
+        folder = self.aside / ("fixed" if fixed else "draft")
+        folder.mkdir()
+        files = self._graph(activations, folder, fixed)
         files["tokenizer.json"] = self.checkpoint.tokenizer.to_str(pretty=True).encode()
         golden, left_out = choose_golden(reference.encoded, reference.scores, card.THRESHOLD)
         fields = card.manifest_fields(self.checkpoint, self.recipe, left_out)
         files["golden.jsonl"] = _golden(reference, golden, 1.0)
-        bundle = open_bundle(write_bundle(self.aside / "draft", fields, files))
+        bundle = open_bundle(write_bundle(folder / "bundle", fields, files))
         return _Draft(bundle, fields, files, golden, left_out)
 
     def reference(
@@ -172,23 +187,25 @@ class Exporter:
             return logits, found
         return self.checkpoint.logits(windows, progress), None
 
-    def _graph(self, activations: dict[str, Activations] | None) -> dict[str, Path | bytes]:
-        """Write the graph; its files by name."""
+    def _graph(
+        self, activations: dict[str, Activations] | None, folder: Path, fixed: bool
+    ) -> dict[str, Path | bytes]:
+        """Write the graph into `folder`; its files by name."""
         config, inputs = self.checkpoint.config, self.checkpoint.inputs
         weights = {n: t.numpy() for n, t in self.checkpoint.model.state_dict().items()}
         if self._is_deberta:
             graph = deberta.DebertaGraph(
                 read_config(config), inputs, weights, self.recipe, activations or {}
             )
-            names = graph.write(self.aside)
+            names = graph.write(folder)
         elif self._is_encoder:
             encoder = EncoderGraph(
-                read_encoder(config), inputs, weights, self.recipe, activations or {}
+                read_encoder(config), inputs, weights, self.recipe, activations or {}, fixed
             )
-            names = encoder.write(self.aside)
+            names = encoder.write(folder)
         else:
-            names = export_with_optimum(self.checkpoint, self.aside)
-        return {name: self.aside / name for name in names}
+            names = export_with_optimum(self.checkpoint, folder)
+        return {name: folder / name for name in names}
 
 
 def exported_logits(
@@ -208,6 +225,12 @@ def exported_logits(
         batch_tokens=1 if alone else _BATCH_TOKENS,
         progress=progress,
     )
+
+
+def measured_parity(bundle: Bundle, run: Run, labels: Any, progress: Progress) -> parity.Parity:
+    """How far a bundle's model is from the checkpoint on the pairs of `run`, with their labels."""
+    found, alone = (exported_logits(bundle, run.encoded, progress, alone=a) for a in (False, True))
+    return parity.measure(run.logits, found, run.encoded, card.THRESHOLD, labels, alone)
 
 
 def windows_of(encoded: Sequence[Encoded]) -> list[Window]:

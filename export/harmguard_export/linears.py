@@ -21,15 +21,12 @@ from harmguard_export.graph import MICROSOFT, Graph
 from harmguard_export.layers import fp32
 from harmguard_export.quantize import (
     BLOCK,
-    GELU_LEAST,
-    GELU_STEPS,
-    GELU_ZERO,
     LEAST,
-    SIGNED_STEPS,
     SIGNED_ZERO,
     Floats,
     quantize_blocks,
     quantize_columns,
+    steps_above,
     token_sizes,
 )
 
@@ -114,7 +111,7 @@ class Linears:
             held = self._fixed(x, labels[0], division, folded)
         else:
             held = x if folded else self._divided(x, labels[0], division)
-            held, size = quantized(self.graph, held, -1, positive=division.positive)
+            held, size = quantized(self.graph, held, -1, division.zero, division.least)
         outputs, node = [], self.graph.node
         for (label, (part, bias)), few in zip(named, beside, strict=True):
             stored = division.weight(part)
@@ -122,7 +119,7 @@ class Linears:
             if precision == "int4":
                 product = self._int4(held, label, stored, own, sample)
             else:
-                product = self._int8(held, label, division.positive, stored, own, sample)
+                product = self._int8(held, label, division.zero, stored, own, sample)
             if size:
                 product = node("Mul", [product, size])
             if few:
@@ -138,7 +135,7 @@ class Linears:
         precision = self.precision(name)
         key = f"{name} {weight.shape}"
         if key not in self._divisions:
-            # Four bits are signed: a range from 0 up is for int8.
+            # Four bits are signed: steps that are mostly above 0 are for int8.
             positive = positive and precision == "int8"
             self._divisions[key] = choose_division(
                 self.activations[name], weight, precision, positive, fixed=self.fixed
@@ -154,23 +151,22 @@ class Linears:
     def _fixed(self, x: str, name: str, division: Division, folded: bool) -> str:
         """x as u8 of the division's range; outliers saturate, where their weights are 0."""
         node, constant = self.graph.node, self.graph.constant
-        steps, zero = _steps(division.positive)
         whole = 1.0
         if division.uniform:
             whole = float(division.spread[0])
         elif not folded:
             x = node("Mul", [x, self.graph.weight(f"{name}.factors", division.folded)])
-        step = constant(whole / steps, np.float32)
-        return str(node("QuantizeLinear", [x, step, constant(zero, np.uint8)]))
+        step = constant(whole / steps_above(division.zero), np.float32)
+        return str(node("QuantizeLinear", [x, step, constant(division.zero, np.uint8)]))
 
     def _int8(
-        self, x: str, name: str, positive: bool, weight: Floats, bias: Floats | None, sample: Floats
+        self, x: str, name: str, zero: int, weight: Floats, bias: Floats | None, sample: Floats
     ) -> str:
         constant = self.graph.constant
         small, scales = quantize_columns(weight, sample)
-        steps, zero = _steps(positive)
         held = self.graph.weight(name, small), self.graph.weight(f"{name}.scale", scales)
-        inputs = [x, held[0], constant(1 / steps, np.float32), held[1], constant(zero, np.uint8)]
+        step = constant(1 / steps_above(zero), np.float32)
+        inputs = [x, held[0], step, held[1], constant(zero, np.uint8)]
         if bias is not None:
             inputs += ["", self.graph.weight(f"{name}.bias", bias)]
         return str(self.graph.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT))
@@ -203,18 +199,16 @@ class Linears:
         ]
 
 
-def _steps(positive: bool) -> tuple[int, int]:
-    """Steps of a range of 1, and the u8 that stands for 0."""
-    return (GELU_STEPS, GELU_ZERO) if positive else (SIGNED_STEPS, SIGNED_ZERO)
+def quantized(
+    graph: Graph, x: str, axis: int, zero: int = SIGNED_ZERO, least: float = LEAST
+) -> tuple[str, str]:
+    """x as u8, each token divided by its range along the last axis, and the ranges [..., 1].
 
-
-def quantized(graph: Graph, x: str, axis: int, *, positive: bool = False) -> tuple[str, str]:
-    """x as u8, each token divided by its range along the last axis, and the ranges [..., 1]."""
+    `zero` stands for 0; where it is not SIGNED_ZERO, only values above 0 make the range.
+    """
     node, constant = graph.node, graph.constant
-    size = x if positive else node("Abs", [x])
+    size = x if zero != SIGNED_ZERO else node("Abs", [x])
     size = node("ReduceMax", [size, constant([axis])], keepdims=1)
-    least = GELU_LEAST if positive else LEAST
     size = node("Max", [size, constant(least, np.float32)])
-    steps, zero = _steps(positive)
-    scale = constant(1 / steps, np.float32), constant(zero, np.uint8)
+    scale = constant(1 / steps_above(zero), np.float32), constant(zero, np.uint8)
     return node("QuantizeLinear", [node("Mul", [x, node("Reciprocal", [size])]), *scale]), size

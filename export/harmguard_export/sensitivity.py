@@ -20,12 +20,12 @@ from harmguard.core.encode import Window
 from harmguard.core.files import new_folder, refuse_existing, work_folder
 from harmguard.core.scores import margins
 from harmguard.errors import MissingExtraError, ParityError, RecipeError
-from harmguard_export import card, deberta, parity
+from harmguard_export import deberta, parity
 from harmguard_export.calibration import Activations
 from harmguard_export.checkpoint import Checkpoint, load_checkpoint
 from harmguard_export.deberta_config import read_config
 from harmguard_export.division import choose_division, rounded_weight
-from harmguard_export.exporter import Exporter, Run, exported_logits, windows_of
+from harmguard_export.exporter import Exporter, Run, measured_parity, windows_of
 from harmguard_export.families import family_of, read_encoder
 from harmguard_export.pairs import read_pairs
 from harmguard_export.recipe import Recipe, load_recipe
@@ -128,7 +128,7 @@ class _Search:
         weight = torch.cat(kept).numpy().T
         read = read_config(config) if self._is_deberta else read_encoder(config)
         positive = kind == "down" and read.positive and precision == "int8"
-        division = choose_division(seen, weight, precision, positive, fixed=not self._is_deberta)
+        division = choose_division(seen, weight, precision, positive)
         few, factors = division.outliers, np.where(division.factors == 0, 1, division.factors)
 
         def hook(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -165,13 +165,7 @@ class _Search:
             folder = self.aside / str(len(tries))
             folder.mkdir()
             draft = Exporter(self.checkpoint, recipe, folder).draft(reference, activations)
-            found, alone = (
-                exported_logits(draft.bundle, reference.encoded, lambda _: None, alone=alone)
-                for alone in (False, True)
-            )
-            measured = parity.measure(
-                reference.logits, found, reference.encoded, card.THRESHOLD, labels, alone
-            )
+            measured = measured_parity(draft.bundle, reference, labels, lambda _: None)
             missed = measured.missed(recipe.limits)
             tries.append({"layers": dict(recipe.layers), "missed": missed, **measured.to_json()})
             sys.stderr.write(f"{count} promotions: missed {', '.join(missed) or 'nothing'}\n")

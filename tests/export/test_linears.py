@@ -11,7 +11,7 @@ from harmguard_export.calibration import Activations
 from harmguard_export.division import Division, choose_division
 from harmguard_export.graph import Graph
 from harmguard_export.linears import Linears
-from harmguard_export.quantize import BLOCK, Floats, quantize_blocks, token_sizes
+from harmguard_export.quantize import BLOCK, SIGNED_ZERO, Floats, quantize_blocks, token_sizes
 
 WIDTH, OUT = 160, 48
 
@@ -116,7 +116,7 @@ def test_a_fixed_range_holds_all_that_calibration_saw() -> None:
     rest = np.delete(x, division.outliers, 1) / np.delete(division.spread, division.outliers)
     assert np.abs(rest).max() <= 1.0001
     whole = np.full(WIDTH, np.abs(x).max(), np.float32)
-    one_range = Division(whole, np.array([], np.intp), "int8", False, 0.0, fixed=True)
+    one_range = Division(whole, np.array([], np.intp), "int8", SIGNED_ZERO, 0.0, fixed=True)
     exact = x @ weight
     errors = [
         relative_error_of(exact, one.inputs(x) @ one.weight(weight)
@@ -138,7 +138,7 @@ def test_division_keeps_the_product() -> None:
     weight, _ = layer()
     x = inputs(6)
     spread = np.linspace(1, 9, WIDTH, dtype=np.float32)
-    division = Division(spread, np.arange(3), "int8", False, 0.0)
+    division = Division(spread, np.arange(3), "int8", SIGNED_ZERO, 0.0)
     exact = (x * division.factors) @ division.weight(weight)
     assert np.allclose(exact, x[:, 3:] @ weight[3:], rtol=1e-3, atol=1e-2)
 
