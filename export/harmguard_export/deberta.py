@@ -48,6 +48,8 @@ class DebertaGraph:
     weights: Weights
     recipe: Recipe
     activations: Mapping[str, Activations]
+    fixed: bool = False
+    """int8 ranges may be fixed at export, where that is nearly as good as tokens' own."""
 
     def write(self, folder: Path) -> list[str]:
         """Write the graph's files into `folder`; their names."""
@@ -58,7 +60,7 @@ class DebertaGraph:
         """The name of the logits [batch, 2]."""
         graph, layers = self.graph, self.config.layers
         self.int8 = self.recipe.embeddings == "int8"
-        self.linears = Linears(graph, self.recipe.precision, self.activations)
+        self.linears = Linears(graph, self.recipe.precision, self.activations, self.fixed)
         self._shapes()
         self.positions = Positions(graph, self.config, self.weights, self.int8)
         hidden = embedded = self._embeddings()
@@ -150,11 +152,22 @@ class DebertaGraph:
         return self._norm(x, "embeddings.LayerNorm")
 
     def _projections(self, layer: int, *parts: str) -> Linear:
-        """Query, scaled as the attention scores are, key and value, side by side."""
+        """Query, scaled as the attention scores are, key and value, side by side.
+
+        Values leave multiplied as the attention's output layer needs them.
+        """
         found = [self._layer(layer, f"attention.self.{part}_proj") for part in parts]
-        scales = [np.float32(self.config.scale if part == "query" else 1) for part in parts]
+        factors = self._output(layer)[1]
+        values = np.float32(1) if factors is None else factors
+        each = {"query": np.float32(self.config.scale), "value": values}
+        scales = [each.get(part, np.float32(1)) for part in parts]
         weight = np.concatenate([w * s for (w, _), s in zip(found, scales, strict=True)], 1)
         return weight, np.concatenate([b * s for (_, b), s in zip(found, scales, strict=True)])
+
+    def _output(self, layer: int) -> tuple[Linear, Floats | None]:
+        """The attention's output layer, and what the values are multiplied by."""
+        linear = self._layer(layer, "attention.output.dense")
+        return linear, self.linears.fold(f"{layer}.o", linear[0])
 
     def _heads(self, x: str) -> str:
         """[batch * length, n * width] as [batch, n * heads, length, width of a head]."""
@@ -216,7 +229,8 @@ class DebertaGraph:
 
     def _attention_output(self, mixed: str, hidden: str, layer: int) -> str:
         name = f"{layer}.o"
-        out = self.linears.add(mixed, name, self._layer(layer, "attention.output.dense"))
+        linear, factors = self._output(layer)
+        out = self.linears.add(mixed, name, linear, folded=factors is not None)
         added = self.graph.node("Add", [out, hidden])
         return self._norm(added, f"encoder.layer.{layer}.attention.output.LayerNorm")
 

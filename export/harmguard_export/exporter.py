@@ -135,17 +135,9 @@ class Exporter:
             if gated is not encoded:
                 expected = self.checkpoint.logits(windows_of(gated), bar.update)
             gate_run = Run(texts.pairs, gated, expected)
-            # Fixed ranges are quicker; a model that they are too coarse for has tokens' own.
-            kinds = {self.recipe.linear, *self.recipe.layers.values()}
-            fixed = self._is_encoder and "int8" in kinds
-            draft = self.draft(reference, activations, fixed=fixed)
-            measured = measured_parity(draft.bundle, gate_run, texts.labels, bar.update)
-            if fixed and measured.missed(self.recipe.limits):
-                sys.stderr.write(measured.report(self.recipe.limits) + "\n")
-                sys.stderr.write("fixed ranges missed a limit: every token gets its own\n")
-                bar.reset()
-                draft = self.draft(reference, activations)
-                measured = measured_parity(draft.bundle, gate_run, texts.labels, bar.update)
+            draft, measured = self.drafted(
+                reference, activations, gate_run, texts.labels, bar.update
+            )
             found = exported_logits(draft.bundle, encoded, bar.update)
         fields, files, golden, left_out = draft.fields, draft.files, draft.golden, draft.left_out
         error = np.abs(scores_of(found, encoded) - reference.scores)[golden].max()
@@ -160,7 +152,29 @@ class Exporter:
         files["README.md"] = card.model_card(fields, self.recipe, report, skipped).encode()
         return write_bundle(out, fields, files)
 
-    def draft(
+    def drafted(
+        self,
+        reference: Run,
+        activations: dict[str, Activations] | None,
+        gate_run: Run,
+        labels: Any,
+        progress: Progress,
+    ) -> tuple[_Draft, parity.Parity]:
+        """A draft, and its parity on the pairs of `gate_run`, which nothing has compared yet.
+
+        Fixed ranges are quicker; a model that they are too coarse for gets tokens' own.
+        """
+        if "int8" in {self.recipe.linear, *self.recipe.layers.values()}:
+            draft = self._draft(reference, activations, fixed=True)
+            measured = measured_parity(draft.bundle, gate_run, labels, progress)
+            if not measured.missed(self.recipe.limits):
+                return draft, measured
+            sys.stderr.write(measured.report(self.recipe.limits) + "\n")
+            sys.stderr.write("fixed ranges missed a limit: every token gets its own\n")
+        draft = self._draft(reference, activations)
+        return draft, measured_parity(draft.bundle, gate_run, labels, progress)
+
+    def _draft(
         self, reference: Run, activations: dict[str, Activations] | None, *, fixed: bool = False
     ) -> _Draft:
         """A bundle that no gate has passed, in a new folder aside.
@@ -195,7 +209,7 @@ class Exporter:
         weights = {n: t.numpy() for n, t in self.checkpoint.model.state_dict().items()}
         if self._is_deberta:
             graph = deberta.DebertaGraph(
-                read_config(config), inputs, weights, self.recipe, activations or {}
+                read_config(config), inputs, weights, self.recipe, activations or {}, fixed
             )
             names = graph.write(folder)
         elif self._is_encoder:

@@ -25,7 +25,7 @@ from harmguard_export.calibration import Activations
 from harmguard_export.checkpoint import Checkpoint, load_checkpoint
 from harmguard_export.deberta_config import read_config
 from harmguard_export.division import choose_division, rounded_weight
-from harmguard_export.exporter import Exporter, Run, measured_parity, windows_of
+from harmguard_export.exporter import Exporter, Run, windows_of
 from harmguard_export.families import family_of, read_encoder
 from harmguard_export.pairs import read_pairs
 from harmguard_export.recipe import Recipe, load_recipe
@@ -164,8 +164,10 @@ class _Search:
         while True:
             folder = self.aside / str(len(tries))
             folder.mkdir()
-            draft = Exporter(self.checkpoint, recipe, folder).draft(reference, activations)
-            measured = measured_parity(draft.bundle, reference, labels, lambda _: None)
+            exporter = Exporter(self.checkpoint, recipe, folder)
+            _, measured = exporter.drafted(
+                reference, activations, reference, labels, lambda _: None
+            )
             missed = measured.missed(recipe.limits)
             tries.append({"layers": dict(recipe.layers), "missed": missed, **measured.to_json()})
             sys.stderr.write(f"{count} promotions: missed {', '.join(missed) or 'nothing'}\n")
