@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +14,8 @@ from harmguard.core.scores import window_scores
 from harmguard.errors import BundleFileError, GoldenMismatchError, MissingExtraError
 from harmguard.guard import HarmGuard
 
+# What the texts beside a text may move its score by: float32 sums in another order.
+BATCH_DIFFERENCE = 0.002
 _MAX_ROW_BYTES = 4_000_000
 _MAX_ID = 1 << 31
 _MAX_LOGIT = 1e4  # in half precision a model ends at 65,504
@@ -74,9 +76,10 @@ def verify(
     `package_scorer` makes the scorer of a Core ML bundle; where it raises ImportError, the token
     ids alone are compared.
 
-    Raises what `HarmGuard` raises, and GoldenMismatchError for a pair with other token ids or
-    a score further from the reference than the pair's tolerance. The largest window is tried
-    too: GraphMismatchError where the model does not take it.
+    Raises what `HarmGuard` raises, and GoldenMismatchError for a pair with other token ids, a
+    score further from the reference than the pair's tolerance, or one that differs by more than
+    BATCH_DIFFERENCE in a batch of the other pairs. The largest window is tried too:
+    GraphMismatchError where the model does not take it.
     """
     bundle, recorded = open_and_record(Path(folder))
     unchecked = None
@@ -100,14 +103,16 @@ def replay_golden(bundle: Bundle, guard: Scorer | None) -> tuple[int, float, flo
     """Score the golden pairs with a guard of the bundle: rows, largest error, largest tolerance.
 
     None compares the token ids alone. Raises BundleFileError for a file that cannot be read,
-    GoldenMismatchError for a pair with other token ids or a score further from the reference
-    than its tolerance.
+    GoldenMismatchError for a pair with other token ids, a score further from the reference
+    than its tolerance, or one that the other pairs beside it move.
     """
     spec = bundle.manifest.input
     encoder = PairEncoder(
         load_tokenizer(bundle), spec.template, spec.max_tokens, spec.normalisation
     )
     rows, worst, tolerance = 0, 0.0, 0.0
+    scored: list[tuple[str, str | None]] = []
+    scores: list[float] = []
     for rows, row in _golden_rows(bundle):
         found = [window.ids.tolist() for window in encoder.encode(row.prompt, row.response).windows]
         if found != row.ids:
@@ -122,9 +127,25 @@ def replay_golden(bundle: Bundle, guard: Scorer | None) -> tuple[int, float, flo
                 f"{row.score:.4f} within {row.tolerance:g}",
                 "an onnxruntime release or a processor with other arithmetic",
             )
+        scored.append((row.prompt, row.response))
+        scores.append(score)
         worst = max(worst, abs(score - row.score))
         tolerance = max(tolerance, row.tolerance)
+    if isinstance(guard, HarmGuard):
+        _check_batch(scores, guard.score_many(scored))
     return rows, worst, tolerance
+
+
+def _check_batch(alone: Sequence[float], together: Iterable[float]) -> None:
+    """Refuse scores that depend on the texts beside a text."""
+    for row, (one, other) in enumerate(zip(alone, together, strict=True), 1):
+        if not abs(one - other) <= BATCH_DIFFERENCE:
+            _mismatch(
+                row,
+                f"score {other:.4f} in a batch of the other rows",
+                f"{one:.4f}, which it has alone, within {BATCH_DIFFERENCE:g}",
+                "a model that was rounded by one range for a whole batch",
+            )
 
 
 def _golden_rows(bundle: Bundle) -> Iterator[tuple[int, GoldenRow]]:

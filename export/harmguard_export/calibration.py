@@ -13,22 +13,13 @@ from harmguard.checkpoint import Checkpoint
 from harmguard.core.batch import Logits, Progress
 from harmguard.core.encode import Window
 from harmguard.runtime.heap import release_memory
+from harmguard_export.families import KINDS, family_of
 from harmguard_export.quantize import Floats
 
 # Tokens kept of each layer's input, beside every text's first one, which the classifier reads;
 # and numbers kept of all layers, 0.8 GB, so that a large model keeps fewer tokens.
 _SAMPLE = 10240
 _SAMPLE_FLOATS = 200_000_000
-LAYERS = {"bert": "bert.encoder.layer", "deberta-v2": "deberta.encoder.layer"}
-_INPUTS = {"o": "attention.output.dense", "up": "intermediate.dense", "down": "output.dense"}
-_QUERY = {"bert": "attention.self.query", "deberta-v2": "attention.self.query_proj"}
-
-
-def input_paths(model_type: str) -> dict[str, list[str]]:
-    """The modules of a layer that read each of its inputs."""
-    query = _QUERY[model_type]
-    three = [query.replace("query", part) for part in ("query", "key", "value")]
-    return {"qkv": three, **{kind: [path] for kind, path in _INPUTS.items()}}
 
 
 @dataclass(frozen=True)
@@ -44,12 +35,14 @@ class Activations:
 def calibrate(
     checkpoint: Checkpoint, windows: Sequence[Window], headroom: float, progress: Progress
 ) -> tuple[dict[str, Activations], Logits]:
-    """Run a BERT or DeBERTa over the windows: its layer inputs by name, and its logits.
+    """Run an encoder over the windows: its layer inputs by name, and its logits.
 
     The names are "0.qkv", "0.o", "0.up", "0.down", "1.qkv" and so on.
     """
     config = checkpoint.config
-    wide = config.num_hidden_layers * (3 * config.hidden_size + config.intermediate_size)
+    family = family_of(config)
+    inner: Any = checkpoint.model.get_submodule(f"{family.stack}.0.{family.down}")
+    wide = config.num_hidden_layers * (3 * config.hidden_size + inner.in_features)
     most = min(_SAMPLE, _SAMPLE_FLOATS // wide)
     stride = max(1, sum(len(window.ids) for window in windows) // most)
     kept = sum(1 + len(window.ids[1::stride]) for window in windows)
@@ -73,9 +66,9 @@ def calibrate(
 
         return hook
 
-    layers = checkpoint.model.get_submodule(LAYERS[config.model_type])
+    layers = checkpoint.model.get_submodule(family.stack)
     # The value's input: DeBERTa also gives its relative positions to the query and the key.
-    paths = {kind: found[-1] for kind, found in input_paths(config.model_type).items()}
+    paths = {kind: family.modules(kind)[-1] for kind in KINDS}
     hooks = [
         layer.get_submodule(path).register_forward_pre_hook(watch(f"{number}.{kind}"))
         for number, layer in enumerate(layers.children())

@@ -7,7 +7,7 @@ What differs from a traced model, each exact in real arithmetic:
 - the classifier reads the first token only, so the last layer makes one row only;
 - padding is masked as a key only: what a padded row holds is never read;
 - attention is computed for a few heads at a time, whose scores stay in the cache;
-- Add and LayerNormalization stay apart, as in `bert.py`.
+- Add and LayerNormalization stay apart, as in `encoder.py`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from harmguard_export.calibration import Activations
 from harmguard_export.deberta_config import DebertaConfig
 from harmguard_export.deberta_positions import Positions
 from harmguard_export.graph import MICROSOFT, Graph
-from harmguard_export.layers import Weights, classifier, fp32, norm, words
+from harmguard_export.layers import Weights, activation, classifier, fp32, norm, words
 from harmguard_export.linears import Linear, Linears
+from harmguard_export.quantize import Floats
 from harmguard_export.recipe import Recipe
 
 MODEL_TYPE = "deberta-v2"
@@ -47,6 +48,8 @@ class DebertaGraph:
     weights: Weights
     recipe: Recipe
     activations: Mapping[str, Activations]
+    fixed: bool = False
+    """int8 ranges may be fixed at export, where that is nearly as good as tokens' own."""
 
     def write(self, folder: Path) -> list[str]:
         """Write the graph's files into `folder`; their names."""
@@ -57,7 +60,7 @@ class DebertaGraph:
         """The name of the logits [batch, 2]."""
         graph, layers = self.graph, self.config.layers
         self.int8 = self.recipe.embeddings == "int8"
-        self.linears = Linears(graph, self.recipe.precision, self.activations)
+        self.linears = Linears(graph, self.recipe.precision, self.activations, self.fixed)
         self._shapes()
         self.positions = Positions(graph, self.config, self.weights, self.int8)
         hidden = embedded = self._embeddings()
@@ -106,14 +109,16 @@ class DebertaGraph:
         self.grouped_rows = node("Concat", [groups, some, one, constant([-1]), width], axis=0)
         self.grouped_scales = node("Concat", [groups, some, one, one, one], axis=0)
 
-    def _linear(self, name: str) -> Linear:
+    def _linear(self, name: str) -> tuple[Floats, Floats]:
         return self.weights[f"{name}.weight"].T, self.weights[f"{name}.bias"]
 
-    def _layer(self, layer: int, part: str) -> Linear:
+    def _layer(self, layer: int, part: str) -> tuple[Floats, Floats]:
         return self._linear(f"deberta.encoder.layer.{layer}.{part}")
 
     def _norm(self, x: str, name: str) -> str:
-        return norm(self.graph, x, self.weights, f"deberta.{name}", self.config.epsilon)
+        name = f"deberta.{name}"
+        gain, bias = (self.weights[f"{name}.{part}"] for part in ("weight", "bias"))
+        return norm(self.graph, x, gain, bias, name, self.config.epsilon)
 
     def _rows(self, x: str, width: int) -> str:
         """[batch, length, ...] as [batch * length, width]."""
@@ -147,11 +152,22 @@ class DebertaGraph:
         return self._norm(x, "embeddings.LayerNorm")
 
     def _projections(self, layer: int, *parts: str) -> Linear:
-        """Query, scaled as the attention scores are, key and value, side by side."""
+        """Query, scaled as the attention scores are, key and value, side by side.
+
+        Values leave multiplied as the attention's output layer needs them.
+        """
         found = [self._layer(layer, f"attention.self.{part}_proj") for part in parts]
-        scales = [np.float32(self.config.scale if part == "query" else 1) for part in parts]
+        factors = self._output(layer)[1]
+        values = np.float32(1) if factors is None else factors
+        each = {"query": np.float32(self.config.scale), "value": values}
+        scales = [each.get(part, np.float32(1)) for part in parts]
         weight = np.concatenate([w * s for (w, _), s in zip(found, scales, strict=True)], 1)
         return weight, np.concatenate([b * s for (_, b), s in zip(found, scales, strict=True)])
+
+    def _output(self, layer: int) -> tuple[Linear, Floats | None]:
+        """The attention's output layer, and what the values are multiplied by."""
+        linear = self._layer(layer, "attention.output.dense")
+        return linear, self.linears.fold(f"{layer}.o", linear[0])
 
     def _heads(self, x: str) -> str:
         """[batch * length, n * width] as [batch, n * heads, length, width of a head]."""
@@ -213,7 +229,8 @@ class DebertaGraph:
 
     def _attention_output(self, mixed: str, hidden: str, layer: int) -> str:
         name = f"{layer}.o"
-        out = self.linears.add(mixed, name, self._layer(layer, "attention.output.dense"))
+        linear, factors = self._output(layer)
+        out = self.linears.add(mixed, name, linear, folded=factors is not None)
         added = self.graph.node("Add", [out, hidden])
         return self._norm(added, f"encoder.layer.{layer}.attention.output.LayerNorm")
 
@@ -244,14 +261,3 @@ class DebertaGraph:
         if self.config.layers == 1:
             x = self._first(x)
         return self._norm(node("Add", [x, hidden]), "encoder.conv.LayerNorm")
-
-
-def activation(graph: Graph, x: str, name: str) -> str:
-    """A transformers activation by its name, one of `deberta_config.ACTIVATIONS`."""
-    if name == "gelu":
-        return str(graph.node("Gelu", [x], domain=MICROSOFT))
-    if name.startswith("gelu"):
-        return str(graph.node("FastGelu", [x], domain=MICROSOFT))
-    if name in ("silu", "swish"):
-        return str(graph.node("Mul", [x, graph.node("Sigmoid", [x])]))
-    return str(graph.node({"relu": "Relu", "tanh": "Tanh"}[name], [x]))

@@ -18,12 +18,14 @@ from harmguard.core.batch import Logits, Progress, padding_within, window_logits
 from harmguard.core.cores import default_threads
 from harmguard.core.encode import Encoded, Window
 from harmguard.core.files import refuse_existing, work_folder
-from harmguard.errors import RecipeError
+from harmguard.errors import RecipeError, UnsupportedModelError
 from harmguard.rows.row import Pair
 from harmguard.runtime.session import Session
-from harmguard_export import bert, card, deberta, parity
+from harmguard_export import card, deberta, parity
 from harmguard_export.calibration import Activations, calibrate
 from harmguard_export.deberta_config import read_config
+from harmguard_export.encoder import EncoderGraph
+from harmguard_export.families import FAMILIES, is_supported, read_encoder
 from harmguard_export.optimum_graph import export_with_optimum, graph_inputs
 from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
 from harmguard_export.recipe import Recipe, load_recipe
@@ -59,12 +61,12 @@ def export(
 ) -> Path:
     """Export a Hugging Face folder, or `hub:owner/name`, to the new bundle folder `out`.
 
-    BERT gets a graph of its own; other families go through optimum. The package's own pairs
-    calibrate int8 and become the golden pairs; `pairs`, a file of rows, replaces them in the parity
-    gate. With `gate` False the parity is measured but nothing fails, and the manifest says that
-    no gate was passed. Progress and the report go to stderr. A model of the hub is
-    downloaded at `revision`; the manifest names it and its commit. `harmful` names the harmful
-    label of a checkpoint whose names do not say it.
+    BERT-like encoders and DeBERTa get graphs of their own; other families go through optimum, in
+    fp32 alone. The package's own pairs calibrate int8 and int4, and become the golden pairs;
+    `pairs`, a file of rows, replaces them in the parity gate. With `gate` False the parity is
+    measured but nothing fails, and the manifest says that no gate was passed. Progress and the
+    report go to stderr. A model of the hub is downloaded at `revision`; the manifest names it and
+    its commit. `harmful` names the harmful label of a checkpoint whose names do not say it.
 
     Raises ParityError, CheckpointError, UnsupportedModelError, RecipeError, DataError or
     OutputExistsError; no bundle is left behind then.
@@ -103,10 +105,17 @@ class Exporter:
         if self._is_deberta:
             # Refused before the checkpoint is run, which may take minutes.
             read_config(config)
-        elif self.recipe.linear == "int4" or self.recipe.layers:
+        elif not self._is_encoder and self.recipe.needs_activations:
+            variant = ""
+            if config.model_type in FAMILIES:
+                try:
+                    read_encoder(config)
+                except UnsupportedModelError as error:
+                    variant = f" ({error})"
             raise RecipeError(
-                f"recipe {self.recipe.name!a} for a {config.model_type}; expected fp32 or int8 for "
-                "all layers; likely a recipe for DeBERTa, which alone has choices per layer"
+                f"recipe {self.recipe.name!a} for a {config.model_type}; expected fp32, because "
+                "onnxruntime's own int8 gives a text another score beside other texts; likely a "
+                f"model without a graph of ours{variant}"
             )
 
     @property
@@ -114,26 +123,28 @@ class Exporter:
         return bool(self.checkpoint.config.model_type == deberta.MODEL_TYPE)
 
     @property
-    def _is_bert(self) -> bool:
-        return bert.is_supported(self.checkpoint.config)
+    def _is_encoder(self) -> bool:
+        return is_supported(self.checkpoint.config)
 
     def run(self, own: Texts, texts: Texts, gate: bool, out: Path) -> Path:
         """Build, measure, and write the bundle `out` if it passes, or if there is no gate."""
         encoded = self.checkpoint.encode(own.pairs)
         gated = encoded if texts is own else self.checkpoint.encode(texts.pairs)
-        total = 2 * (len(windows_of(encoded)) + (gated is not encoded) * len(windows_of(gated)))
+        total = 2 * len(windows_of(encoded)) + 2 * len(windows_of(gated))
+        total += (gated is not encoded) * len(windows_of(gated))
         with tqdm(total=total, desc="export", unit="window", file=sys.stderr) as bar:
             logits, activations = self.reference(encoded, bar.update)
             reference = Run(own.pairs, encoded, logits)
-            draft = self.draft(reference, activations)
-            fields, files = draft.fields, draft.files
-            golden, left_out = draft.golden, draft.left_out
-            found = exported_logits(draft.bundle, encoded, bar.update)
-            error = np.abs(scores_of(found, encoded) - reference.scores)[golden].max()
+            expected = logits
             if gated is not encoded:
-                logits = self.checkpoint.logits(windows_of(gated), bar.update)
-                found = exported_logits(draft.bundle, gated, bar.update)
-        measured = parity.measure(logits, found, gated, card.THRESHOLD, texts.labels)
+                expected = self.checkpoint.logits(windows_of(gated), bar.update)
+            gate_run = Run(texts.pairs, gated, expected)
+            draft, measured = self.drafted(
+                reference, activations, gate_run, texts.labels, bar.update
+            )
+            found = exported_logits(draft.bundle, encoded, bar.update)
+        fields, files, golden, left_out = draft.fields, draft.files, draft.golden, draft.left_out
+        error = np.abs(scores_of(found, encoded) - reference.scores)[golden].max()
         report = measured.report(self.recipe.limits)
         if gate:
             parity.check(measured, self.recipe.limits)
@@ -145,18 +156,47 @@ class Exporter:
         files["README.md"] = card.model_card(fields, self.recipe, report, skipped).encode()
         return write_bundle(out, fields, files)
 
-    def draft(self, reference: Run, activations: dict[str, Activations] | None) -> _Draft:
-        """A bundle that no gate has passed, in the folder aside."""
-        files = self._graph(activations)
+    def drafted(
+        self,
+        reference: Run,
+        activations: dict[str, Activations] | None,
+        gate_run: Run,
+        labels: Any,
+        progress: Progress,
+    ) -> tuple[_Draft, parity.Parity]:
+        """A draft, and its parity on the pairs of `gate_run`, which nothing has compared yet.
+
+        Fixed ranges are quicker; a model that they are too coarse for gets tokens' own.
+        """
+        if "int8" in {self.recipe.linear, *self.recipe.layers.values()}:
+            draft = self._draft(reference, activations, fixed=True)
+            measured = measured_parity(draft.bundle, gate_run, labels, progress)
+            if not measured.missed(self.recipe.limits):
+                return draft, measured
+            sys.stderr.write(measured.report(self.recipe.limits) + "\n")
+            sys.stderr.write("fixed ranges missed a limit: every token gets its own\n")
+        draft = self._draft(reference, activations)
+        return draft, measured_parity(draft.bundle, gate_run, labels, progress)
+
+    def _draft(
+        self, reference: Run, activations: dict[str, Activations] | None, *, fixed: bool = False
+    ) -> _Draft:
+        """A bundle that no gate has passed, in a new folder aside.
+
+        `fixed`: int8 ranges may be fixed at export.
+        """
+        folder = self.aside / ("fixed" if fixed else "draft")
+        folder.mkdir()
+        files = self._graph(activations, folder, fixed)
         files["tokenizer.json"] = self.checkpoint.tokenizer.to_str(pretty=True).encode()
         golden, left_out = choose_golden(reference.encoded, reference.scores, card.THRESHOLD)
         fields = card.manifest_fields(self.checkpoint, self.recipe, left_out)
-        if not (self._is_deberta or self._is_bert):
+        if not (self._is_deberta or self._is_encoder):
             # A traced graph takes what its family's export takes, which need not be all inputs.
-            names = graph_inputs(self.aside / "model.onnx")
+            names = graph_inputs(folder / "model.onnx")
             fields["input"]["names"] = [name for name in INPUTS if name in names]
         files["golden.jsonl"] = _golden(reference, golden, 1.0)
-        bundle = open_bundle(write_bundle(self.aside / "draft", fields, files))
+        bundle = open_bundle(write_bundle(folder / "bundle", fields, files))
         return _Draft(bundle, fields, files, golden, left_out)
 
     def reference(
@@ -164,30 +204,39 @@ class Exporter:
     ) -> tuple[Logits, dict[str, Activations] | None]:
         """The checkpoint's logits of its windows, and what the inputs of int layers are like."""
         windows = windows_of(encoded)
-        if self.recipe.needs_activations and (self._is_deberta or self._is_bert):
+        if self.recipe.needs_activations:
             found, logits = calibrate(self.checkpoint, windows, self.recipe.headroom, progress)
             return logits, found
         return self.checkpoint.logits(windows, progress), None
 
-    def _graph(self, activations: dict[str, Activations] | None) -> dict[str, Path | bytes]:
-        """Write the graph; its files by name."""
+    def _graph(
+        self, activations: dict[str, Activations] | None, folder: Path, fixed: bool
+    ) -> dict[str, Path | bytes]:
+        """Write the graph into `folder`; its files by name."""
         config, inputs = self.checkpoint.config, self.checkpoint.inputs
         weights = {n: t.numpy() for n, t in self.checkpoint.model.state_dict().items()}
         if self._is_deberta:
             graph = deberta.DebertaGraph(
-                read_config(config), inputs, weights, self.recipe, activations or {}
+                read_config(config), inputs, weights, self.recipe, activations or {}, fixed
             )
-            names = graph.write(self.aside)
-        elif self._is_bert:
-            int8 = self.recipe.embeddings == "int8"
-            names = bert.BertGraph(config, inputs, weights, activations, int8).write(self.aside)
+            names = graph.write(folder)
+        elif self._is_encoder:
+            encoder = EncoderGraph(
+                read_encoder(config), inputs, weights, self.recipe, activations or {}, fixed
+            )
+            names = encoder.write(folder)
         else:
-            names = export_with_optimum(self.checkpoint, self.aside, self.recipe.linear == "int8")
-        return {name: self.aside / name for name in names}
+            names = export_with_optimum(self.checkpoint, folder)
+        return {name: folder / name for name in names}
 
 
-def exported_logits(bundle: Bundle, encoded: Sequence[Encoded], progress: Progress) -> Logits:
-    """Logits [windows, labels] of a bundle's model, padded and batched as at run time."""
+def exported_logits(
+    bundle: Bundle, encoded: Sequence[Encoded], progress: Progress, *, alone: bool = False
+) -> Logits:
+    """Logits [windows, labels] of a bundle's model, padded as at run time.
+
+    In batches of windows of one padded length, or each window `alone`.
+    """
     session = Session(bundle, default_threads())
     spec = bundle.manifest.input
     return window_logits(
@@ -195,9 +244,15 @@ def exported_logits(bundle: Bundle, encoded: Sequence[Encoded], progress: Progre
         lambda batch, _: session.run(*batch),
         pad_id=spec.pad_id,
         padding=padding_within(spec.max_tokens),
-        batch_tokens=_BATCH_TOKENS,
+        batch_tokens=1 if alone else _BATCH_TOKENS,
         progress=progress,
     )
+
+
+def measured_parity(bundle: Bundle, run: Run, labels: Any, progress: Progress) -> parity.Parity:
+    """How far a bundle's model is from the checkpoint on the pairs of `run`, with their labels."""
+    found, alone = (exported_logits(bundle, run.encoded, progress, alone=a) for a in (False, True))
+    return parity.measure(run.logits, found, run.encoded, card.THRESHOLD, labels, alone)
 
 
 def windows_of(encoded: Sequence[Encoded]) -> list[Window]:

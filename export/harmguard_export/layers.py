@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import TensorProto
 
-from harmguard_export.graph import Graph
+from harmguard_export.graph import MICROSOFT, Graph
 from harmguard_export.quantize import Floats, quantize_rows
 
 Weights = Mapping[str, Floats]
@@ -24,10 +24,22 @@ def words(graph: Graph, table: Floats, int8: bool) -> str:
     return str(graph.node("Mul", [graph.node("Cast", [picked], to=TensorProto.FLOAT), scales]))
 
 
-def norm(graph: Graph, x: str, weights: Weights, name: str, epsilon: float) -> str:
-    """LayerNormalization of the last axis with the weights `name`.weight and `name`.bias."""
-    gain, bias = (graph.weight(f"{name}.{n}", weights[f"{name}.{n}"]) for n in ("weight", "bias"))
-    return str(graph.node("LayerNormalization", [x, gain, bias], axis=-1, epsilon=epsilon))
+def norm(
+    graph: Graph,
+    x: str,
+    gain: Floats,
+    bias: Floats | None,
+    name: str,
+    epsilon: float,
+    factors: Floats | None = None,
+) -> str:
+    """LayerNormalization of the last axis, its result multiplied by `factors` [channels]."""
+    if factors is not None:
+        gain, bias = gain * factors, None if bias is None else bias * factors
+    held = [graph.weight(f"{name}.weight", gain)]
+    if bias is not None:
+        held.append(graph.weight(f"{name}.bias", bias))
+    return str(graph.node("LayerNormalization", [x, *held], axis=-1, epsilon=epsilon))
 
 
 def fp32(graph: Graph, x: str, weight: Floats, bias: Floats | None, name: str) -> str:
@@ -38,13 +50,30 @@ def fp32(graph: Graph, x: str, weight: Floats, bias: Floats | None, name: str) -
     return str(graph.node("Add", [product, graph.weight(f"{name}.bias", bias)]))
 
 
-def classifier(graph: Graph, pooled: str, weights: Weights) -> str:
-    """The logits [batch, 2] of safe and harmful.
+def classifier(graph: Graph, pooled: str, weights: Weights, name: str = "classifier") -> str:
+    """The logits [batch, 2] of safe and harmful, by the weights `name`.weight and `name`.bias."""
+    weight, bias = two_labels(weights[f"{name}.weight"], weights[f"{name}.bias"])
+    return fp32(graph, pooled, weight.T, bias, "classifier")
+
+
+def two_labels(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
+    """A classifier's weight [2, in] and bias [2].
 
     A head with one output x, P(harmful) = sigmoid(x), is written as the logits 0 and x.
     """
-    weight, bias = weights["classifier.weight"], weights["classifier.bias"]
-    if len(weight) == 1:
-        weight = np.concatenate([np.zeros_like(weight), weight])
-        bias = np.concatenate([np.zeros_like(bias), bias])
-    return fp32(graph, pooled, weight.T, bias, "classifier")
+    if len(weight) == 2:
+        return weight, bias
+    return np.concatenate([np.zeros_like(weight), weight]), np.concatenate(
+        [np.zeros_like(bias), bias]
+    )
+
+
+def activation(graph: Graph, x: str, name: str) -> str:
+    """A transformers activation by its name, one of `deberta_config.ACTIVATIONS`."""
+    if name == "gelu":
+        return str(graph.node("Gelu", [x], domain=MICROSOFT))
+    if name.startswith("gelu"):
+        return str(graph.node("FastGelu", [x], domain=MICROSOFT))
+    if name in ("silu", "swish"):
+        return str(graph.node("Mul", [x, graph.node("Sigmoid", [x])]))
+    return str(graph.node({"relu": "Relu", "tanh": "Tanh"}[name], [x]))

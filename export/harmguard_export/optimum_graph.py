@@ -1,4 +1,4 @@
-"""Families without a graph of their own: optimum's export, onnxruntime's dynamic int8."""
+"""Families without a graph of their own: optimum's export, in fp32."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harmguard.errors import MissingExtraError, UnsupportedModelError
 from harmguard_export.graph import OPSET
 
 
-def export_with_optimum(checkpoint: Checkpoint, folder: Path, int8: bool) -> list[str]:
+def export_with_optimum(checkpoint: Checkpoint, folder: Path) -> list[str]:
     """Write model.onnx (and its data) into `folder`; the names of the files.
 
     Raises UnsupportedModelError for an architecture that optimum does not know, or traces into
@@ -46,13 +46,9 @@ def export_with_optimum(checkpoint: Checkpoint, folder: Path, int8: bool) -> lis
             "type that it knows; likely a new or a rare architecture"
         ) from None
     _check_inputs(traced / "model.onnx", kind)
-    if int8:
-        with quiet():
-            _quantize(traced / "model.onnx", folder / "model.onnx")
-    else:
-        for name in ("model.onnx", "model.onnx_data"):
-            if (traced / name).exists():
-                (traced / name).rename(folder / name)
+    for name in ("model.onnx", "model.onnx_data"):
+        if (traced / name).exists():
+            (traced / name).rename(folder / name)
     return [n for n in ("model.onnx", "model.onnx_data") if (folder / n).exists()]
 
 
@@ -71,17 +67,3 @@ def _check_inputs(path: Path, kind: str) -> None:
             f"{', '.join(INPUTS[:2])} and perhaps {INPUTS[2]}; likely a family that a bundle "
             "cannot hold"
         )
-
-
-def _quantize(source: Path, target: Path) -> None:
-    import logging
-
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    quiet = logging.getLogger()
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
-    finally:
-        quiet.setLevel(level)

@@ -15,9 +15,8 @@ Int8s = npt.NDArray[np.int8]
 PAIR_LIMIT = 128
 # Signed activations in [-1, 1] as u8: round(x * 127) + 128.
 SIGNED_ZERO, SIGNED_STEPS = 128, 127
-# GELU never goes below -0.17, so its 8 bits are spent on the positive side.
-GELU_ZERO, GELU_STEPS = 20, 235
-GELU_LEAST = 0.17 * GELU_STEPS / GELU_ZERO
+# GELU never goes below this, so most of its 8 bits are spent on the positive side.
+GELU_LOWEST = -0.17
 
 # A token's range is at least this, so that nothing is divided by 0.
 LEAST = 1e-12
@@ -25,46 +24,20 @@ LEAST = 1e-12
 # Inputs that share a scale in 4-bit layers.
 BLOCK = 128
 
-_POWERS = np.arange(0, 1.01, 0.1)
 _DAMPING = 0.02
 _ROWS = 128
 _TABLE_ROWS = 4096
 
 
-def round_signed(x: Floats) -> Floats:
-    """What signed activations in [-1, 1] become in 8 bits."""
-    steps = np.clip(np.rint(x * SIGNED_STEPS), -SIGNED_ZERO, 255 - SIGNED_ZERO)
-    return np.asarray(steps / SIGNED_STEPS, np.float32)
+def steps_above(zero: int) -> int:
+    """The steps of 8 bits above the one, `zero`, that stands for 0: a range ends at 1."""
+    return 255 - zero
 
 
-def round_gelu(x: Floats) -> Floats:
-    """What a GELU's output, divided by its range, becomes in 8 bits."""
-    steps = np.clip(np.rint(x * GELU_STEPS), -GELU_ZERO, 255 - GELU_ZERO)
-    return np.asarray(steps / GELU_STEPS, np.float32)
-
-
-def choose_spread(largest: Floats, sample: Floats, weight: Floats) -> Floats:
-    """What to divide each channel of `sample` [tokens, in] by, and multiply `weight` by.
-
-    Dividing all channels to one range keeps the activations' small channels exact and takes
-    resolution from the weights, dividing by one number does the reverse: of the powers in
-    between, the one with the least error of `sample @ weight` [in, out], relative per token.
-    """
-    # A channel that hardly moves must not take the weights' resolution.
-    largest = np.maximum(largest, max(float(np.median(largest)) / 4, 1e-6))
-    exact = sample @ weight
-    size = token_sizes(exact)
-    best = np.inf
-    chosen: Floats = largest
-    for power in _POWERS:
-        spread = largest**power
-        spread = np.asarray(spread * (largest / spread).max(), np.float32)
-        q, scale = quantize_columns(weight * spread[:, None])
-        error = (round_signed(sample / spread) @ (q * scale) - exact) / size
-        loss = float((error**2).mean())
-        if loss < best:
-            best, chosen = loss, spread
-    return chosen
+def round_inputs(x: Floats, zero: int = SIGNED_ZERO) -> Floats:
+    """What activations of at most 1 become in 8 bits, of which `zero` stands for 0."""
+    steps = steps_above(zero)
+    return np.asarray(np.clip(np.rint(x * steps), -zero, steps) / steps, np.float32)
 
 
 def token_sizes(outputs: Floats) -> Floats:

@@ -21,11 +21,12 @@ from harmguard.core.encode import Window
 from harmguard.core.files import new_folder, refuse_existing, work_folder
 from harmguard.core.scores import margins
 from harmguard.errors import MissingExtraError, ParityError, RecipeError
-from harmguard_export import card, deberta, parity
-from harmguard_export.calibration import LAYERS, Activations, input_paths
+from harmguard_export import deberta, parity
+from harmguard_export.calibration import Activations
 from harmguard_export.deberta_config import read_config
 from harmguard_export.division import choose_division, rounded_weight
-from harmguard_export.exporter import Exporter, Run, exported_logits, windows_of
+from harmguard_export.exporter import Exporter, Run, windows_of
+from harmguard_export.families import family_of, read_encoder
 from harmguard_export.pairs import read_pairs
 from harmguard_export.recipe import Recipe, load_recipe
 
@@ -51,10 +52,10 @@ def find_recipe(
     refuse_existing(out)
     chosen = load_recipe(recipe)
     loaded = load_checkpoint(checkpoint)
-    if loaded.config.model_type != deberta.MODEL_TYPE or not chosen.needs_activations:
+    if not chosen.needs_activations:
         raise RecipeError(
-            f"recipe {chosen.name!a} for a {loaded.config.model_type}; expected a rounded one for "
-            "a DeBERTa; likely a model without choices per layer"
+            f"recipe {chosen.name!a} rounds no layer; expected one that does; likely a mix-up of "
+            "recipes"
         )
     own = read_pairs(None)
     texts = read_pairs(pairs) if pairs else own
@@ -98,9 +99,12 @@ class _Search:
         exact = margins(logits)
         spread = max(float(exact.std()), parity.LEAST_SPREAD)
         found = {}
+        config = self.checkpoint.config
+        # A BERT-like encoder's last queries, keys and values are never rounded.
+        exempt = "" if self._is_deberta else f"{config.num_hidden_layers - 1}.qkv"
         for name, seen in tqdm(activations.items(), desc="layers", file=sys.stderr):
             precision = self.recipe.precision(name)
-            if precision == "fp32":
+            if precision == "fp32" or name == exempt:
                 continue
             with self._rounded(name, seen, precision):
                 rounded = self.checkpoint.logits([windows[i] for i in few], lambda _: None)
@@ -108,20 +112,23 @@ class _Search:
             found[name] = float(np.sqrt((moved**2).mean())) / spread
         return found
 
+    @property
+    def _is_deberta(self) -> bool:
+        return bool(self.checkpoint.config.model_type == deberta.MODEL_TYPE)
+
     @contextmanager
     def _rounded(self, name: str, seen: Activations, precision: str) -> Iterator[None]:
         """The checkpoint with the layers of one input rounded, to the nearest."""
         number, kind = name.split(".")
-        layer = self.checkpoint.model.get_submodule(LAYERS[deberta.MODEL_TYPE]).get_submodule(
-            number
-        )
-        linears: list[Any] = [
-            layer.get_submodule(path) for path in input_paths(deberta.MODEL_TYPE)[kind]
-        ]
+        config = self.checkpoint.config
+        family = family_of(config)
+        layer = self.checkpoint.model.get_submodule(f"{family.stack}.{number}")
+        linears: list[Any] = [layer.get_submodule(path) for path in family.modules(kind)]
         kept = [linear.weight.detach().clone() for linear in linears]
         weight = torch.cat(kept).numpy().T
-        positive = kind == "down" and read_config(self.checkpoint.config).positive
-        division = choose_division(seen, weight, precision, positive and precision == "int8")
+        read = read_config(config) if self._is_deberta else read_encoder(config)
+        positive = kind == "down" and read.positive and precision == "int8"
+        division = choose_division(seen, weight, precision, positive)
         few, factors = division.outliers, np.where(division.factors == 0, 1, division.factors)
 
         def hook(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -157,10 +164,9 @@ class _Search:
         while True:
             folder = self.aside / str(len(tries))
             folder.mkdir()
-            draft = Exporter(self.checkpoint, recipe, folder).draft(reference, activations)
-            found = exported_logits(draft.bundle, reference.encoded, lambda _: None)
-            measured = parity.measure(
-                reference.logits, found, reference.encoded, card.THRESHOLD, labels
+            exporter = Exporter(self.checkpoint, recipe, folder)
+            _, measured = exporter.drafted(
+                reference, activations, reference, labels, lambda _: None
             )
             missed = measured.missed(recipe.limits)
             tries.append({"layers": dict(recipe.layers), "missed": missed, **measured.to_json()})

@@ -39,7 +39,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--recipe",
         default="int8",
-        help="fp32, int8 (default), int4 (DeBERTa), or a recipe file, FILE.json; for Core ML "
+        help="fp32, int8 (default), int4, or a recipe file, FILE.json; for Core ML "
         "fp16, int8, int4 or palette4",
     )
     parser.add_argument(

@@ -9,7 +9,7 @@ from typing import Any
 from harmguard.cli import COMMANDS, EXIT_CODES
 
 _EPILOG = """\
-Each group of linear layers of a DeBERTa checkpoint is rounded alone, and the error of the logits
+Each group of linear layers of a checkpoint is rounded alone, and the error of the logits
 measured. Then the worst are promoted, from int4 to int8 and from int8 to fp32, until the recipe's
 parity gate passes. OUT gets recipe.json, for `harmguard export --recipe`, sensitivity.json with
 every figure, and sensitivity.png. It exports once for every try, so it takes several times as

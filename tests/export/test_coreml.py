@@ -140,6 +140,50 @@ def test_variants_of_deberta_pass_both_checks(
     assert np.abs(evaluator(given(checkpoint.inputs, ids, 64)) - expected).max() < 3e-3
 
 
+@pytest.mark.parametrize(
+    ("family", "recipe", "fields"),
+    [
+        ("Roberta", "fp16", {}),
+        ("DistilBert", "int8", {}),
+        ("Electra", "fp16", {"embedding_size": 16}),
+        ("MPNet", "fp16", {}),
+        ("MPNet", "palette4", {"num_hidden_layers": 1}),
+        ("MegatronBert", "fp16", {"type_vocab_size": 1}),
+        ("MegatronBert", "int4", {}),
+        ("Ernie", "fp16", {"use_task_id": True}),
+    ],
+)
+def test_bert_like_families_pass_both_checks(
+    tiny_checkpoint: Path, tmp_path: Path, family: str, recipe: str, fields: dict[str, Any]
+) -> None:
+    import transformers
+
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+    torch.manual_seed(3)
+    sizes = {
+        "vocab_size": len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]),
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": 0,
+        "intermediate_size": 48, "max_position_embeddings": 66, "initializer_range": 0.2,
+    } | fields  # fmt: skip
+    if family == "DistilBert":
+        names = ("dim", "n_layers", "n_heads", "hidden_dim")
+        old = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        sizes = {**sizes, **{n: sizes[o] for n, o in zip(names, old, strict=True)}}
+        sizes = {n: v for n, v in sizes.items() if n not in old}
+    config = getattr(transformers, f"{family}Config")(**sizes)
+    getattr(transformers, f"{family}ForSequenceClassification")(config).save_pretrained(str(folder))
+    out = export_coreml(folder, tmp_path / "bundle", recipe=recipe, lengths=(64,), gate=False)
+    checkpoint = load_checkpoint(folder)
+    evaluator = Evaluator(read_program(out / package.NAME), half=False)
+    ids = np.random.default_rng(5).integers(5, 40, 50)
+    alone = given(checkpoint.inputs, ids, len(ids))
+    with torch.inference_mode():
+        inputs = {name: torch.from_numpy(array).long() for name, array in alone.items()}
+        expected = checkpoint.model(**inputs).logits.numpy()
+    limit = {"fp16": 3e-3, "int8": 0.05}.get(recipe, 0.5)
+    assert np.abs(evaluator(given(checkpoint.inputs, ids, 64)) - expected).max() < limit
+
+
 @pytest.mark.parametrize(("target", "tables"), [("iOS18", 4), ("iOS17", 0)])
 def test_int8_has_the_position_tables_in_4_bits_where_it_can(
     tiny_deberta: Path, tmp_path: Path, target: str, tables: int

@@ -10,8 +10,8 @@ import pytest
 from harmguard_export.calibration import Activations
 from harmguard_export.division import Division, choose_division
 from harmguard_export.graph import Graph
-from harmguard_export.linears import Linear, Linears
-from harmguard_export.quantize import BLOCK, Floats, quantize_blocks, token_sizes
+from harmguard_export.linears import Linears
+from harmguard_export.quantize import BLOCK, SIGNED_ZERO, Floats, quantize_blocks, token_sizes
 
 WIDTH, OUT = 160, 48
 
@@ -27,7 +27,7 @@ def inputs(outliers: int, positive: bool = False) -> Floats:
     return x
 
 
-def layer() -> Linear:
+def layer() -> tuple[Floats, Floats]:
     random = np.random.default_rng(4)
     weight = random.normal(size=(WIDTH, OUT)).astype(np.float32)
     return weight, random.normal(size=OUT).astype(np.float32)
@@ -52,7 +52,10 @@ def run(
 
 def relative_error(x: Floats, output: Floats) -> float:
     weight, bias = layer()
-    exact = x @ weight + bias
+    return relative_error_of(x @ weight + bias, output)
+
+
+def relative_error_of(exact: Floats, output: Floats) -> float:
     error = (output - exact) / token_sizes(exact)
     return float(np.sqrt((error**2).mean()))
 
@@ -103,11 +106,39 @@ def test_channels_stay_in_float32_only_where_it_pays() -> None:
     assert (division.factors[division.outliers] == 0).all()
 
 
+def test_a_fixed_range_holds_all_that_calibration_saw() -> None:
+    weight, _ = layer()
+    x = np.delete(inputs(0), 17, 0)
+    x[:, 5] *= 50
+    found = Activations(np.abs(x).max(0), x)
+    division = choose_division(found, weight, "int8", False, fixed=True)
+    assert division.fixed
+    rest = np.delete(x, division.outliers, 1) / np.delete(division.spread, division.outliers)
+    assert np.abs(rest).max() <= 1.0001
+    whole = np.full(WIDTH, np.abs(x).max(), np.float32)
+    one_range = Division(whole, np.array([], np.intp), "int8", SIGNED_ZERO, 0.0, fixed=True)
+    exact = x @ weight
+    errors = [
+        relative_error_of(exact, one.inputs(x) @ one.weight(weight)
+                          + x[:, one.outliers] @ weight[one.outliers])
+        for one in (division, one_range)
+    ]  # fmt: skip
+    assert errors[0] < errors[1] / 4
+
+
+def test_tokens_far_above_the_others_keep_ranges_of_their_own() -> None:
+    weight, _ = layer()
+    x = inputs(0)
+    x[::40] *= 30
+    found = Activations(np.abs(x).max(0), x)
+    assert not choose_division(found, weight, "int8", False, fixed=True).fixed
+
+
 def test_division_keeps_the_product() -> None:
     weight, _ = layer()
     x = inputs(6)
     spread = np.linspace(1, 9, WIDTH, dtype=np.float32)
-    division = Division(spread, np.arange(3), "int8", False, 0.0)
+    division = Division(spread, np.arange(3), "int8", SIGNED_ZERO, 0.0)
     exact = (x * division.factors) @ division.weight(weight)
     assert np.allclose(exact, x[:, 3:] @ weight[3:], rtol=1e-3, atol=1e-2)
 

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from harmguard_export import parity
 from harmguard_export.recipe import load_recipe
 
+from harmguard.bundle.manifest import seal
 from harmguard.core.encode import Encoded, Window
-from harmguard.errors import ParityError, RecipeError
+from harmguard.errors import GoldenMismatchError, ParityError, RecipeError
+from harmguard.verify import verify
 
 LIMITS = load_recipe("int8").limits
 
@@ -86,6 +93,45 @@ def test_the_error_says_what_its_numbers_suggest(
     assert str(raised.value).count("parity on 2 pairs") == 1
     assert "cause" not in found.to_json()
     assert "cause" not in found.report(LIMITS)
+
+
+def test_a_score_that_the_batch_moves_misses() -> None:
+    before, moved = logits([-2, 0.0, 2]), logits([-2, 0.009, 2])
+    found = parity.measure(before, before, one_window(3), 0.5, None, moved)
+    assert found.batch_difference == pytest.approx(0.00225, abs=1e-5)
+    with pytest.raises(ParityError, match=r"(?s)batch_difference.*one for the whole batch.*MISSED"):
+        parity.check(found, LIMITS)
+    nearer = parity.measure(before, before, one_window(3), 0.5, None, logits([-2, 0.007, 2]))
+    parity.check(nearer, LIMITS)
+
+
+def test_golden_pairs_that_a_batch_moves_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    # Alone a text has the mean of its batch: its logits stay as they are.
+    last = model.graph.node.pop()
+    assert last.output == ["logits"]
+    axes = onnx.numpy_helper.from_array(np.array([0]), "axes")
+    model.graph.initializer.append(axes)
+    for node in (
+        onnx.helper.make_node("ReduceMean", [last.input[0], "axes"], ["mean"], keepdims=1),
+        onnx.helper.make_node("Sub", [last.input[0], "mean"], ["moved"]),
+        onnx.helper.make_node("Add", [last.input[0], "moved"], ["logits"]),
+    ):
+        model.graph.node.append(node)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    # Two windows of one text are a batch already: let no row fail before they are all in one.
+    golden = folder / "golden.jsonl"
+    rows = [json.loads(line) | {"tolerance": 1.0} for line in golden.read_text().splitlines()]
+    golden.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fields = json.loads((folder / "guard.json").read_text())
+    for name in ("model.onnx", "golden.jsonl"):
+        data = (folder / name).read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        fields["files"][name] = {"size": len(data), "sha256": digest}
+    (folder / "guard.json").write_bytes(seal(json.dumps(fields).encode()))
+    with pytest.raises(GoldenMismatchError, match=r"row \d+: score .* in a batch .* has alone"):
+        verify(folder)
 
 
 def test_each_limit_is_checked() -> None:

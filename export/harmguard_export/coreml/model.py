@@ -1,4 +1,4 @@
-"""A checkpoint's arrays under the names that the program uses, for BERT and DeBERTa alike."""
+"""A checkpoint's arrays under the names that the program uses, for every family."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ import numpy as np
 
 from harmguard.checkpoint import Checkpoint
 from harmguard.errors import UnsupportedModelError
-from harmguard_export import bert, deberta
+from harmguard_export import deberta
 from harmguard_export.deberta_config import DebertaConfig, read_config
+from harmguard_export.families import (
+    FAMILIES,
+    EncoderConfig,
+    Family,
+    distance_buckets,
+    embedding_tables,
+    family_of,
+    read_encoder,
+)
+from harmguard_export.layers import two_labels
 from harmguard_export.quantize import Floats
 
-_PATHS = {"o": "attention.output.dense", "up": "intermediate.dense", "down": "output.dense"}
 Linear = tuple[Floats, Floats | None]
 
 
@@ -26,35 +35,43 @@ class Model:
     config: DebertaConfig
     weights: Mapping[str, Floats]
     inputs: tuple[str, ...]
-    family: str
+    family: Family
+    encoder: EncoderConfig | None
+    """None for a DeBERTa."""
 
     @staticmethod
     def of(checkpoint: Checkpoint) -> Model:
-        """Raises UnsupportedModelError for a model that is neither."""
-        config = checkpoint.config
+        """Raises UnsupportedModelError for a model that has no graph of ours."""
+        config, encoder = checkpoint.config, None
         if config.model_type == deberta.MODEL_TYPE:
-            family, found = "deberta", read_config(config)
-        elif bert.is_supported(config):
-            family, found = "bert", _bert_config(config)
+            found = read_config(config)
+        elif config.model_type in FAMILIES:
+            encoder = read_encoder(config)
+            found = _encoder_config(encoder, checkpoint.inputs)
         else:
             raise UnsupportedModelError(
-                f"a model of the type {config.model_type!a}; expected bert with GELU and absolute "
-                "positions, or deberta-v2; Core ML programs are written for these alone"
+                f"a model of the type {config.model_type!a}; expected deberta-v2 or one of "
+                f"{', '.join(FAMILIES)}; Core ML programs are written for these alone"
             )
         weights = {n: t.numpy() for n, t in checkpoint.model.state_dict().items()}
-        return Model(found, weights, checkpoint.inputs, family)
+        return Model(found, weights, checkpoint.inputs, family_of(config), encoder)
 
     def _array(self, name: str) -> Floats:
-        return self.weights[f"{self.family}.{name}"]
+        return self.weights[f"{self.family.prefix}.{name}"]
 
     def _pair(self, path: str) -> tuple[Floats, Floats]:
         return self.weights[f"{path}.weight"], self.weights[f"{path}.bias"]
 
+    def _layer(self, layer: int, part: str) -> tuple[Floats, Floats]:
+        return self._pair(f"{self.family.stack}.{layer}.{getattr(self.family, part)}")
+
     def linear(self, layer: int, part: str) -> Linear:
         """Weight and bias of query, key, value, o, up or down."""
-        suffix = "_proj" if self.family == "deberta" else ""
-        path = _PATHS.get(part, f"attention.self.{part}{suffix}")
-        return self._pair(f"{self.family}.encoder.layer.{layer}.{path}")
+        return self._layer(layer, part)
+
+    def layer_norm(self, layer: int, part: str) -> tuple[Floats, Floats]:
+        """Gain and bias of a layer's "attention_norm" or "output_norm"."""
+        return self._layer(layer, part)
 
     @property
     def _half_scale(self) -> np.float32:
@@ -69,27 +86,29 @@ class Model:
 
     def norm(self, name: str) -> tuple[Floats, Floats]:
         """Gain and bias of a LayerNorm."""
-        return self._pair(f"{self.family}.{name}")
+        return self._pair(f"{self.family.prefix}.{name}")
+
+    @cached_property
+    def tables(self) -> tuple[Floats, Floats | None, Floats | None]:
+        """The tables of words, of absolute positions from the first token on, and of types."""
+        config = self.config
+        if self.encoder is not None:
+            typed = "token_type_ids" in self.inputs
+            words, rows, types = embedding_tables(self.encoder, self.weights, typed)
+            # Windows are padded behind their tokens, and no text has the padding's id.
+            skipped = self.encoder.padding + 1 if self.family.counted else 0
+            return words, rows[skipped:], types
+        name = "embeddings.{}_embeddings.weight"
+        places = self._array(name.format("position")) if config.absolute else None
+        types = self._array(name.format("token_type")) if config.types else None
+        return self._array(name.format("word")), places, types
 
     @property
-    def words(self) -> Floats:
-        """[words, width of an embedding]."""
-        return self._array("embeddings.word_embeddings.weight")
-
-    @property
-    def places(self) -> Floats:
-        """Absolute positions [positions, width of an embedding]."""
-        return self._array("embeddings.position_embeddings.weight")
-
-    @property
-    def types(self) -> Any:
-        """[types, width of an embedding], or None."""
-        return self._array("embeddings.token_type_embeddings.weight") if self.config.types else None
-
-    @property
-    def embed_projection(self) -> Floats:
-        """[width, width of an embedding]."""
-        return self._array("embeddings.embed_proj.weight")
+    def embed_projection(self) -> Linear:
+        """[width, width of an embedding], and a bias in ELECTRA."""
+        if self.encoder is not None:
+            return self._pair(f"{self.family.prefix}.embeddings_project")
+        return self._array("embeddings.embed_proj.weight"), None
 
     @property
     def convolution(self) -> tuple[Floats, Floats]:
@@ -98,17 +117,19 @@ class Model:
 
     @property
     def pooler(self) -> Linear:
-        """The pooler's layer."""
-        return self._pair("bert.pooler.dense" if self.family == "bert" else "pooler.dense")
+        """The pooler's layer, or the head's first one."""
+        return self._pair(self.family.dense)
 
     @property
     def classifier(self) -> Linear:
         """Two outputs: a head that has one output x gives the logits 0 and x."""
-        weight, bias = self._pair("classifier")
-        if len(weight) == 1:
-            zero = np.zeros_like(weight)
-            return np.concatenate([zero, weight]), np.concatenate([np.zeros_like(bias), bias])
-        return weight, bias
+        return two_labels(*self._pair(self.family.classifier))
+
+    def distances(self, found: Any) -> Floats:
+        """MPNet's bias of the scores by the distances key - query [heads, distances]."""
+        rows = self._array(self.family.relative)
+        buckets = distance_buckets(self.config.longest + 1)
+        return np.ascontiguousarray(rows[buckets[np.asarray(found) + self.config.longest]].T)
 
     @cached_property
     def _relative(self) -> Floats:
@@ -138,24 +159,24 @@ class Model:
         return np.ascontiguousarray(table[rows].T)
 
 
-def _bert_config(config: Any) -> DebertaConfig:
-    """A BERT in the words of DeBERTa: absolute positions and no relative ones."""
+def _encoder_config(config: EncoderConfig, inputs: tuple[str, ...]) -> DebertaConfig:
+    """A BERT-like encoder in the words of DeBERTa: absolute positions and no relative ones."""
     return DebertaConfig(
-        layers=config.num_hidden_layers,
-        heads=config.num_attention_heads,
-        width=config.hidden_size,
-        embedding=config.hidden_size,
-        epsilon=config.layer_norm_eps,
-        activation=config.hidden_act,
-        pooler_activation="tanh",
+        layers=config.layers,
+        heads=config.heads,
+        width=config.width,
+        embedding=config.embedding,
+        epsilon=config.epsilon,
+        activation=config.activation,
+        pooler_activation=config.family.head_activation,
         absolute=True,
-        types=config.type_vocab_size,
+        types=2 if "token_type_ids" in inputs else 0,
         relative=False,
         terms=frozenset(),
         shared=False,
         buckets=0,
-        most=config.max_position_embeddings,
+        most=config.longest,
         normed=False,
         conv=None,
-        longest=config.max_position_embeddings,
+        longest=config.longest,
     )

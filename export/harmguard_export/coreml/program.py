@@ -1,4 +1,4 @@
-"""The Core ML program of a BERT or DeBERTa classifier, written with the MIL builder.
+"""The Core ML program of a BERT-like or DeBERTa classifier, written with the MIL builder.
 
 Nothing is traced: like the ONNX graphs this is a program of our own, of the same function.
 - Hidden states are [1, width, 1, length], the layout that Apple documents for the Neural Engine:
@@ -78,13 +78,18 @@ class ProgramBuilder:
         present = mb.expand_dims(x=mb.cast(x=mask, dtype="fp16"), axes=[1, 2])
         missing = mb.sub(x=np.float16(1), y=present)
         self.absent = mb.mul(x=missing, y=np.float16(ABSENT))
-        if config.positions:
+        self.bias = self.first_bias = None
+        if config.positions or self.model.family.relative:
             self._prepare_positions()
+        if self.model.family.relative:
+            self._prepare_bias()
         hidden = embedded = self._embeddings(ids, kinds)
         for layer in range(config.layers):
             hidden = self._layer(hidden, layer, layer == config.layers - 1)
             if layer == 0 and config.conv is not None:
                 hidden = self._convolution(embedded, present, hidden)
+        if self.model.family.final_norm:
+            hidden = self._norm(hidden, self.model.norm(self.model.family.final_norm))
         pooled = self._linear(hidden, "pooler", self.model.pooler)
         pooled = activation(pooled, config.pooler_activation)
         out = self._linear(pooled, "classifier", self.model.classifier)
@@ -148,8 +153,8 @@ class ProgramBuilder:
             return mb.conv(x=x, weight=held)
         return mb.conv(x=x, weight=held, bias=bias.astype(np.float16))
 
-    def _norm(self, x: Any, name: str) -> Any:
-        gain, bias = self.model.norm(name)
+    def _norm(self, x: Any, pair: tuple[Any, Any]) -> Any:
+        gain, bias = pair
         return mb.layer_norm(
             x=x,
             axes=[1],
@@ -173,22 +178,28 @@ class ProgramBuilder:
     # Layers
 
     def _embeddings(self, ids: Any, kinds: Any) -> Any:
-        model, config = self.model, self.model.config
-        table = model.words
+        model, config, family = self.model, self.model.config, self.model.family
+        table, places, rows = model.tables
         x = mb.gather(x=self._weight("words", table, (len(table),), 0), indices=ids, axis=0)
         if kinds is not None:
-            rows = model.types.astype(np.float16)
-            x = mb.add(x=x, y=mb.gather(x=rows, indices=kinds, axis=0))
+            assert rows is not None
+            x = mb.add(x=x, y=mb.gather(x=rows.astype(np.float16), indices=kinds, axis=0))
         # [1, length, width] -> [1, width, 1, length]
         x = mb.expand_dims(x=mb.transpose(x=x, perm=[0, 2, 1]), axes=[2])
-        if config.absolute:
-            places = model.places[: self.longest].T[None, :, None].astype(np.float16)
-            x = mb.add(x=x, y=self._slice_last(places, [0], self.length))
-        if kinds is None and model.types is not None:
-            x = mb.add(x=x, y=model.types[0][None, :, None, None].astype(np.float16))
-        if config.embedding != config.width:
-            x = self._linear(x, "embed_proj", (model.embed_projection, None))
-        return self._norm(x, "embeddings.LayerNorm")
+        if places is not None:
+            columns = places[: self.longest].T[None, :, None].astype(np.float16)
+            x = mb.add(x=x, y=self._slice_last(columns, [0], self.length))
+        if kinds is None and rows is not None:
+            x = mb.add(x=x, y=rows[0][None, :, None, None].astype(np.float16))
+        projected = config.embedding != config.width
+        # ELECTRA's embeddings are normed before they are projected, DeBERTa's after.
+        if projected and model.encoder is None:
+            x = self._linear(x, "embed_proj", model.embed_projection)
+        if family.embeddings_norm:
+            x = self._norm(x, model.norm(family.embeddings_norm))
+        if projected and model.encoder is not None:
+            x = self._linear(x, "embed_proj", model.embed_projection)
+        return x
 
     def _slice_last(self, table: Any, begin: Any, end: Any) -> Any:
         """Columns begin to end of a table of rank 4."""
@@ -207,7 +218,10 @@ class ProgramBuilder:
 
     def _layer(self, hidden: Any, layer: int, last: bool) -> Any:
         model, width = self.model, self.model.config.width
-        read, size = self._evened(hidden, f"{layer}.qkv")
+        pre_norm = model.family.pre_norm
+        norms = [model.layer_norm(layer, part) for part in ("attention_norm", "output_norm")]
+        given = self._norm(hidden, norms[0]) if pre_norm else hidden
+        read, size = self._evened(given, f"{layer}.qkv")
         asking, asked = hidden, read
         if last:
             asking, asked = (
@@ -223,17 +237,21 @@ class ProgramBuilder:
         if model.config.positions:
             for term in terms(query, key, layer):
                 scores = mb.add(x=scores, y=term)
+        if model.family.relative:
+            scores = mb.add(x=scores, y=self.first_bias if last else self.bias)
         shares = mb.softmax(x=mb.add(x=scores, y=self.absent), axis=-1)
         mixed = mb.matmul(x=value, y=shares, transpose_y=True)
         mixed = mb.reshape(x=mixed, shape=[1, width, 1, -1])
         out = self._linear(mixed, f"{layer}.o", model.linear(layer, "o"))
-        path = f"encoder.layer.{layer}"
-        hidden = self._norm(mb.add(x=out, y=asking), f"{path}.attention.output.LayerNorm")
-        read, size = self._evened(hidden, f"{layer}.up")
+        hidden = mb.add(x=out, y=asking)
+        given = self._norm(hidden, norms[1 if pre_norm else 0])
+        read, size = self._evened(given, f"{layer}.up")
         grown = self._linear(read, f"{layer}.up", model.linear(layer, "up"), size)
         grown = activation(grown, model.config.activation)
         out = self._linear(grown, f"{layer}.down", model.linear(layer, "down"))
-        return self._norm(mb.add(x=out, y=hidden), f"{path}.output.LayerNorm")
+        if pre_norm:
+            return mb.add(x=out, y=hidden)
+        return self._norm(mb.add(x=out, y=given), norms[1])
 
     def _convolution(self, embedded: Any, present: Any, hidden: Any) -> Any:
         config, conv = self.model.config, self.model.config.conv
@@ -251,7 +269,7 @@ class ProgramBuilder:
         x = activation(x, conv.activation)
         if config.layers == 1:
             x = mb.slice_by_index(x=x, begin=[0, 0, 0, 0], end=[1, config.width, 1, 1])
-        return self._norm(mb.add(x=x, y=hidden), "encoder.conv.LayerNorm")
+        return self._norm(mb.add(x=x, y=hidden), self.model.norm("encoder.conv.LayerNorm"))
 
     # Relative positions
 
@@ -279,20 +297,38 @@ class ProgramBuilder:
             table = self._table(term, layer, rising[::-1] if term == "c2p" else rising)
             rows = query if term == "c2p" else key
             product = mb.matmul(x=rows, y=self._slice_last(table, *self.ends), transpose_x=True)
-            product = mb.reshape(x=product, shape=self.shifted)
-            shifted = mb.slice_by_index(
-                x=product,
-                begin=[0, 0, 1, 0],
-                end=[0, 0, 0, 0],
-                stride=[1, 1, 2, 1],
-                begin_mask=[True, True, False, True],
-                end_mask=[True] * 4,
-            )
+            shifted = self._shift(product)
             if term == "p2c":
                 # Its rows are keys.
                 shifted = mb.transpose(x=shifted, perm=[0, 1, 3, 2])
             found.append(shifted)
         return found
+
+    def _shift(self, product: Any) -> Any:
+        """The scores [..., length, length] of rows whose columns are distances, falling."""
+        return mb.slice_by_index(
+            x=mb.reshape(x=product, shape=self.shifted),
+            begin=[0, 0, 1, 0],
+            end=[0, 0, 0, 0],
+            stride=[1, 1, 2, 1],
+            begin_mask=[True, True, False, True],
+            end_mask=[True] * 4,
+        )
+
+    def _prepare_bias(self) -> None:
+        """MPNet's bias of all scores, and of the first query's, from one row of distances."""
+        heads = self.model.config.heads
+
+        def table(distances: Any) -> Any:
+            return self.model.distances(distances)[None, :, None].astype(np.float16)
+
+        first = np.arange(self.longest)
+        self.first_bias = self._slice_last(table(first), [0], self.length)
+        rows = self._slice_last(table(np.arange(-self.longest, self.longest + 1)), *self.ends)
+        # A product with ones repeats the row for every query.
+        ones = np.ones((1, heads, 1, self.longest), np.float16)
+        ones = self._slice_last(ones, [0], self.length)
+        self.bias = self._shift(mb.matmul(x=ones, y=rows, transpose_x=True))
 
     def _first_terms(self, query: Any, key: Any, layer: int) -> list[Any]:
         """Terms [1, heads, 1, length] of the first query's scores."""
