@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .errors import (
     BenchError,
     BundleError,
     BundleFileError,
     BundleNotFoundError,
+    CascadeError,
     ChatTemplateError,
     CheckpointError,
     ConfigError,
@@ -20,6 +23,7 @@ from .errors import (
     GoldenMismatchError,
     GraphMismatchError,
     GuardClosedError,
+    HarmfulStreamError,
     HarmGuardError,
     HarmGuardWarning,
     InputError,
@@ -28,6 +32,7 @@ from .errors import (
     ManifestError,
     MemoryUnreadableError,
     MissingExtraError,
+    MissingStreamPointError,
     OutputExistsError,
     ParityError,
     PrepareError,
@@ -40,6 +45,7 @@ from .errors import (
     TokenizerError,
     TooFewSamplesError,
     TrainingError,
+    UnjudgedTextError,
     UnknownThresholdError,
     UnpreparedWarning,
     UnsafePathError,
@@ -49,7 +55,10 @@ from .errors import (
     WrongRuntimeError,
 )
 from .guard import HarmGuard
-from .verdict import Verdict
+from .verdict import StreamVerdict, Verdict
+
+if TYPE_CHECKING:
+    from .cascade import Cascade
 
 __version__ = "0.1.0"
 __all__ = [
@@ -57,6 +66,8 @@ __all__ = [
     "BundleError",
     "BundleFileError",
     "BundleNotFoundError",
+    "Cascade",
+    "CascadeError",
     "ChatTemplateError",
     "CheckpointError",
     "ConfigError",
@@ -73,12 +84,14 @@ __all__ = [
     "HarmGuard",
     "HarmGuardError",
     "HarmGuardWarning",
+    "HarmfulStreamError",
     "InputError",
     "InputTypeError",
     "InvalidTextError",
     "ManifestError",
     "MemoryUnreadableError",
     "MissingExtraError",
+    "MissingStreamPointError",
     "OutputExistsError",
     "ParityError",
     "PrepareError",
@@ -86,11 +99,13 @@ __all__ = [
     "RecipeError",
     "ServerError",
     "StageError",
+    "StreamVerdict",
     "TeacherError",
     "TextTooLongError",
     "TokenizerError",
     "TooFewSamplesError",
     "TrainingError",
+    "UnjudgedTextError",
     "UnknownThresholdError",
     "UnpreparedWarning",
     "UnsafePathError",
@@ -101,3 +116,12 @@ __all__ = [
     "WrongRuntimeError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Cascade is loaded by those who use it."""
+    if name != "Cascade":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .cascade import Cascade
+
+    return Cascade

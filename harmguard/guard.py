@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import warnings
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harmguard.bundle import EMBEDDED, Bundle, load_tokenizer, open_bundle, require_onnx
+from harmguard._streaming import Known, Streaming, through
+from harmguard.bundle import EMBEDDED, Bundle, Threshold, load_tokenizer, open_bundle, require_onnx
 from harmguard.core.batch import Batch, Logits, padding_within, window_logits
 from harmguard.core.cores import default_threads
 from harmguard.core.encode import Encoded, PairEncoder, Window
@@ -71,7 +73,7 @@ class _Pending(NamedTuple):
     unreadable: float
 
 
-class HarmGuard:
+class HarmGuard(Streaming):
     """A guard: scores how harmful a prompt, or a prompt with its response, is.
 
     ``bundle`` is a bundle's folder; None is the guard that comes with the package. A guard is
@@ -126,6 +128,7 @@ class HarmGuard:
         opened = open_bundle(EMBEDDED if bundle is None else bundle)
         require_onnx(opened)
         self._thresholds = _thresholds(opened, threshold)
+        self._manifest = opened.manifest
         self._spec = opened.manifest.input
         self._temperature = opened.manifest.output.temperature
         self._refuse_long = long_text == "error"
@@ -153,6 +156,16 @@ class HarmGuard:
     def max_chars(self) -> int:
         """The most characters (code points) that a prompt or a response may have."""
         return self._spec.max_chars
+
+    @property
+    def name(self) -> str:
+        """The name in the bundle's manifest."""
+        return self._manifest.name
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the bundle's manifest, in the format that is written today."""
+        return hashlib.sha256(self._manifest.to_bytes()).hexdigest()
 
     @property
     def prepared(self) -> Path | None:
@@ -216,7 +229,20 @@ class HarmGuard:
             windows=scored.encoded.plain,
             view=scored.view,
             unreadable=scored.unreadable,
+            guard=self._manifest.name,
         )
+
+    def _points(self) -> tuple[str, Mapping[str, Threshold]]:
+        return self._manifest.name, self._manifest.thresholds["exchange"]
+
+    def _check_prompt(self, prompt: str) -> None:
+        self._usable_session()
+        self._encode(prompt, "", "")
+
+    def _check_known(self, prompt: str, response: str, known: Known) -> Verdict:
+        session = self._usable_session()
+        pending = self._pending(prompt, response, "", self._reader)
+        return self._verdict(next(self._run(session, [pending], known)))
 
     def _usable_session(self) -> Session:
         session = self._session
@@ -291,11 +317,16 @@ class HarmGuard:
                 f"{len(text):,}; expected valid Unicode; likely wrongly decoded text"
             )
 
-    def _run(self, session: Session, pending: list[_Pending]) -> Iterator[_Scored]:
+    def _run(
+        self, session: Session, pending: list[_Pending], known: Known | None = None
+    ) -> Iterator[_Scored]:
         if not pending:
             return
         windows = [window for one in pending for window in one.encoded.windows]
-        logits = self._logits(session, windows)
+        if known is None:
+            logits = self._logits(session, windows)
+        else:
+            logits = through(known, windows, lambda new: self._logits(session, new))
         if not np.isfinite(logits).all():
             raise GraphMismatchError(
                 "the model gave a logit that is not finite; expected finite ones; likely a "
