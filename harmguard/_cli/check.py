@@ -7,20 +7,23 @@ import dataclasses
 import json
 from typing import Any
 
-from harmguard._cli import _guard
+from harmguard._cli import _guard, _ways
 from harmguard.cli import COMMANDS, EXIT_CODES
 
 _EPILOG = """\
 Prints {"score": ..., "threshold": ..., "harmful": ..., "tokens": ..., "windows": ..., "view": ...,
-"unreadable": ...} and exits with 0 for not harmful, 1 for harmful, 2 or more for an error: pass a
-text on only after 0. In a script always write -- before the text, or a text such as --help is taken
-for an option. A text of which the guard cannot read a fifth or more is named on stderr.
+"unreadable": ..., "guard": ...} and exits with 0 for not harmful, 1 for harmful, 2 or more for an
+error: pass a text on only after 0. In a script always write -- before the text, or a text such as
+--help is taken for an option. A text of which the guard cannot read a fifth or more is named on
+stderr.
 
 examples:
   harmguard check "How do I bake bread?"
   harmguard check "How do I bake bread?" "Mix flour, water, salt and yeast."
   harmguard check --threshold 0.9 -- "How do I bake bread?"
   if harmguard check -- "How do I bake bread?"; then echo pass; else echo stop; fi
+  harmguard check --explain "How do I bake bread?" "Mix flour and water. Add the yeast."
+  echo "Mix flour, water, salt and yeast." | harmguard check --stream --threshold 0.6 "How do I bake bread?"
 
 """
 
@@ -38,16 +41,35 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--threshold",
         type=_threshold,
-        default="default",
         metavar="T",
-        help="a number in [0, 1] or an operating point of the guard, as info lists them",
+        help="a number in [0, 1] or an operating point of the guard, as info lists them "
+        "(default: default, with --stream: stream)",
+    )
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument(
+        "--stream",
+        action="store_true",
+        help="read the answer to PROMPT from standard input as it comes, and write each sentence "
+        "once the answer so far is harmless; at a harmful one stop, and exit with 1",
+    )
+    ways.add_argument(
+        "--explain",
+        action="store_true",
+        help="print the verdict with the sentences and their part in it, by character offsets",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the verdict; 1 means harmful."""
     prompt, response = _guard.texts(args)
-    with _guard.open_guard(args, args.threshold) as guard:
+    if args.stream:
+        if response is not None:
+            args.usage_error("2 texts with --stream; expected PROMPT, and the answer on stdin")
+        return _ways.stream(args, prompt)
+    threshold = "default" if args.threshold is None else args.threshold
+    with _guard.open_guard(args, threshold) as guard:
+        if args.explain:
+            return _ways.explain(guard, prompt, response)
         verdict = guard.check(prompt, response)
     print(json.dumps(dataclasses.asdict(verdict)))
     _guard.say_unreadable(verdict)

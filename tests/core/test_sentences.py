@@ -35,7 +35,11 @@ def test_a_mark_and_a_space_end_a_sentence() -> None:
 
 def test_quotes_and_brackets_belong_to_the_sentence_that_they_close() -> None:
     text = 'She said "leave it alone." (And so he did.) Then *it was over.* The end of it.'
-    assert cut(text)[:3] == ['She said "leave it alone." ', "(And so he did.) ", "Then *it was over.* "]
+    assert cut(text)[:3] == [
+        'She said "leave it alone." ',
+        "(And so he did.) ",
+        "Then *it was over.* ",
+    ]
 
 
 def test_numbers_abbreviations_and_list_marks_are_no_sentences() -> None:
@@ -43,7 +47,10 @@ def test_numbers_abbreviations_and_list_marks_are_no_sentences() -> None:
         "Dr. Lee paid 3.14 dollars to example.com for it. ",
         "Yes.",
     ]
-    assert cut("1. Mix the flour\n2. Bake the bread\n") == ["1. Mix the flour\n", "2. Bake the bread\n"]
+    assert cut("1. Mix the flour\n2. Bake the bread\n") == [
+        "1. Mix the flour\n",
+        "2. Bake the bread\n",
+    ]
 
 
 @pytest.mark.parametrize("line", LINES)

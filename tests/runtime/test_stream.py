@@ -109,9 +109,7 @@ def test_hold_none_gives_verdicts_alone(needle: HarmGuard) -> None:
     st.lists(st.sampled_from([SAFE, BAD, "bread ", "\n", "。", "how? ", "x" * 90]), max_size=12),
     st.randoms(use_true_random=False),
 )
-def test_splitting_changes_nothing(
-    needle: HarmGuard, words: list[str], rng: random.Random
-) -> None:
+def test_splitting_changes_nothing(needle: HarmGuard, words: list[str], rng: random.Random) -> None:
     answer = "".join(words)
     whole = run(needle, answer, 10_000)
     assert run(needle, answer, rng) == whole
