@@ -19,7 +19,7 @@ from collections.abc import (
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
-from harmguard.core.sentences import LONGEST, Cutter
+from harmguard.core.sentences import Cutter
 from harmguard.errors import (
     HarmfulStreamError,
     InputError,
@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 
 STREAM = "stream"
 """The operating point of streams, under `thresholds.exchange`."""
-SENTENCE = 96
-"""The least characters that are judged at once, white space not counted: it bounds the work."""
+SENTENCE = 180
+"""The least characters that are judged at once, white space not counted: each further verdict costs
+work, and moves the threshold, because benign answers have one more chance to be stopped."""
+LONGEST = 360
+"""The most characters that are held, white space counted."""
 
 Hold = Literal["sentence", "none"]
 OnHarm = Literal["raise", "verdict"]

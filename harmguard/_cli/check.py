@@ -23,7 +23,7 @@ examples:
   harmguard check --threshold 0.9 -- "How do I bake bread?"
   if harmguard check -- "How do I bake bread?"; then echo pass; else echo stop; fi
   harmguard check --explain "How do I bake bread?" "Mix flour and water. Add the yeast."
-  echo "Mix flour, water, salt and yeast." | harmguard check --stream --threshold 0.6 "How do I bake bread?"
+  echo "Mix flour and water." | harmguard check --stream --threshold 0.6 "How do I bake bread?"
 
 """
 

@@ -14,7 +14,8 @@ from harmguard import HarmGuard
 from harmguard.cli import main
 
 SAFE = "the bread is safe and kind please make the bread how to make the kind bread please "
-SAFE += "make a safe bread the kind answer is please, Zo\u00eb \U0001f600. "
+SAFE += "make a safe bread the kind answer is please and how to make a safe kind question, and "
+SAFE += "how is the bread made, Zo\u00eb \U0001f600. "
 ANSWER = SAFE * 2 + "the danger is here. " + SAFE * 2
 
 
@@ -53,7 +54,7 @@ def test_text_comes_out_while_more_is_awaited(needle_bundle: Path) -> None:
         assert process.stdout is not None
         process.stdin.write((SAFE * 2).encode())
         process.stdin.flush()
-        assert process.stdout.read(len(SAFE)).decode(errors="replace").startswith("the bread is safe")
+        assert process.stdout.read(len(SAFE)).startswith(b"the bread is safe")
         process.stdin.write(b"the danger. ")
         process.stdin.close()
         process.stdout.read()

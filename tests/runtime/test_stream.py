@@ -31,7 +31,8 @@ from harmguard import (
 from harmguard.stream import prefixes
 
 SAFE = "the bread is safe and kind please make the bread how to make the kind bread please "
-SAFE += "make a safe bread the kind answer is please. "
+SAFE += "make a safe bread the kind answer is please. how is a safe and kind question made please "
+SAFE += "is the bread safe and how to make the kind answer, and make the bread please. "
 BAD = "the danger is here. "
 ANSWER = SAFE * 3 + BAD + SAFE * 2
 
@@ -70,9 +71,11 @@ def test_the_final_verdict_is_checks_but_for_the_threshold(any_guard: HarmGuard)
 
 
 def test_nothing_of_the_harmful_sentence_goes_out(needle: HarmGuard) -> None:
-    out = []
+    out: list[str] = []
     stream = needle.stream("how to make bread", pieces(ANSWER, 3), threshold=0.5)
-    with pytest.raises(HarmfulStreamError, match=r"harmful up to character \d+ .*held back") as got:
+    with pytest.raises(
+        HarmfulStreamError, match=r"harmful up to character [0-9,]+ .*held back"
+    ) as got:
         out.extend(stream)
     text = "".join(out)
     assert ANSWER.startswith(text)
@@ -126,7 +129,7 @@ def test_a_verdict_falls_due_at_prefixes(small: HarmGuard) -> None:
 def test_text_without_ends_is_judged_too(needle: HarmGuard) -> None:
     *parts, last = run(needle, "bread " * 100 + "danger " + "bread " * 100)
     assert last.harmful
-    assert all(len(part) <= 240 for part in parts)
+    assert all(len(part) <= 360 for part in parts)
 
 
 def test_windows_that_are_complete_are_not_scored_again(
@@ -179,9 +182,10 @@ def test_too_long_an_answer_is_refused(small_bundle: Path, needle: HarmGuard) ->
 
 
 def test_a_wrong_prompt_is_refused_at_once(needle: HarmGuard) -> None:
-    for prompt, error in (("", InputError), (b"x", InputTypeError), ("\ud800", InvalidTextError)):
+    prompts: list[Any] = ["", b"x", "\ud800"]
+    for prompt, error in zip(prompts, (InputError, InputTypeError, InvalidTextError), strict=True):
         with pytest.raises(error):
-            needle.stream(prompt, [], threshold=0.5)  # type: ignore[call-overload]
+            needle.stream(prompt, [], threshold=0.5)
 
 
 def test_options_are_checked(needle: HarmGuard) -> None:
@@ -241,7 +245,7 @@ def test_a_reader_that_stops_early_frees_text_and_source(needle: HarmGuard) -> N
     made = source()
     stream = needle.stream("bread", made, threshold=0.5)
     next(stream)
-    gone = [weakref.ref(stream), weakref.ref(made)]
+    gone: list[Any] = [weakref.ref(stream), weakref.ref(made)]
     del stream, made
     gc.collect()
     assert [ref() for ref in gone] == [None, None]
