@@ -92,7 +92,7 @@ class CascadeFit:
 
 
 def _fit(value: Any) -> CascadeFit:
-    if value.pop("cascade") != 1:
+    if not isinstance(value, dict) or value.pop("cascade") != 1:
         raise ValueError("version")
     kinds = {}
     for kind in KINDS:

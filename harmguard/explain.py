@@ -12,8 +12,11 @@ from harmguard.verdict import Verdict
 
 MOST_PARTS = 64
 """Texts of more sentences are explained in groups of neighbours."""
-WEIGHT_ALONE = 0.5
-"""What a logit of a sentence alone counts beside a logit that the text loses without it."""
+WEIGHT_ALONE = 0.3
+"""What a logit of a sentence alone counts beside one that the text loses without it.
+
+Of 0 to 4, .1 to .3 named planted sentences best, and none named one whose removal was of no use.
+"""
 
 
 class Checker(Protocol):
@@ -35,7 +38,7 @@ class Part:
     start: int
     end: int
     part: float
-    """Its part in the verdict, in logits: ``drop`` and half of ``alone``; for ranking."""
+    """Its part in the verdict, in logits: ``drop`` and .3 of ``alone``; for ranking."""
     alone: float
     """The logit of the part alone, with the prompt, less that of the threshold."""
     drop: float

@@ -88,7 +88,7 @@ def test_few_rows_go_up_less_than_the_bound() -> None:
 
 def test_few_rows_are_refused() -> None:
     small, large, labels = two_guards(30, 4)
-    with pytest.raises(DataError, match="exchange: .* expected at least 20 of each"):
+    with pytest.raises(DataError, match=r"exchange: .* expected at least 20 of each"):
         fit_kind(small, large, labels, ["a"] * 30, "exchange", 0.25)
 
 
