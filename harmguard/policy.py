@@ -117,7 +117,7 @@ class Policy:
 
 
 def _unreadable(verdict: Verdict) -> UnjudgedTextError | None:
-    share = getattr(verdict, "unreadable", 0.0)
+    share = verdict.unreadable
     if share < UNREADABLE:
         return None
     return UnjudgedTextError(

@@ -99,6 +99,29 @@ def test_wrong_texts_are_refused_by_name(needle: HarmGuard) -> None:
         needle.explain("")
 
 
+def test_offsets_are_of_the_original_text_in_other_views(views_needle: HarmGuard) -> None:
+    """What is hidden is found, and named where it stands in the string that was passed in."""
+    hidden = "".join(chr(0xE0000 + ord(c)) for c in "the danger is here")
+    cyrillic = "the d\u0430ng\u0435r is here. "
+    for inner in (cyrillic, f"the kind bread{hidden} is here. "):
+        text = SAFE + "\U0001f600 caf\u00e9! " + inner + SAFE
+        found = views_needle.explain("bread", text)
+        assert found.verdict.view != "text"
+        assert "".join(text[part.start : part.end] for part in found.parts) == text
+        (named,) = found.named
+        assert inner[:-1] in text[named.start : named.end]
+
+
+def test_utf16_readers_can_turn_offsets(needle: HarmGuard) -> None:
+    """As docs/explain.md says."""
+    text = "\U0001f600\U0001f600 is a kind smile. " + BAD
+    (named,) = needle.explain("bread", text).named
+    start = len(text[: named.start].encode("utf-16-le")) // 2
+    assert start == named.start + 2
+    end = len(text[: named.end].encode("utf-16-le")) // 2
+    assert text.encode("utf-16-le")[2 * start : 2 * end].decode("utf-16-le") == BAD
+
+
 @given(st.text(max_size=200))
 def test_parts_are_all_of_any_text(text: str) -> None:
     spans = parts_of(text)

@@ -49,6 +49,19 @@ def test_an_error_is_a_state_of_its_own(needle: HarmGuard) -> None:
     assert policy.counts.unjudged == 1
 
 
+def test_an_unreadable_text_is_not_harmless(views_needle: HarmGuard) -> None:
+    policy = Policy(views_needle)
+    decision = policy.decide("\u4f60\u597d\u4e16\u754c\u4f60\u597d")
+    assert (decision.state, decision.blocked) == ("unjudged", True)
+    assert isinstance(decision.error, UnjudgedTextError)
+    assert decision.verdict is not None
+    assert str(decision.error).startswith("100% of the text is unreadable to the guard")
+    assert not Policy(views_needle, on_error="pass").decide("\u4f60\u597d\u4e16\u754c").blocked
+    with pytest.raises(UnjudgedTextError):
+        Policy(views_needle, on_error="raise").decide("\u4f60\u597d\u4e16\u754c")
+    assert policy.decide("danger \u4f60\u597d\u4e16\u754c\u4f60\u597d").state == "harmful"
+
+
 def test_a_closed_guard_is_no_pass(needle_bundle: Path) -> None:
     guard = HarmGuard(needle_bundle, threads=1)
     guard.close()

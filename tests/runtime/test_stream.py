@@ -126,6 +126,18 @@ def test_a_verdict_falls_due_at_prefixes(small: HarmGuard) -> None:
         assert verdict.score == small.score("how to make bread", text)
 
 
+def test_views_are_streamed_too(views_needle: HarmGuard) -> None:
+    hidden = "the d\u0430ng\u0435r is here. "  # Cyrillic letters
+    *parts, last = run(views_needle, SAFE * 2 + hidden + SAFE * 2, threshold=0.5)
+    assert (last.harmful, last.view) == (True, "cleaned")
+    assert "\u0430" not in "".join(parts)
+    *parts, last = run(views_needle, SAFE * 2 + "caf\u00e9 \u200b" + SAFE, 3, threshold=0.5)
+    whole = views_needle.check("how to make bread", SAFE * 2 + "caf\u00e9 \u200b" + SAFE)
+    assert "".join(parts) == SAFE * 2 + "caf\u00e9 \u200b" + SAFE
+    for name in ("score", "tokens", "windows", "view", "unreadable"):
+        assert getattr(last, name) == getattr(whole, name), name
+
+
 def test_text_without_ends_is_judged_too(needle: HarmGuard) -> None:
     *parts, last = run(needle, "bread " * 100 + "danger " + "bread " * 100)
     assert last.harmful
