@@ -66,7 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         count = QUICK_SPLICES if options.quick else SPLICES
         result["splices"] = spliced(guard, rows, splices(rows, count, SEED), default, threshold)
         _results.keep(result, options)
-        result["dialogues"] = dialogues(guard)
+        both = open_bundle(options.bundle).manifest.thresholds
+        common = {
+            name: {kind: both[kind][name].value for kind in both}
+            for name in ("default", "fpr_5", "fpr_1")
+            if all(name in named for named in both.values())
+        }
+        result["dialogues"] = dialogues(guard, common)
         texts = TextMaker(options.bundle / "tokenizer.json", SEED)
         result["cost"] = [cost(guard, texts, tokens) for tokens in (512, 2000)]
         result["cost_of_val"] = cost_of_val(guard, rows)
@@ -158,25 +164,25 @@ def spliced(
     return found
 
 
-def dialogues(guard: HarmGuard) -> dict[str, Any]:
+def dialogues(guard: HarmGuard, points: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     """False alarms on harmless dialogues, by what stands in the prompt before the last answer."""
     turns = [json.loads(line)["turns"] for line in DIALOGUES.read_text("utf-8").splitlines()]
     ways = {
         "last user turn": [(t[2], t[3]) for t in turns],
         "both user turns": [(f"{t[0]}\n\n{t[2]}", t[3]) for t in turns],
         "all turns before": [("\n\n".join(t[:3]), t[3]) for t in turns],
-        "first exchange": [(t[0], t[1]) for t in turns],
     }
-    return {
-        name: {
-            "n": len(pairs),
-            "exchange_flagged": _share([v.harmful for v in guard.check_many(pairs)]),
-            "prompt_flagged": _share(
-                [v.harmful for v in guard.check_many([(p, None) for p, _ in pairs])]
-            ),
-        }
-        for name, pairs in ways.items()
-    }
+    found = []
+    for way, pairs in ways.items():
+        prompts = guard.score_many([(prompt, None) for prompt, _ in pairs])
+        exchanges = guard.score_many(pairs)
+        for name, point in points.items():
+            found.append({
+                "prompt": way, "point": name,
+                "prompt_flagged": _share(prompts >= point["prompt"]),
+                "exchange_flagged": _share(exchanges >= point["exchange"]),
+            })  # fmt: skip
+    return found
 
 
 def cost(guard: HarmGuard, texts: TextMaker, tokens: int) -> dict[str, Any]:
