@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import typing
+from typing import TYPE_CHECKING
 
 from .errors import (
     BenchError,
     BundleError,
     BundleFileError,
     BundleNotFoundError,
+    CascadeError,
     ChatTemplateError,
     CheckpointError,
     CheckpointWarning,
@@ -26,6 +27,7 @@ from .errors import (
     GoldenMismatchError,
     GraphMismatchError,
     GuardClosedError,
+    HarmfulStreamError,
     HarmGuardError,
     HarmGuardWarning,
     InputError,
@@ -34,6 +36,7 @@ from .errors import (
     ManifestError,
     MemoryUnreadableError,
     MissingExtraError,
+    MissingStreamPointError,
     OutputExistsError,
     ParityError,
     PrepareError,
@@ -48,6 +51,7 @@ from .errors import (
     TooFewSamplesError,
     TrainingError,
     TrainingWarning,
+    UnjudgedTextError,
     UnknownThresholdError,
     UnpreparedWarning,
     UnsafeGraphError,
@@ -57,9 +61,10 @@ from .errors import (
     UnverifiedBundleWarning,
     WrongRuntimeError,
 )
-from .verdict import Verdict
+from .verdict import StreamVerdict, Verdict
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
+    from .cascade import Cascade
     from .guard import HarmGuard
 
 __version__ = "0.1.0"
@@ -68,6 +73,8 @@ __all__ = [
     "BundleError",
     "BundleFileError",
     "BundleNotFoundError",
+    "Cascade",
+    "CascadeError",
     "ChatTemplateError",
     "CheckpointError",
     "CheckpointWarning",
@@ -88,12 +95,14 @@ __all__ = [
     "HarmGuard",
     "HarmGuardError",
     "HarmGuardWarning",
+    "HarmfulStreamError",
     "InputError",
     "InputTypeError",
     "InvalidTextError",
     "ManifestError",
     "MemoryUnreadableError",
     "MissingExtraError",
+    "MissingStreamPointError",
     "OutputExistsError",
     "ParityError",
     "PrepareError",
@@ -102,12 +111,14 @@ __all__ = [
     "RunError",
     "ServerError",
     "StageError",
+    "StreamVerdict",
     "TeacherError",
     "TextTooLongError",
     "TokenizerError",
     "TooFewSamplesError",
     "TrainingError",
     "TrainingWarning",
+    "UnjudgedTextError",
     "UnknownThresholdError",
     "UnpreparedWarning",
     "UnsafeGraphError",
@@ -123,9 +134,11 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # At the first use: the command has to name every error, one of numpy's import among them.
-    if name != "HarmGuard":
+    if name == "HarmGuard":
+        from .guard import HarmGuard as found
+    elif name == "Cascade":
+        from .cascade import Cascade as found  # type: ignore[assignment]
+    else:
         raise AttributeError(f"module 'harmguard' has no attribute {name!r}")
-    from .guard import HarmGuard
-
-    globals()[name] = HarmGuard
-    return HarmGuard
+    globals()[name] = found
+    return found

@@ -20,6 +20,10 @@
     │   ├── InvalidTextError         lone surrogates, or bytes that are no UTF-8
     │   ├── TextTooLongError
     │   └── UnknownThresholdError
+    │       └── MissingStreamPointError
+    ├── HarmfulStreamError           an answer was stopped while it was written
+    ├── UnjudgedTextError            a policy has no verdict to go by
+    ├── CascadeError                 two guards have no common fit
     ├── GuardClosedError             the guard was closed
     ├── ForkedGuardError             the guard was made before a fork
     ├── CopiedGuardError (TypeError) a guard was to be copied, or sent to another process
@@ -60,6 +64,11 @@ text, only lengths, positions and indices.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harmguard.verdict import StreamVerdict
 
 
 class HarmGuardError(Exception):
@@ -132,6 +141,35 @@ class TextTooLongError(InputError):
 
 class UnknownThresholdError(InputError):
     """The bundle has no operating point of that name, or the number is outside [0, 1]."""
+
+
+class MissingStreamPointError(UnknownThresholdError):
+    """The bundle has no operating point for streams, and the caller gave no number."""
+
+
+class HarmfulStreamError(HarmGuardError):
+    """The answer so far is harmful; ``verdict`` is the verdict on it."""
+
+    def __init__(self, message: str, verdict: StreamVerdict) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+
+    @property
+    def position(self) -> int:
+        """Where the sentence begins that was held back, in characters: so many went out."""
+        return self.verdict.start
+
+    def __reduce__(self) -> tuple[type[HarmfulStreamError], tuple[str, StreamVerdict]]:
+        """For pickle: both arguments."""
+        return type(self), (str(self), self.verdict)
+
+
+class UnjudgedTextError(HarmGuardError):
+    """There is a verdict on the text, and it says too little: most of the text is unreadable."""
+
+
+class CascadeError(HarmGuardError):
+    """The fit of a cascade cannot be read, or is for other guards."""
 
 
 class GuardClosedError(HarmGuardError):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
@@ -20,7 +21,8 @@ from harmguard._options import (
     checked_threads,
     checked_thresholds,
 )
-from harmguard.bundle import EMBEDDED, Bundle, load_tokenizer
+from harmguard._streaming import Known, Streaming, through
+from harmguard.bundle import EMBEDDED, Bundle, Threshold, load_tokenizer
 from harmguard.core.batch import Batch, Logits, padding_within, window_logits
 from harmguard.core.encode import Encoded, PairEncoder, Window
 from harmguard.core.readable import Reader
@@ -75,7 +77,7 @@ class _Pending(NamedTuple):
     unreadable: float
 
 
-class HarmGuard:
+class HarmGuard(Streaming):
     """A guard: scores how harmful a prompt, or a prompt with its response, is.
 
     ``bundle`` is a bundle's folder; None is the guard that comes with the package. A guard is
@@ -138,6 +140,7 @@ class HarmGuard:
         number = checked_threads(threads)
         opened = opened_bundle(EMBEDDED if bundle is None else checked_path(bundle, "bundle"))
         self._thresholds = checked_thresholds(opened, threshold)
+        self._manifest = opened.manifest
         self._spec = opened.manifest.input
         self._max_chars = checked_max_chars(max_chars, self._spec.max_chars)
         self._temperature = opened.manifest.output.temperature
@@ -166,6 +169,16 @@ class HarmGuard:
     def max_chars(self) -> int:
         """The most characters (code points) that a prompt or a response may have."""
         return self._max_chars
+
+    @property
+    def name(self) -> str:
+        """The name in the bundle's manifest."""
+        return self._manifest.name
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the bundle's manifest, in the format that is written today."""
+        return hashlib.sha256(self._manifest.to_bytes()).hexdigest()
 
     @property
     def prepared(self) -> Path | None:
@@ -245,6 +258,7 @@ class HarmGuard:
             windows=scored.encoded.plain,
             view=scored.view,
             unreadable=scored.unreadable,
+            guard=self._manifest.name,
         )
 
     def _encoder_of(self, bundle: Bundle) -> tuple[Tokenizer | MappedUnigram, PairEncoder]:
@@ -260,6 +274,18 @@ class HarmGuard:
 
         window = largest_window(self._encoder.tokenizer, self._spec)
         probe_largest(self._usable_session(), window, self._spec)
+
+    def _points(self) -> tuple[str, Mapping[str, Threshold]]:
+        return self._manifest.name, self._manifest.thresholds["exchange"]
+
+    def _check_prompt(self, prompt: str) -> None:
+        self._usable_session()
+        self._encode(prompt, "", "")
+
+    def _check_known(self, prompt: str, response: str, known: Known) -> Verdict:
+        session = self._usable_session()
+        pending = self._pending(prompt, response, "", self._reader)
+        return self._verdict(next(self._run(session, [pending], known)))
 
     def _usable_session(self) -> Session:
         session = self._session
@@ -337,11 +363,16 @@ class HarmGuard:
             )
         return encoded
 
-    def _run(self, session: Session, pending: list[_Pending]) -> Iterator[_Scored]:
+    def _run(
+        self, session: Session, pending: list[_Pending], known: Known | None = None
+    ) -> Iterator[_Scored]:
         if not pending:
             return
         windows = [window for one in pending for window in one.encoded.windows]
-        logits = self._logits(session, windows)
+        if known is None:
+            logits = self._logits(session, windows)
+        else:
+            logits = through(known, windows, lambda new: self._logits(session, new))
         if not np.isfinite(logits).all():
             raise GraphMismatchError(
                 "the model gave a logit that is not finite; expected finite ones; likely a "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,3 +29,15 @@ class Verdict:
     unreadable: float = 0.0
     """Share of characters, in [0, 1], that the guard has no token for or whose script it was not
     trained on; of an exchange the higher of both. A low score of such a text says little."""
+    guard: str = ""
+    """The name of the guard that decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamVerdict(Verdict):
+    """The verdict on an answer up to ``end``: ``threshold`` and ``harmful`` are the stream's."""
+
+    start: int = field(kw_only=True)
+    """Characters (code points) that were judged before; if harmful, what went out at most."""
+    end: int = field(kw_only=True)
+    """Characters of the answer that the score is of."""

@@ -7,15 +7,16 @@ import dataclasses
 import json
 from typing import Any
 
-from harmguard._cli import _guard
+from harmguard._cli import _guard, _ways
 from harmguard.cli import COMMANDS, EXIT_CODES
 
 _EPILOG = """\
 Prints {"score": ..., "threshold": ..., "harmful": ..., "tokens": ..., "windows": ..., "view": ...,
-"unreadable": ...} and exits with 0 for not harmful, 1 for harmful, 2 or more for an error: pass a
-text on only after 0. In a script always write -- before the text, or a text such as --help is taken
-for an option. With - for a text it is read from standard input: other users then do not see it in
-the list of processes. A text of which the guard cannot read a fifth or more is named on stderr.
+"unreadable": ..., "guard": ...} and exits with 0 for not harmful, 1 for harmful, 2 or more for an
+error: pass a text on only after 0. In a script always write -- before the text, or a text such as
+--help is taken for an option. With - for a text it is read from standard input: other users then do
+not see it in the list of processes. A text of which the guard cannot read a fifth or more is named
+on stderr.
 
 examples:
   harmguard check "How do I bake bread?"
@@ -23,6 +24,8 @@ examples:
   harmguard check --threshold 0.9 -- "How do I bake bread?"
   if harmguard check -- "How do I bake bread?"; then echo pass; else echo stop; fi
   echo "How do I bake bread?" | harmguard check -
+  harmguard check --explain "How do I bake bread?" "Mix flour and water. Add the yeast."
+  echo "Mix flour and water." | harmguard check --stream --threshold 0.6 "How do I bake bread?"
 
 """
 
@@ -40,17 +43,38 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--threshold",
         type=_threshold,
-        default="default",
         metavar="T",
-        help="a number in [0, 1] or an operating point of the guard, as info lists them",
+        help="a number in [0, 1] or an operating point of the guard, as info lists them "
+        "(default: default, with --stream: stream)",
+    )
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument(
+        "--stream",
+        action="store_true",
+        help="read the answer to PROMPT from standard input as it comes, and write each sentence "
+        "once the answer so far is harmless; at a harmful one stop, and exit with 1",
+    )
+    ways.add_argument(
+        "--explain",
+        action="store_true",
+        help="print the verdict with the sentences and their part in it, by character offsets",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the verdict; 1 means harmful."""
     found = _guard.texts(args)
-    with _guard.open_guard(args, args.threshold) as guard:
-        verdict = guard.check(*_guard.pair(found, guard.max_chars))
+    if args.stream:
+        prompt = found[0]
+        if len(found) != 1 or prompt is None:
+            args.usage_error("--stream takes PROMPT as it is, and the answer on standard input")
+        return _ways.stream(args, prompt)
+    threshold = "default" if args.threshold is None else args.threshold
+    with _guard.open_guard(args, threshold) as guard:
+        pair = _guard.pair(found, guard.max_chars)
+        if args.explain:
+            return _ways.explain(guard, *pair)
+        verdict = guard.check(*pair)
     print(json.dumps(dataclasses.asdict(verdict)))
     _guard.say_unreadable(verdict)
     return int(verdict.harmful)

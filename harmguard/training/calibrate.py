@@ -22,22 +22,26 @@ from harmguard.core.files import refuse_existing, sha256_of
 from harmguard.core.scores import logit, sigmoid, window_scores
 from harmguard.errors import DataError
 from harmguard.rows import Row, read_rows
+from harmguard.stream import STREAM
 from harmguard.training import metrics
 from harmguard.training.metrics import Floats, Ints
 from harmguard.training.scored import KINDS
-from harmguard.training.scoring import score_bundle
+from harmguard.training.scoring import score_bundle, score_streams
 from harmguard.training.thresholds import (
     HIGHEST,
     LOWEST,
+    MIN_OF_EACH,
     DefaultRule,
     is_degenerate,
     operating_points,
+    stream_threshold,
 )
 
 TEMPERATURES = (0.05, 20.0)
 """Bounds of a fitted temperature."""
 MIN_OF_EACH_LABEL = 50
 """Rows of each label from which a temperature is fitted; with fewer it stays as it is."""
+STREAM_RULE = "lowest that stops no more safe answers, while they come, than default flags whole"
 _NEAR = 0.15
 _NEAR_GOLDEN = 8
 
@@ -148,6 +152,7 @@ def calibrate(
     _check_labels(rows, labelled.name)
     with HarmGuard(bundle, threads=threads) as guard:
         scores = score_bundle(guard, rows)
+        highest = score_streams(guard, rows)
     previous = float(manifest["output"]["temperature"])
     result = fit(
         rows,
@@ -155,6 +160,7 @@ def calibrate(
         manifest,
         rule or DefaultRule(),
         f"{labelled.name} (sha256 {sha256_of(labelled)}",
+        margins(highest, previous),
     )
     if len(rows) < len(everything):
         result.notes.append(
@@ -176,12 +182,18 @@ def calibrate(
 
 
 def fit(
-    rows: Sequence[Row], z: Floats, manifest: Mapping[str, Any], rule: DefaultRule, name: str
+    rows: Sequence[Row],
+    z: Floats,
+    manifest: Mapping[str, Any],
+    rule: DefaultRule,
+    name: str,
+    highest: Floats,
 ) -> Calibration:
     """Temperature, thresholds and their figures from labelled rows and their logit differences.
 
     ``manifest`` is the guard's, for its temperature and the thresholds that stay; ``name`` opens
-    the description of the set that is kept beside each threshold.
+    the description of the set that is kept beside each threshold. ``highest`` are the highest
+    logit differences of the rows while they are written.
     """
     labels = np.array([row.label for row in rows], dtype=np.int64)
     kinds = np.array([row.kind for row in rows])
@@ -212,6 +224,10 @@ def fit(
         if own.any():
             values = {key: point["value"] for key, point in thresholds[kind].items()}
             figures[kind] = _figures(labels[own], p[own], values)
+    notes += _add_stream(
+        thresholds["exchange"], figures, labels, kinds == "exchange",
+        p, sigmoid(highest / temperature), chosen_on,
+    )  # fmt: skip
     return Calibration(temperature, thresholds, figures, notes)
 
 
@@ -235,6 +251,24 @@ def _temperature(
         else "the guard is no better than chance on them; likely untrained, or labels the wrong way"
     )
     return found, [f"the temperature is at its bound, {found}: {cause}"]
+
+
+def _add_stream(
+    points: dict[str, dict[str, Any]], figures: dict[str, Any], labels: Ints, own: Any,
+    p: Floats, highest: Floats, chosen_on: str,
+) -> list[str]:  # fmt: skip
+    """Add the operating point of streams and its figures; notes if there is none."""
+    labels, p, highest = labels[own], p[own], highest[own]
+    safe = labels == 0
+    if min(int(safe.sum()), int(labels.sum())) < MIN_OF_EACH:
+        return [] if STREAM not in points else [f"exchange: {STREAM} kept, as default is"]
+    value = stream_threshold(p[safe], highest[safe], points["default"]["value"])
+    if value is None:
+        points.pop(STREAM, None)
+        return [f"exchange: {STREAM} not chosen: a threshold of {HIGHEST} still stops more"]
+    points[STREAM] = {"value": value, "set": chosen_on, "rule": STREAM_RULE}
+    figures["exchange"][STREAM] = _figures(labels, highest, {STREAM: value})[STREAM]
+    return []
 
 
 def moved(threshold: float, previous: float, temperature: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from harmguard.errors import (
     UnknownThresholdError,
 )
 from harmguard.rows import Row, read_rows
+from harmguard.stream import prefixes
 from harmguard.training.evaluate import evaluate
 from harmguard.training.scored import KINDS, Scored, scored
 
@@ -53,6 +55,24 @@ def score_bundle(guard: HarmGuard, rows: Sequence[Row]) -> list[Score]:
             out += [Score(v.score, v.tokens, v.windows) for v in verdicts]
             bar.update(len(block))
     return out
+
+
+def score_streams(guard: HarmGuard, rows: Sequence[Row]) -> list[float]:
+    """The highest score that each exchange has while it is written; of a prompt alone 0.
+
+    Raises DataError, as ``score_bundle``.
+    """
+    parts = [
+        (number, replace(row, response=text))
+        for number, row in enumerate(rows)
+        if row.response is not None
+        for text in prefixes(row.response)
+    ]
+    highest = [0.0] * len(rows)
+    scores = score_bundle(guard, [row for _, row in parts])
+    for (number, _), score in zip(parts, scores, strict=True):
+        highest[number] = max(highest[number], score.score)
+    return highest
 
 
 def score_checkpoint(scorer: Checkpoint, rows: Sequence[Row]) -> list[Score]:

@@ -126,3 +126,14 @@ def operating_points(
         else:
             notes.append(f"{kind}: {name} not chosen: a threshold of {HIGHEST} still flags more")
     return points, notes
+
+
+def stream_threshold(whole: Floats, highest: Floats, default: float) -> float | None:
+    """The operating point of streams: the lowest that stops no more safe answers than ``default``.
+
+    ``whole`` (n > 0) are the scores of whole safe answers, of which ``default`` flags some, and
+    ``highest`` each one's highest score while it is written. None if even .9995 stops more.
+    """
+    limit = float((whole >= default).mean())
+    fits = np.flatnonzero(flagged_share(highest) <= limit)
+    return float(_GRID[fits[0]]) if fits.size else None

@@ -216,6 +216,15 @@ def needle_bundle(make_bundle: BundleMaker) -> Path:
 
 
 @pytest.fixture(scope="session")
+def views_needle(make_bundle: BundleMaker) -> Iterator[HarmGuard]:
+    """A guard as `needle`, that reads its texts in every view."""
+    template = Template.from_tokenizer(build_tokenizer())
+    changed = {**manifest(template)["input"], "normalisation": "views-1"}
+    with HarmGuard(make_bundle(needle="danger", input=changed), threads=1) as guard:
+        yield guard
+
+
+@pytest.fixture(scope="session")
 def small(small_bundle: Path) -> Iterator[HarmGuard]:
     """A guard on `small_bundle`."""
     with HarmGuard(small_bundle, threads=1) as guard:

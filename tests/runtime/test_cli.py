@@ -62,7 +62,7 @@ def test_check_prints_a_verdict(capsys: pytest.CaptureFixture[str], small: HarmG
     assert cli("check", "--threshold", "fpr_1", "bread") in (0, 1)
     harmful, safe, named = rows(capsys.readouterr().out)
     expected: dict[str, Any] = {"threshold": score, "harmful": True, "tokens": 1, "windows": 1}
-    expected |= {"view": "text", "unreadable": 0.0}
+    expected |= {"view": "text", "unreadable": 0.0, "guard": "tiny"}
     assert harmful == {"score": score, **expected}
     assert safe["harmful"] is False
     assert named["threshold"] == 0.9

@@ -11,8 +11,11 @@ def _classes() -> dict[str, type]:
     return {name: cls for name, cls in found if cls.__module__ == errors.__name__}
 
 
-def test_public_names_are_exactly_the_guard_the_verdict_and_the_errors() -> None:
-    assert set(harmguard.__all__) == {"HarmGuard", "Verdict", "__version__", *_classes()}
+def test_public_names_are_exactly_the_guards_the_verdicts_and_the_errors() -> None:
+    names = {"Cascade", "HarmGuard", "StreamVerdict", "Verdict", "__version__"}
+    assert set(harmguard.__all__) == {*names, *_classes()}
+    assert all(hasattr(harmguard, name) for name in names)
+    assert not hasattr(harmguard, "cascading")
 
 
 def test_every_error_has_the_base_and_a_docstring() -> None:

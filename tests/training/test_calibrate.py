@@ -135,7 +135,8 @@ def test_a_calibrated_bundle(
     digest = hashlib.sha256(both_kinds.read_bytes()).hexdigest()
     for kind in ("prompt", "exchange"):
         points = new.manifest.thresholds[kind]
-        assert sorted(points) == ["default", "fpr_1", "fpr_5"]
+        stream = ["stream"] if kind == "exchange" else []
+        assert sorted(points) == ["default", "fpr_1", "fpr_5", *stream]
         for point in points.values():
             assert point.set is not None
             assert point.set.startswith(f"set.jsonl (sha256 {digest}, 600 rows: ")
@@ -259,7 +260,7 @@ def test_the_command(
     assert main(["calibrate", str(word_bundle), str(both_kinds), str(out), "--threads", "1"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("temperature ")
-    assert len(printed) == 7
+    assert len(printed) == 8
     assert printed[2].startswith("prompt fpr_1 0.")
     assert main(["calibrate", str(word_bundle), str(both_kinds), str(out)]) == 3
     assert "out' exists; expected a new path" in capsys.readouterr().err
