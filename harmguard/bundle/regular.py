@@ -44,8 +44,8 @@ def open_regular(folder: Path, name: str) -> Iterator[FileIO]:
     *parents, last = name.split("/")
     place = os.open(folder, _FOLDER)
     try:
-        for parent in parents:
-            outer, place = place, _inner_folder(place, parent)
+        for depth, parent in enumerate(parents, 1):
+            outer, place = place, _inner_folder(place, parent, "/".join(parents[:depth]))
             os.close(outer)
         descriptor = _descriptor(place, last, name)
     finally:
@@ -54,13 +54,13 @@ def open_regular(folder: Path, name: str) -> Iterator[FileIO]:
         yield file
 
 
-def _inner_folder(place: int, name: str) -> int:
+def _inner_folder(place: int, last: str, name: str) -> int:
     try:
-        if stat.S_ISLNK(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
+        if stat.S_ISLNK(os.stat(last, dir_fd=place, follow_symlinks=False).st_mode):
             raise UnsafePathError(
                 f"{name} is a symbolic link; expected a folder; likely a hostile bundle"
             )
-        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=place)
+        return os.open(last, _FOLDER | os.O_NOFOLLOW, dir_fd=place)
     except OSError:
         raise _missing(name) from None
 

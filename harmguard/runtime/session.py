@@ -25,6 +25,8 @@ from harmguard.runtime.weights import Arrays, can_see_maps, read_weights, still_
 MAX_MEMORY = 8_000_000_000
 """What tensors of one model may take together, in bytes, beside twice its weights."""
 
+# Releases from 1.21 on end the process when they run from weights that they have stored packed.
+_PACKS = (1, 32)
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
@@ -169,17 +171,17 @@ class Session:
 def save_prepared(bundle: Bundle, path: Path) -> None:
     """Write the bundle's model to `path`, optimised, its weights beside it as PATH.data.
 
-    The weights are there as the model has them and as this processor's kernels pack them.
+    The weights are there as the model has them, and as this processor's kernels pack them.
     Raises BundleFileError, also where onnxruntime cannot write.
     """
     check_runtime(ort.__version__, require_onnx(bundle))
     options = _options(1)
     options.optimized_model_filepath = str(path)
-    for key, value in (
-        ("session.optimized_model_external_initializers_file_name", f"{path.name}.data"),
-        ("session.save_external_prepacked_constant_initializers", "1"),
-    ):
-        options.add_session_config_entry(key, value)
+    key = "session.optimized_model_external_initializers_file_name"
+    options.add_session_config_entry(key, f"{path.name}.data")
+    if version_key(ort.__version__) >= _PACKS:
+        key = "session.save_external_prepacked_constant_initializers"
+        options.add_session_config_entry(key, "1")
     bundle.check_weights()
     weights: Arrays = {}
     if _takes_a_folder():

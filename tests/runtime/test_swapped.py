@@ -195,7 +195,7 @@ def test_weights_that_stay_mapped_are_copied_in_a_second_session(
     monkeypatch.setattr(sessions, "still_mapped", mapped)
     with HarmGuard(external_bundle, threads=1) as guard:
         assert 0 < guard.score(TEXT) < 1
-    assert asked == [1]
+    assert asked == ([1] if sessions._takes_a_folder() else [])
 
 
 @pytest.mark.skipif(not weights.can_see_maps(), reason="no procfs")
