@@ -65,10 +65,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the verdict; 1 means harmful."""
     found = _guard.texts(args)
     if args.stream:
-        prompt = found[0]
-        if len(found) != 1 or prompt is None:
+        if len(found) != 1 or found[0] is None:
             args.usage_error("--stream takes PROMPT as it is, and the answer on standard input")
-        return _ways.stream(args, prompt)
+        else:
+            return _ways.stream(args, found[0])
     threshold = "default" if args.threshold is None else args.threshold
     with _guard.open_guard(args, threshold) as guard:
         pair = _guard.pair(found, guard.max_chars)

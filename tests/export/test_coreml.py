@@ -164,6 +164,7 @@ def test_bert_like_families_pass_both_checks(
         "vocab_size": len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]),
         "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": 0,
         "intermediate_size": 48, "max_position_embeddings": 66, "initializer_range": 0.2,
+        "id2label": {0: "safe", 1: "harmful"}, "label2id": {"safe": 0, "harmful": 1},
     } | fields  # fmt: skip
     if family == "DistilBert":
         names = ("dim", "n_layers", "n_heads", "hidden_dim")
@@ -289,7 +290,7 @@ def test_a_linked_folder_of_the_package_is_refused(copy: Path, tmp_path: Path) -
     data = copy / "model.mlpackage/Data"
     data.rename(tmp_path / "elsewhere")
     data.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UnsafePathError, match=r"model\.mlpackage/Data is a symbolic link"):
+    with pytest.raises(UnsafePathError, match=r"Data is a symbolic link"):
         open_bundle(copy)
 
 

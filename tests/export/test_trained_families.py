@@ -31,6 +31,7 @@ def trained(folder: Path, family: str) -> Path:
         family, vocab_size=len(fast), hidden_size=64, num_attention_heads=4, pad_token_id=0,
         intermediate_size=128, max_position_embeddings=66,
     )  # fmt: skip
+    config.id2label, config.label2id = {0: "safe", 1: "harmful"}, {"safe": 0, "harmful": 1}
     torch.manual_seed(5)
     name = f"{CLASSES[family]}ForSequenceClassification"
     model: Any = getattr(transformers, name)(config).train()
