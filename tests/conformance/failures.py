@@ -40,7 +40,7 @@ FAILURES: tuple[dict[str, Any], ...] = (
     _text("EmptyPromptError", "", "Mix flour and water."),
     _text("EmptyPromptError", " "),
     _text("EmptyPromptError", "  \t\n "),
-    _text("EmptyPromptError", "\u200b\u2060", "Mix flour and water."),
+    _text("EmptyPromptError", "\u3000\u2003\u00a0", "Mix flour and water."),
     _text("InvalidTextError", "bread \ud800"),
     _text("InvalidTextError", "\udfff"),
     _text("InvalidTextError", "bread", "\udc00 bread"),

@@ -227,12 +227,12 @@ def test_what_such_a_tokenizer_throws_has_a_name(
     tokenizer = Tokenizer.from_str(plain_tokenizer.to_str())
     tokenizer = change(tokenizer, model, {}) or tokenizer
     with pytest.raises(errors.TokenizerError, match="text: the tokenizer failed"):
-        named_errors("text", encode_text, tokenizer, "\u2603")
+        named_errors("text", encode_text, tokenizer, "\u4e2d")
 
 
 def known_letters_only(tokenizer: Tokenizer, model: Any, fields: Any) -> Tokenizer:
-    """A tokenizer that throws at what is neither a letter nor in the special tokens' names."""
-    return without_unknown(tokenizer, "ACDEHKLMNPSTU[] ")
+    """A tokenizer that throws at what is no letter, nor asked by an encoder that is made."""
+    return without_unknown(tokenizer, "ACDEHKLMNPSTU[] \U000131a5\U0010fffd\ue000")
 
 
 @pytest.mark.parametrize(

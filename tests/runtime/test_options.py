@@ -7,9 +7,11 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -139,6 +141,14 @@ def test_paths_that_are_too_long(
         assert 0 <= guard.score("how to") <= 1
 
 
+@pytest.fixture
+def for_any_user(small_bundle: Path) -> Iterator[Path]:
+    """A copy where every user may read it: pytest's own folders are their owner's alone."""
+    with tempfile.TemporaryDirectory() as outer:
+        Path(outer).chmod(0o755)
+        yield Path(shutil.copytree(small_bundle, Path(outer) / "guard"))
+
+
 UNREADABLE = """
 import os, sys
 import harmguard.guard, harmguard.runtime.probe
@@ -154,21 +164,15 @@ except BundleFileError as error:
 
 
 @pytest.mark.parametrize("name", ["guard.json", "model.onnx", "tokenizer.json", "golden.jsonl"])
-def test_a_file_that_may_not_be_read(make_bundle: Callable[..., Path], name: str) -> None:
-    folder = make_bundle()
-    for parent in list(folder.parents)[:3]:
-        parent.chmod(0o755)
-    (folder / name).chmod(0)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", UNREADABLE, str(folder)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    finally:
-        (folder / name).chmod(0o755)
-    assert "cannot be read (Permission denied)" in done.stdout
+def test_a_file_that_may_not_be_read(for_any_user: Path, name: str) -> None:
+    (for_any_user / name).chmod(0)
+    done = subprocess.run(
+        [sys.executable, "-c", UNREADABLE, str(for_any_user)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{name} cannot be opened (Permission denied)" in done.stdout
 
 
 def test_scores_as_json(small: HarmGuard) -> None:
@@ -218,11 +222,9 @@ except HarmGuardError as error:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or CORES < 2, reason="needs two cores")
-def test_a_limit_on_processes_is_named(small_bundle: Path) -> None:
-    for parent in list(small_bundle.parents)[:4]:
-        parent.chmod(0o755)
+def test_a_limit_on_processes_is_named(for_any_user: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", NO_THREADS, str(small_bundle)],
+        [sys.executable, "-c", NO_THREADS, str(for_any_user)],
         capture_output=True,
         text=True,
         check=True,
