@@ -94,6 +94,12 @@ def open_and_record(folder: Path) -> tuple[Bundle, bool | None]:
 def _open(folder: Path, record: Mapping[str, Any]) -> tuple[Bundle, dict[str, Any]]:
     """The checked bundle, and the record of its large files."""
     if not folder.is_dir():
+        if folder == EMBEDDED:
+            raise BundleNotFoundError(
+                f"the guard that comes with the package is not at {str(folder)!r}; expected it "
+                "there; likely a program frozen without the package's data: for PyInstaller the "
+                "wheel has a hook (harmguard._pyinstaller), other tools need harmguard/models"
+            )
         raise BundleNotFoundError(
             f"no folder at {str(folder)!r}; expected a bundle's folder; likely a wrong path "
             "(a guard is never looked up by name or downloaded)"
@@ -235,6 +241,9 @@ def _open_regular(folder: Path, name: str) -> BinaryIO:
         raise BundleFileError(
             f"{name} is missing; expected it as {MANIFEST} lists it; likely an unfinished copy"
         ) from None
+    if stat.S_ISLNK(mode) and folder == EMBEDDED:
+        # Some installers link a package's files into place: as safe as the code beside them.
+        mode = path.stat().st_mode
     if stat.S_ISLNK(mode):
         raise UnsafePathError(
             f"{name} is a symbolic link; expected a regular file; likely a cache folder: "

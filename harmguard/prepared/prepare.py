@@ -300,7 +300,8 @@ def _check_owner(path: Path) -> None:
     if not mine or info.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
         raise PrepareError(
             f"{str(path)!r} can be written to by other users; expected a folder that belongs to "
-            "this user or root, and that others cannot write to"
+            f"this user or root, and that others cannot write to: a subfolder of it works "
+            f"(cache={str(path / 'harmguard')!r})"
         )
 
 
