@@ -124,6 +124,7 @@ class HarmGuard:
         FewerThreadsWarning for more threads than cores.
         """
         # onnxruntime is half of the time that `import harmguard` would take: only guards need it.
+        from harmguard.runtime.positions import check_positions
         from harmguard.runtime.probe import probe
         from harmguard.runtime.session import Session
 
@@ -142,6 +143,7 @@ class HarmGuard:
         model = self._copy.model if self._copy else None
         with under_way():
             session = Session(opened, number, model)
+        check_positions(opened.path("model.onnx"), self._spec.max_tokens)
         probe(session, self._encoder, tokenizer, self._spec)
         self._session: Session | None = session
         self._pid = os.getpid()
