@@ -126,12 +126,20 @@ def startup(result: Mapping[str, Any]) -> str:
         "long_score": f"after a score of {tokens} tokens",
         "batch_peak": f"peak of a batch of {batch} pairs of {tokens} tokens",
         "after_batch": "after that batch",
+        "after_callers": f"a second after 8 threads that scored {tokens} tokens at once",
     }
     found = result["memory_mb"]
-    memory = table(["anonymous memory", "MB"], [[t, number(found[k], 1)] for k, t in names.items()])
+    rows = [[title, number(found[key], 1)] for key, title in names.items() if key in found]
+    memory = table(["anonymous memory", "MB"], rows)
+    idle = result.get("idle_cpu_ms", {})
+    cost = table(
+        ["processor at 10 calls a second of 25 tokens", "ms a call"],
+        [[f"threads {threads}", number(ms, 1)] for threads, ms in idle.items()],
+    )
     return (
         f"{times}\n\nn = {taken['total']['n']} fresh processes, files in the page cache.\n\n"
         f"{memory}\n\nHighest of {len(result['memory_runs_mb'])} fresh processes."
+        + (f"\n\n{cost}" if idle else "")
     )
 
 

@@ -1,4 +1,4 @@
-"""Start-up time and anonymous memory, each in fresh processes: as `harmguard bench`, with more.
+"""Start-up time, anonymous memory and idle cost, each in fresh processes.
 
     python -m benchmarks.startup harmguard/models/mini
     python -m benchmarks.startup harmguard/models/mini --quick
@@ -19,7 +19,9 @@ from harmguard.bundle import open_bundle
 STARTS, QUICK_STARTS = 15, 3
 MEMORY_RUNS, QUICK_MEMORY_RUNS = 2, 1
 BATCH, QUICK_BATCH = 256, 16
-SHORT_TOKENS = 32
+SHORT_TOKENS, IDLE_TOKENS = 32, 25
+IDLE_CALLS, QUICK_IDLE_CALLS = 100, 5
+CALLERS = 8
 SEED = 13
 
 
@@ -44,11 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _results.say(f"memory, run {index + 1} ...")
         runs.append(fresh.memory(folder, threads, short, long, batch))
         _results.keep(result, options)
+    _results.say(f"{CALLERS} threads, and 10 calls a second ...")
+    several = fresh.state(folder, threads, "score", [long] * 4, CALLERS)
+    seldom = texts.pair(min(IDLE_TOKENS, long_tokens))
+    calls = QUICK_IDLE_CALLS if options.quick else IDLE_CALLS
+    result["idle_cpu_ms"] = {str(n): fresh.idle(folder, n, seldom, calls) for n in (1, 2)}
     states = ("import", "load", "first_score", "long_score")
     result["memory_mb"] = {
         **{state: _highest([one[state]["anonymous"] for one in runs]) for state in states},
         "batch_peak": _highest([one["batch"]["peak_anonymous"] for one in runs]),
         "after_batch": _highest([one["batch"]["anonymous"] for one in runs]),
+        "after_callers": several["anonymous"],
     }
     _results.finish(result, options)
     print(_tables.startup(result))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import email.message
 import email.parser
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,6 +17,9 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import pytest
+
+from harmguard import HarmGuard, UnsafePathError
+from harmguard.bundle import EMBEDDED
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = "harmguard/models/mini/"
@@ -156,3 +161,103 @@ def test_fresh_environment_scores(wheel: Path, tmp_path: Path, pins: list[str]) 
     assert re.fullmatch(r"[01]\.\d{4}\n", alone)
     assert re.fullmatch(r"[01]\.\d{4}\n", exchange)
     run(command, "verify")
+
+
+FROZEN = """
+import sys
+from harmguard import HarmGuard
+with HarmGuard(threads=1) as guard:
+    sys.stdout.write(f"{guard.score(sys.argv[1]):.4f}")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.packages
+@pytest.mark.parametrize("hook", [True, False])
+def test_a_frozen_program_scores(wheel: Path, tmp_path: Path, hook: bool) -> None:
+    """With the wheel's hook; and without it the message names what is missing."""
+    folder, program = tmp_path / "environment", tmp_path / "program.py"
+    venv.create(folder)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    subprocess.run([*pip, "--no-input", wheel, "pyinstaller"], check=True, cwd=tmp_path)
+    if not hook:
+        (entries,) = folder.glob("lib/*/site-packages/harmguard-*.dist-info/entry_points.txt")
+        entries.write_text("")
+    program.write_text(FROZEN)
+    command = [str(python), "-m", "PyInstaller", "--log-level=ERROR", "--noconfirm", str(program)]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    for text in ("How do I bake bread?", "kind words", "\u4e2d\u6587"):
+        done = subprocess.run(
+            [tmp_path / "dist" / "program" / "program", text],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if hook:
+            assert re.fullmatch(r"[01]\.\d{4}", done.stdout), done.stderr
+        else:
+            assert "BundleNotFoundError" in done.stderr
+            assert "for PyInstaller the wheel has a hook" in done.stderr
+
+
+LINKED = """
+from harmguard import HarmGuard
+from harmguard.bundle import EMBEDDED
+assert (EMBEDDED / "model.onnx").is_symlink()
+with HarmGuard(threads=1) as guard:
+    assert 0 <= guard.score("How do I bake bread?") <= 1
+from harmguard.cli import main
+assert main(["verify"]) == main(["info"]) == 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("store", "relative"),
+    [("one folder", False), ("one folder", True), ("a file by its content", False)],
+)
+def test_a_package_of_links_loads_its_own_guard(tmp_path: Path, store: str, relative: bool) -> None:
+    """As uv's link mode, Bazel and content-addressed stores lay a package out."""
+    source, site = ROOT / "harmguard", tmp_path / "site"
+    for path in sorted(source.rglob("*")):
+        if path.is_dir() or "__pycache__" in path.parts:
+            continue
+        name = path.relative_to(source.parent)
+        kept = tmp_path / "store" / (name if store == "one folder" else f"{abs(hash(name)):x}")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, kept)
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        place = os.path.relpath(kept, (site / name).parent) if relative else kept
+        (site / name).symlink_to(place)
+    done = subprocess.run(
+        [sys.executable, "-c", LINKED],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_in_other_bundles_stay_refused(tmp_path: Path) -> None:
+    for path in EMBEDDED.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    with pytest.raises(UnsafePathError, match="is a symbolic link"):
+        HarmGuard(tmp_path)
+
+
+def test_a_package_without_its_guard_names_the_hook(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "harmguard", tmp_path / "harmguard", ignore=lambda *_: ["models"])
+    for code in ("HarmGuard()", "__import__('harmguard.cli').cli.main(['info'])"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"from harmguard import HarmGuard; {code}"],
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "BundleNotFoundError: the guard that comes with the package is not at" in done.stderr
+        assert "for PyInstaller the wheel has a hook" in done.stderr

@@ -12,6 +12,8 @@ import json  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
+TENTH_S = 0.1
+
 
 def start(task: dict[str, Any]) -> dict[str, Any]:
     """Clock readings (perf_counter, s): up, harmguard imported, guard loaded, first score."""
@@ -33,7 +35,8 @@ def memory(task: dict[str, Any]) -> dict[str, Any]:
     """Memory in MB once the state `task["state"]` is reached, and the peak on the way there.
 
     States: "import", "load" and "score"; the last scores the task's pairs, by `score` if there
-    is one, else by `score_many`.
+    is one, else by `score_many`. With `task["callers"]` above 1 so many threads do it at once,
+    and the memory is that of a second later.
     """
     from dataclasses import asdict
 
@@ -44,11 +47,26 @@ def memory(task: dict[str, Any]) -> dict[str, Any]:
         if task["state"] != "import":
             guard = harmguard.HarmGuard(task["bundle"], threads=task["threads"])
         if task["state"] == "score":
-            _score(guard, task["pairs"])
+            _score_in_threads(guard, task["pairs"], task.get("callers", 1))
     found = read()
     # The end may be the peak, and lie between two samples.
     highest = None if peak.mb is None else max(peak.mb, found.anonymous or 0.0)
     return {**asdict(found), "peak_anonymous": highest}
+
+
+def idle(task: dict[str, Any]) -> dict[str, Any]:
+    """Milliseconds of the processor for each of some calls, a tenth of a second between them."""
+    import harmguard
+
+    guard = harmguard.HarmGuard(task["bundle"], threads=task["threads"])
+    pair = task["pairs"][0]
+    guard.score(*pair)
+    time.sleep(TENTH_S)
+    before = time.process_time()
+    for _ in range(task["calls"]):
+        guard.score(*pair)
+        time.sleep(TENTH_S)
+    return {"cpu_ms": 1000 * (time.process_time() - before) / task["calls"]}
 
 
 def small(task: dict[str, Any]) -> dict[str, Any]:
@@ -75,6 +93,20 @@ def small(task: dict[str, Any]) -> dict[str, Any]:
     return {"cores": cores, "limited": limited, "seconds": seconds}
 
 
+def _score_in_threads(guard: Any, pairs: list[list[str]], callers: int) -> None:
+    if callers == 1:
+        _score(guard, pairs)
+        return
+    import threading
+
+    threads = [threading.Thread(target=_score, args=(guard, pairs)) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    time.sleep(1)
+
+
 def _score(guard: Any, pairs: list[list[str]]) -> None:
     if len(pairs) == 1:
         guard.score(*pairs[0])
@@ -85,7 +117,7 @@ def _score(guard: Any, pairs: list[list[str]]) -> None:
 def main() -> int:
     """Do the task on stdin; the result, or the named error, is the last line of stdout."""
     task = json.load(sys.stdin)
-    tasks = {"start": start, "memory": memory, "small": small}
+    tasks = {"start": start, "memory": memory, "small": small, "idle": idle}
     try:
         result = tasks[task["task"]](task)
     except Exception as error:  # whatever stops it is for the parent to report

@@ -65,14 +65,24 @@ def memory(
 
 
 def state(
-    bundle: Path, threads: int, name: str, pairs: Sequence[Pair] = ()
+    bundle: Path, threads: int, name: str, pairs: Sequence[Pair] = (), callers: int = 1
 ) -> dict[str, float | None]:
     """Memory in MB of a fresh process in the state "import", "load" or "score" (of `pairs`).
 
-    Keys and errors as in `memory`.
+    With more than one of `callers`, so many threads score them at once, and it is the memory a
+    second later. Keys and errors as in `memory`.
     """
     task = {"task": "memory", "bundle": str(bundle), "threads": threads, "state": name}
-    return _child({**task, "pairs": list(pairs)})
+    return _child({**task, "pairs": list(pairs), "callers": callers})
+
+
+def idle(bundle: Path, threads: int, pair: Pair, calls: int) -> float:
+    """Milliseconds of the processor that a call costs at 10 calls a second.
+
+    What threads do between the calls is part of it. BenchError if the process fails.
+    """
+    task = {"task": "idle", "bundle": str(bundle), "threads": threads, "pairs": [pair]}
+    return float(_child({**task, "calls": calls})["cpu_ms"])
 
 
 def small_device(

@@ -24,6 +24,7 @@ from harmguard.bundle.fields import MANIFEST, RECORD, wrong
 from harmguard.bundle.graph_rules import Weight, check_graph_file
 from harmguard.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
 from harmguard.bundle.regular import (
+    EMBEDDED,
     check_unchanged,
     open_regular,
     read_exactly,
@@ -43,8 +44,6 @@ from harmguard.errors import (
     WrongRuntimeError,
 )
 
-EMBEDDED = Path(__file__).parent.parent / "models" / "mini"
-"""The guard that comes with the package."""
 _README = "README.md"
 _KEPT = ("model.onnx", "tokenizer.json")
 _CHUNK = 1 << 20
@@ -123,6 +122,12 @@ def open_and_record(folder: Path) -> tuple[Bundle, bool | None]:
 def _open(folder: Path, record: Mapping[str, Any]) -> tuple[Bundle, dict[str, Any]]:
     """The checked bundle, and the record of its large files."""
     if not folder.is_dir():
+        if folder == EMBEDDED:
+            raise BundleNotFoundError(
+                f"the guard that comes with the package is not at {str(folder)!r}; expected it "
+                "there; likely a program frozen without the package's data: for PyInstaller the "
+                "wheel has a hook (harmguard._pyinstaller), other tools need harmguard/models"
+            )
         raise BundleNotFoundError(
             f"no folder at {str(folder)!r}; expected a bundle's folder; likely a wrong path "
             "(a guard is never looked up by name or downloaded)"
@@ -160,7 +165,7 @@ def _check_parts(manifest: Manifest, contents: Mapping[str, Content]) -> tuple[W
     weights: tuple[Weight, ...] = ()
     if isinstance(manifest.requires, OnnxRequires):
         graph = contents["model.onnx"].data or b""
-        weights = check_graph_file(graph, data, manifest.requires.opset)
+        weights = check_graph_file(graph, data, manifest.requires.opset, manifest.input.max_tokens)
     unused = sorted(data.keys() - {weight.location for weight in weights})
     if unused:
         raise wrong("files", unused, f"the files of the format, {_README}, and what the graph uses")

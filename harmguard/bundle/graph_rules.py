@@ -22,6 +22,7 @@ from harmguard.bundle.onnx_file import (
     unsafe,
 )
 from harmguard.bundle.operators import AMPLIFYING, FIRST_INPUT, MICROSOFT, STANDARD
+from harmguard.bundle.positions import check_positions
 from harmguard.errors import GraphMismatchError, UnsafePathError
 
 MAX_HEADS = 1024
@@ -53,14 +54,17 @@ class Weight(NamedTuple):
     packed: bool
 
 
-def check_graph_file(data: bytes, sizes: Mapping[str, int], opset: int) -> tuple[Weight, ...]:
+def check_graph_file(
+    data: bytes, sizes: Mapping[str, int], opset: int, max_tokens: int
+) -> tuple[Weight, ...]:
     """Check the ONNX file `data`, and return its weights that lie in other files.
 
     `sizes` maps the files that the manifest lists to their sizes; a reference must name one and
-    stay within it. `opset` is the manifest's.
+    stay within it. `opset` and
+    `max_tokens` are the manifest's.
 
     Raises BundleFileError, UnsafePathError, UnsafeGraphError, or GraphMismatchError for another
-    opset.
+    opset, or a table of fewer positions than `max_tokens`.
     """
     model = read_model(data)
     if model.opsets.get("") != opset:
@@ -68,7 +72,9 @@ def check_graph_file(data: bytes, sizes: Mapping[str, int], opset: int) -> tuple
             f"model.onnx: its opset is {model.opsets.get('')}; expected {opset} as requires.opset "
             "says; likely a model file of another bundle"
         )
-    return _Check(model.graph, data, sizes).weights()
+    weights = _Check(model.graph, data, sizes).weights()
+    check_positions(model.graph, data, max_tokens)
+    return weights
 
 
 class _Check:

@@ -19,6 +19,8 @@ from typing import NamedTuple
 from harmguard.bundle.fields import MANIFEST
 from harmguard.errors import BundleFileError, UnsafePathError
 
+EMBEDDED = Path(__file__).parent.parent / "models" / "mini"
+"""The guard that comes with the package."""
 _CHUNK = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -41,6 +43,10 @@ def open_regular(folder: Path, name: str) -> Iterator[FileIO]:
     `name` may have folders, as the files of a Core ML package have, none of them a link. Raises
     BundleFileError for a file that is not there and UnsafePathError for any other kind of file.
     """
+    if folder == EMBEDDED:
+        # Some installers link a package's files into place: as safe as the code beside them.
+        target = (folder / name).resolve()
+        folder, name = target.parent, target.name
     *parents, last = name.split("/")
     place = os.open(folder, _FOLDER)
     try:

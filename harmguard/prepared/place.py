@@ -55,7 +55,7 @@ def _check_place(path: Path, *, sticky: bool) -> None:
     if info.st_uid not in (0, os.getuid()) or others:
         raise PrepareError(
             f"{str(path)!r} can be written to by other users; expected a folder that belongs to "
-            "this user or root, and that others cannot write to: a folder within it will do"
+            "this user or root, and that others cannot write to: a subfolder of it works"
         )
 
 

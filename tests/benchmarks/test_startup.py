@@ -27,4 +27,10 @@ def test_a_quick_run(
     assert (memory["after_batch"] is not None) == (sys.platform == "linux")
     if sys.platform == "linux":
         assert memory["batch_peak"] >= memory["after_batch"] > 1
-    assert capsys.readouterr().out.startswith("| step ")
+        assert memory["after_callers"] > 1
+    assert set(found["idle_cpu_ms"]) == {"1", "2"}
+    assert all(0 <= ms < 10_000 for ms in found["idle_cpu_ms"].values())
+    out_text = capsys.readouterr().out
+    assert out_text.startswith("| step ")
+    assert "a second after 8 threads that scored" in out_text
+    assert "| threads 2 " in out_text

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from harmguard import HarmGuard, HarmGuardError, errors
@@ -166,9 +166,45 @@ def positions(rows: int) -> Change:
     return change
 
 
+@pytest.mark.parametrize("rows", [1, 24, 63])
+@pytest.mark.parametrize("form", ["raw", "numbers", "last axis"])
+def test_a_table_of_positions_that_is_too_short(changed: Any, rows: int, form: str) -> None:
+    def change(tokenizer: Any, model: onnx.ModelProto, fields: Any) -> None:
+        positions(rows)(tokenizer, model, fields)
+        if form == "numbers":  # as a list in the file, in place of bytes
+            weight(model, "none").CopyFrom(helper.make_tensor("none", TensorProto.INT64, [1], [0]))
+        if form == "last axis":
+            zero = numpy_helper.from_array(np.array([-2], np.int64), "axis")
+            model.graph.initializer.append(zero)
+            (node,) = (n for n in model.graph.node if "table" in n.input)
+            node.input[3] = "axis"
+
+    with pytest.raises(errors.GraphMismatchError, match=rf"'table' has {rows} rows; expected at"):
+        HarmGuard(changed(change))
+
+
+@pytest.mark.parametrize("rows", [64, 65, 512])
+def test_a_table_of_positions_that_is_long_enough(changed: Any, rows: int) -> None:
+    with HarmGuard(changed(positions(rows)), threads=1) as guard:
+        assert guard.check("kind " * 200).windows > 3
+
+
+def hidden(rows: int) -> Change:
+    """The same table, cut in a way that the file does not show."""
+
+    def change(tokenizer: Any, model: onnx.ModelProto, fields: Any) -> None:
+        positions(rows)(tokenizer, model, fields)
+        (node,) = (n for n in model.graph.node if "table" in n.input)
+        node.input[0] = "copied"
+        place = list(model.graph.node).index(node)
+        model.graph.node.insert(place, helper.make_node("Abs", ["table"], ["copied"]))
+
+    return change
+
+
 @pytest.mark.parametrize("rows", [63, 48, 24])
 def test_windows_that_are_longer_than_the_positions(changed: Any, rows: int, cache: Path) -> None:
-    folder = changed(positions(rows))
+    folder = changed(hidden(rows))
     works: list[Callable[[Path], object]] = [
         verify,
         lambda path: HarmGuard(path, threads=1).score("kind " * 200),
@@ -181,7 +217,7 @@ def test_windows_that_are_longer_than_the_positions(changed: Any, rows: int, cac
 
 
 def test_windows_as_long_as_the_positions(changed: Any) -> None:
-    assert verify(changed(positions(64))).rows == 1
+    assert verify(changed(hidden(64))).rows == 1
 
 
 # Tokenizers that throw
@@ -269,7 +305,7 @@ def test_what_is_no_fault_of_a_tokenizer_passes(error: type[BaseException]) -> N
 
 
 def test_a_model_that_fails_on_a_text(changed: Any) -> None:
-    with HarmGuard(changed(positions(40)), threads=1) as guard:
+    with HarmGuard(changed(hidden(40)), threads=1) as guard:
         for pair in ((f"{SECRET} " * 7, None), ("a", "kind " * 50), ("kind " * 60, "")):
             with pytest.raises(
                 errors.RunError, match=r"failed on [12] inputs of \d+ tokens"
