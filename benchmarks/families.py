@@ -4,8 +4,8 @@
 
 Each family's smallest random classifier is trained for forty steps by `harmguard train distill`,
 the student scored by `harmguard eval` and exported by `harmguard export` in fp32 and int8, the
-gate on the rows that it was trained on.
-A cell is "yes", or the error's name and reason. docs/checkpoints.md has the table.
+gate on the rows that it was trained on. A cell is "yes", or the error's name and reason.
+docs/checkpoints.md has the table.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def export_with_optimum(checkpoint: Checkpoint, folder: Path) -> list[str]:
                 no_post_process=True,
             )
     except Exception as error:  # whatever optimum, torch's tracer and the model's code raise
-        reason = str(error).strip().partition("\n")[0][:200]
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0][:200]
         raise UnsupportedModelError(
             f"optimum cannot export a {kind} ({type(error).__name__}: {reason}); expected a model "
             "type that it knows; likely a new or a rare architecture"

@@ -18,6 +18,7 @@ from harmguard.bundle.folder import (
     write_bundle,
 )
 from harmguard.bundle.manifest import Manifest
+from harmguard.bundle.regular import EMBEDDED
 from harmguard.bundle.spec import Threshold
 
 __all__ = [

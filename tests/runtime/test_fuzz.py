@@ -158,7 +158,7 @@ def same_references(data: bytes) -> None:
 
 def graph_or_error(data: bytes) -> None:
     try:
-        check_graph_file(data, {"data.bin": 16}, 18)
+        check_graph_file(data, {"data.bin": 16}, 18, 64)
     except BundleError as error:
         in_one_line(error)
 

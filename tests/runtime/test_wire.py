@@ -99,7 +99,7 @@ def test_a_tensor_of_many_dimensions(count: int) -> None:
         helper.make_graph([], "g", [], [], [tensor]), opset_imports=[helper.make_opsetid("", 18)]
     )
     with pytest.raises(UnsafeGraphError, match="more than 16"):
-        check_graph_file(made.SerializeToString(), {}, 18)
+        check_graph_file(made.SerializeToString(), {}, 18, 64)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,6 @@ def test_a_constant_has_the_bytes_of_its_shape(kind: int, dims: list[int], size:
         graph = helper.make_graph([], "g", [], [], [tensor])
         return bytes(helper.make_model(graph, opset_imports=opset).SerializeToString())
 
-    assert check_graph_file(made(size), {}, 18) == ()
+    assert check_graph_file(made(size), {}, 18, 64) == ()
     with pytest.raises(UnsafeGraphError, match="data are not as many"):
-        check_graph_file(made(size + 1), {}, 18)
+        check_graph_file(made(size + 1), {}, 18, 64)
