@@ -265,7 +265,7 @@ def test_one_output_through_optimum_is_refused(tiny_checkpoint: Path, tmp_path: 
 def test_families(
     tiny_checkpoint: Path, tmp_path: Path, family: str, options: dict[str, Any], inputs: int
 ) -> None:
-    traced = family == "ModernBert" or options.get("hidden_act") == "mish"
+    traced = options.get("hidden_act") == "mish"
     if traced:
         pytest.importorskip("optimum.exporters.onnx")
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / family))
