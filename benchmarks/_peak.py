@@ -196,6 +196,9 @@ def macs(arguments: Mapping[str, Any]) -> int:
     if kind in _WEIGHTED or kind in _PACKED:
         # The first input is [..., K]; Gemm's may be transposed, which the output settles.
         return int(np.prod(outputs[0]) * inputs[0][-1])
+    if kind == "MultiHeadAttention":
+        queries, keys, values = inputs[:3]
+        return int(np.prod(queries) * keys[1] + np.prod(queries[:2]) * np.prod(values[1:]))
     if kind in _ATTENTION:
         batch, length, width = inputs[0]
         # The weights are not among them once they are packed, the bias is: both end in it.

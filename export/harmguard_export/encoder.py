@@ -173,19 +173,11 @@ class EncoderGraph:
         factors = self._output(layer)[2]
         return (weight, bias) if factors is None else (weight * factors, bias * factors)
 
-    def _marked(self, linear: tuple[Floats, Floats], mark: float) -> tuple[Floats, Floats]:
-        """A linear layer with one channel more in each head, of the constant `mark`."""
-        heads, size = self.config.heads, self.config.head
-        weight, bias = linear[0].reshape(-1, heads, size), linear[1].reshape(heads, size)
-        weight = np.pad(weight, ((0, 0), (0, 0), (0, 1)))
-        bias = np.pad(bias, ((0, 0), (0, 1)), constant_values=mark)
-        return weight.reshape(len(weight), -1), bias.reshape(-1)
-
     def _attention(self, hidden: str, layer: int) -> str:
         """The heads' outputs [batch, length, width] before their linear layer."""
         node, config, name = self.graph.node, self.config, f"{layer}.qkv"
-        key, _ = self._marked(self._layer(layer, "key"), 0)
-        query = self._marked(self._layer(layer, "query"), 1)
+        key, _ = marked_heads(self._layer(layer, "key"), config.heads, 0)
+        query = marked_heads(self._layer(layer, "query"), config.heads, 1)
         parts: list[Linear] = [query, (key, None), self._values(layer)]
         factors = None
         if config.family.pre_norm:
@@ -248,3 +240,11 @@ class EncoderGraph:
         out = self.linears.add(grown, down, self._layer(layer, "down"), positive=config.positive)
         out = str(self.graph.node("Add", [out, hidden]))
         return out if config.family.pre_norm else self._layer_norm(out, layer, "output_norm")
+
+
+def marked_heads(linear: tuple[Floats, Floats], heads: int, mark: float) -> tuple[Floats, Floats]:
+    """A linear layer of queries or keys with one channel more a head, of the constant `mark`."""
+    weight, bias = linear
+    weight = np.pad(weight.reshape(len(weight), heads, -1), ((0, 0), (0, 0), (0, 1)))
+    bias = np.pad(bias.reshape(heads, -1), ((0, 0), (0, 1)), constant_values=mark)
+    return weight.reshape(len(weight), -1), bias.reshape(-1)

@@ -21,11 +21,13 @@ from harmguard.core.files import refuse_existing, work_folder
 from harmguard.errors import RecipeError, UnsupportedModelError
 from harmguard.rows.row import Pair
 from harmguard.runtime.session import Session
-from harmguard_export import card, deberta, parity
+from harmguard_export import card, deberta, modernbert, parity
 from harmguard_export.calibration import Activations, calibrate
-from harmguard_export.deberta_config import read_config
+from harmguard_export.deberta import DebertaGraph
+from harmguard_export.deberta_config import DebertaConfig, read_config
 from harmguard_export.encoder import EncoderGraph
-from harmguard_export.families import FAMILIES, is_supported, read_encoder
+from harmguard_export.families import EncoderConfig, read_encoder
+from harmguard_export.modernbert import ModernBertConfig, ModernBertGraph, read_modernbert
 from harmguard_export.optimum_graph import export_with_optimum, graph_inputs
 from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
 from harmguard_export.recipe import Recipe, load_recipe
@@ -102,29 +104,20 @@ class Exporter:
 
     def __post_init__(self) -> None:
         config = self.checkpoint.config
-        if self._is_deberta:
+        if config.model_type == deberta.MODEL_TYPE:
             # Refused before the checkpoint is run, which may take minutes.
             read_config(config)
-        elif not self._is_encoder and self.recipe.needs_activations:
+        elif self.recipe.needs_activations and not has_graph(config):
             variant = ""
-            if config.model_type in FAMILIES:
-                try:
-                    read_encoder(config)
-                except UnsupportedModelError as error:
-                    variant = f" ({error})"
+            try:
+                read_any(config)
+            except UnsupportedModelError as error:
+                variant = f" ({error})"
             raise RecipeError(
                 f"recipe {self.recipe.name!a} for a {config.model_type}; expected fp32, because "
                 "onnxruntime's own int8 gives a text another score beside other texts; likely a "
                 f"model without a graph of ours{variant}"
             )
-
-    @property
-    def _is_deberta(self) -> bool:
-        return bool(self.checkpoint.config.model_type == deberta.MODEL_TYPE)
-
-    @property
-    def _is_encoder(self) -> bool:
-        return is_supported(self.checkpoint.config)
 
     def run(self, own: Texts, texts: Texts, gate: bool, out: Path) -> Path:
         """Build, measure, and write the bundle `out` if it passes, or if there is no gate."""
@@ -191,7 +184,7 @@ class Exporter:
         files["tokenizer.json"] = self.checkpoint.tokenizer.to_str(pretty=True).encode()
         golden, left_out = choose_golden(reference.encoded, reference.scores, card.THRESHOLD)
         fields = card.manifest_fields(self.checkpoint, self.recipe, left_out)
-        if not (self._is_deberta or self._is_encoder):
+        if not has_graph(self.checkpoint.config):
             # A traced graph takes what its family's export takes, which need not be all inputs.
             names = graph_inputs(folder / "model.onnx")
             fields["input"]["names"] = [name for name in INPUTS if name in names]
@@ -215,18 +208,19 @@ class Exporter:
         """Write the graph into `folder`; its files by name."""
         config, inputs = self.checkpoint.config, self.checkpoint.inputs
         weights = {n: t.numpy() for n, t in self.checkpoint.model.state_dict().items()}
-        if self._is_deberta:
-            graph = deberta.DebertaGraph(
-                read_config(config), inputs, weights, self.recipe, activations or {}, fixed
-            )
-            names = graph.write(folder)
-        elif self._is_encoder:
-            encoder = EncoderGraph(
-                read_encoder(config), inputs, weights, self.recipe, activations or {}, fixed
-            )
-            names = encoder.write(folder)
-        else:
+        if not has_graph(config):
             names = export_with_optimum(self.checkpoint, folder)
+            return {name: folder / name for name in names}
+        given = inputs, weights, self.recipe, activations or {}, fixed
+        read = read_any(config)
+        graph: DebertaGraph | EncoderGraph | ModernBertGraph
+        if isinstance(read, DebertaConfig):
+            graph = DebertaGraph(read, *given)
+        elif isinstance(read, ModernBertConfig):
+            graph = ModernBertGraph(read, *given)
+        else:
+            graph = EncoderGraph(read, *given)
+        names = graph.write(folder)
         return {name: folder / name for name in names}
 
 
@@ -247,6 +241,27 @@ def exported_logits(
         batch_tokens=1 if alone else _BATCH_TOKENS,
         progress=progress,
     )
+
+
+def read_any(config: Any) -> DebertaConfig | EncoderConfig | ModernBertConfig:
+    """What a transformers config says to the graph that its model has.
+
+    Raises UnsupportedModelError for a model without one.
+    """
+    if config.model_type == deberta.MODEL_TYPE:
+        return read_config(config)
+    if config.model_type == modernbert.MODEL_TYPE:
+        return read_modernbert(config)
+    return read_encoder(config)
+
+
+def has_graph(config: Any) -> bool:
+    """Whether `read_any` takes a transformers config."""
+    try:
+        read_any(config)
+    except UnsupportedModelError:
+        return False
+    return True
 
 
 def measured_parity(bundle: Bundle, run: Run, labels: Any, progress: Progress) -> parity.Parity:

@@ -57,7 +57,7 @@ class Family:
     def modules(self, kind: str) -> list[str]:
         """A layer's modules that read the input "qkv", "o", "up" or "down"."""
         if kind == "qkv":
-            return [self.query, self.key, self.value]
+            return list(dict.fromkeys([self.query, self.key, self.value]))
         return [{"o": self.o, "up": self.up, "down": self.down}[kind]]
 
 
@@ -118,11 +118,23 @@ _DEBERTA = Family(
     dense="pooler.dense",
     classifier="classifier",
 )
+_MODERNBERT = Family(
+    "model",
+    layers="layers",
+    query="attn.Wqkv",
+    key="attn.Wqkv",
+    value="attn.Wqkv",
+    o="attn.Wo",
+    up="mlp.Wi",
+    down="mlp.Wo",
+    pre_norm=True,
+)
 
 
 def family_of(config: Any) -> Family:
     """Where a model of a transformers config that has a graph of ours keeps its tensors."""
-    return _DEBERTA if config.model_type == "deberta-v2" else FAMILIES[config.model_type]
+    others = {"deberta-v2": _DEBERTA, "modernbert": _MODERNBERT}
+    return others.get(config.model_type) or FAMILIES[config.model_type]
 
 
 @dataclass(frozen=True)
@@ -153,15 +165,6 @@ class EncoderConfig:
     def positive(self) -> bool:
         """The activation is never far below 0."""
         return self.activation.startswith(("gelu", "relu"))
-
-
-def is_supported(config: Any) -> bool:
-    """Whether `read_encoder` takes a transformers config."""
-    try:
-        read_encoder(config)
-    except UnsupportedModelError:
-        return False
-    return True
 
 
 def read_encoder(config: Any) -> EncoderConfig:

@@ -49,17 +49,19 @@ class Linears:
     errors: dict[str, float] = field(default_factory=dict)
     """Input -> relative RMS error of its layers' outputs on the calibration texts."""
     _divisions: dict[str, Division] = field(default_factory=dict)
+    _folded: dict[str, Division] = field(default_factory=dict)
 
     def fold(self, name: str, weight: Floats) -> Floats | None:
         """What an operator before may multiply the input `name` of `weight` by, or None.
 
-        Who does so says `folded` to `add`, with the same weight.
+        Who does so says `folded` to `add`.
         """
         if self.precision(name) == "fp32":
             return None
         division = self._division(name, weight, False)
         if not division.folds or (division.fixed and division.uniform):
             return None
+        self._folded[name] = division
         return division.folded
 
     def add(
@@ -100,7 +102,7 @@ class Linears:
             return [fp32(self.graph, x, *linear, label) for label, linear in named]
         found = self.activations[name]
         weight = np.concatenate([w for w, _ in parts], 1)
-        division = self._division(name, weight, positive)
+        division = self._folded[name] if folded else self._division(name, weight, positive)
         self.errors[name] = max(self.errors.get(name, 0), division.error**0.5)
         sample = division.inputs(found.sample) / token_sizes(found.sample @ weight)
         beside = self._outliers(x, division, named)

@@ -21,12 +21,11 @@ from harmguard.core.encode import Window
 from harmguard.core.files import new_folder, refuse_existing, work_folder
 from harmguard.core.scores import margins
 from harmguard.errors import MissingExtraError, ParityError, RecipeError
-from harmguard_export import deberta, parity
+from harmguard_export import parity
 from harmguard_export.calibration import Activations
-from harmguard_export.deberta_config import read_config
 from harmguard_export.division import choose_division, rounded_weight
-from harmguard_export.exporter import Exporter, Run, windows_of
-from harmguard_export.families import family_of, read_encoder
+from harmguard_export.exporter import Exporter, Run, read_any, windows_of
+from harmguard_export.families import FAMILIES, family_of
 from harmguard_export.pairs import read_pairs
 from harmguard_export.recipe import Recipe, load_recipe
 
@@ -101,7 +100,7 @@ class _Search:
         found = {}
         config = self.checkpoint.config
         # A BERT-like encoder's last queries, keys and values are never rounded.
-        exempt = "" if self._is_deberta else f"{config.num_hidden_layers - 1}.qkv"
+        exempt = f"{config.num_hidden_layers - 1}.qkv" if config.model_type in FAMILIES else ""
         for name, seen in tqdm(activations.items(), desc="layers", file=sys.stderr):
             precision = self.recipe.precision(name)
             if precision == "fp32" or name == exempt:
@@ -111,10 +110,6 @@ class _Search:
             moved = margins(rounded) - exact[few]
             found[name] = float(np.sqrt((moved**2).mean())) / spread
         return found
-
-    @property
-    def _is_deberta(self) -> bool:
-        return bool(self.checkpoint.config.model_type == deberta.MODEL_TYPE)
 
     @contextmanager
     def _rounded(self, name: str, seen: Activations, precision: str) -> Iterator[None]:
@@ -126,8 +121,7 @@ class _Search:
         linears: list[Any] = [layer.get_submodule(path) for path in family.modules(kind)]
         kept = [linear.weight.detach().clone() for linear in linears]
         weight = torch.cat(kept).numpy().T
-        read = read_config(config) if self._is_deberta else read_encoder(config)
-        positive = kind == "down" and read.positive and precision == "int8"
+        positive = kind == "down" and read_any(config).positive and precision == "int8"
         division = choose_division(seen, weight, precision, positive)
         few, factors = division.outliers, np.where(division.factors == 0, 1, division.factors)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from harmguard.bundle.content import HASHED_AT_LOAD_BYTES
 from harmguard.bundle.fields import RECORD
 from harmguard.bundle.folder import (
-    EMBEDDED,
     Bundle,
     check_file,
     check_graph,

@@ -80,6 +80,10 @@ def test_multiply_adds_of_an_attention() -> None:
     assert found == _peak.macs(
         {"op_name": "QAttention", "input_type_shape": packed, "output_type_shape": [{"f": [2]}]}
     )
+    # Keys have a channel more in each of 2 heads.
+    given = [{"float": [2, 10, 10]}, {"float": [2, 10, 10]}, {"float": [2, 10, 8]}]
+    apart = {"input_type_shape": given, "output_type_shape": [{"float": [2, 10, 8]}]}
+    assert _peak.macs({"op_name": "MultiHeadAttention", **apart}) == 2 * 10 * 10 * (10 + 8)
 
 
 def test_nodes_of_a_body_count_each_time_they_run_and_its_holder_never(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import transformers
 from harmguard_export.calibration import Activations
 from harmguard_export.deberta_config import ACTIVATIONS
 from harmguard_export.encoder import EncoderGraph
-from harmguard_export.families import FAMILIES, is_supported, read_encoder
+from harmguard_export.exporter import has_graph
+from harmguard_export.families import FAMILIES, read_encoder
 from harmguard_export.recipe import load_recipe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -197,7 +198,7 @@ def test_rounded_logits_do_not_depend_on_neighbours_or_padding(
 )
 def test_what_is_refused_is_named(family: str, changes: dict[str, Any], field: str) -> None:
     config = config_of(family, **changes)
-    assert not is_supported(config)
+    assert not has_graph(config)
     with pytest.raises(UnsupportedModelError, match=rf"config\.json: {field}.*; expected"):
         read_encoder(config)
 

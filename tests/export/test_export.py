@@ -297,7 +297,7 @@ def test_labels_the_other_way_round_are_put_right_and_recorded(
 def test_families(
     tiny_checkpoint: Path, tmp_path: Path, family: str, options: dict[str, Any], inputs: int
 ) -> None:
-    traced = family == "ModernBert" or options.get("hidden_act") == "mish"
+    traced = options.get("hidden_act") == "mish"
     if traced:
         pytest.importorskip("optimum.exporters.onnx")
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / family))

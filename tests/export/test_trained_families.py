@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 import torch
 import transformers
 from harmguard_export import export
-from harmguard_export.families import FAMILIES
+from harmguard_export.families import FAMILIES, KINDS
+from harmguard_export.recipe import load_recipe
+from harmguard_export.sensitivity import find_recipe
 
 from harmguard import HarmGuard
 from harmguard.bundle import open_bundle
@@ -78,6 +81,21 @@ def test_rounded_bundles_pass_their_gate_whatever_the_batch(
         assert np.ptp(alone) > 0.1
         assert np.abs(guard.score_many(pairs) - alone).max() < 0.002
         assert np.abs(guard.score_many(pairs[::-1])[::-1] - alone).max() < 0.002
+
+
+@pytest.mark.slow
+def test_sensitivity_finds_a_recipe_that_passes(checkpoint: Path, tmp_path: Path) -> None:
+    strict = load_recipe("int4").to_json()
+    strict["limits"] |= {"logit_rms_error": 0.04, "mean_score_error": 0.01}
+    (tmp_path / "strict.json").write_text(json.dumps(strict))
+    out = find_recipe(checkpoint, tmp_path / "report", recipe=str(tmp_path / "strict.json"))
+    report = json.loads((out / "sensitivity.json").read_text())
+    # The last layer's queries, keys and values are in float32 whatever the recipe.
+    assert {row["layer"] for row in report["layers"]} == {
+        f"{layer}.{kind}" for layer in (0, 1) for kind in KINDS
+    } - {"1.qkv"}
+    bundle = export(checkpoint, tmp_path / "bundle", recipe=str(out / "recipe.json"))
+    assert open_bundle(bundle).manifest.precision.parity is not None
 
 
 @pytest.mark.slow
