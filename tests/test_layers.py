@@ -46,17 +46,3 @@ def test_rows_need_no_torch() -> None:
     for layer in ("core", "bundle", "rows"):
         for path in modules(f"harmguard/{layer}"):
             assert not [n for n in imports(path) if n.split(".")[0] in HEAVY], path
-
-
-def test_what_begins_with_an_underscore_is_imported_in_its_own_folder_alone() -> None:
-    for top in ("harmguard", "export/harmguard_export"):
-        for path in modules(top):
-            package = ".".join(path.relative_to(ROOT / Path(top).parent).parent.parts)
-            for name in imports(path):
-                parts = name.split(".")
-                for place, part in enumerate(parts[1:], 1):
-                    private = part.startswith("_") and not part.startswith("__")
-                    if private and parts[0] in ("harmguard", "harmguard_export"):
-                        folder = ".".join(parts[:place])
-                        is_module = (ROOT / Path(top).parent / folder.replace(".", "/")).is_dir()
-                        assert not is_module or folder == package or part == "_cli", (path, name)

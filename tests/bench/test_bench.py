@@ -192,7 +192,7 @@ def test_golden_pairs_are_replayed_first(make_bundle: BundleMaker) -> None:
     with pytest.raises(BundleFileError, match=r"golden.jsonl, row 1: not JSON at character 0"):
         run.measure(Plan(broken, 1, 10), print)
     row = {"prompt": "a", "response": None, "ids": [[2, 15, 4]], "logits": [[0.0, 0.0]]}
-    other = golden(json.dumps({**row, "score": 0.5, "tolerance": 1.0}) + "\n")
+    other = golden(json.dumps({**row, "score": 0.5, "tolerance": 0.4}) + "\n")
     with pytest.raises(GoldenMismatchError, match=r"golden.jsonl, row 1: token id"):
         run.measure(Plan(other, 1, 10), print)
 

@@ -78,16 +78,16 @@ entered.wait()
 time.sleep(.1)
 """,
     "guards that are being loaded": """
+from harmguard.runtime import calls
 def work():
-    entered.set()
     try:
         while True:
             HarmGuard(sys.argv[1], threads=1).close()
     except GuardClosedError:
         say("refused")
 start(work, 2)
-entered.wait()
-time.sleep(.1)
+while not calls._under_way:
+    time.sleep(.001)
 """,
     "sys.exit in the main thread": """
 def work():
@@ -135,15 +135,16 @@ def _end(program: str, bundle: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_daemon_thread_in_score_does_not_abort_the_process(name: str) -> None:
-    # On a busy machine a call may take longer than the 2 s that its end is waited for, and a guard
-    # that is being loaded is in native code for parts of the time alone.
+    # On a busy machine a call may take longer than the 2 s that its end is waited for, and what is
+    # short may be over before the end: nobody is told then, and the process ends well all the same.
+    told: set[str] = set()
     for _ in range(4):
         done = _end(PROGRAMS[name], EMBEDDED)
         assert (done.returncode, done.stderr) == (0, "")
         told = set(done.stdout.split())
-        if told or "loaded" in name:
+        if told:
             break
-    assert told == {"refused"} or "loaded" in name
+    assert told == {"refused"}
 
 
 def test_threads_that_are_joined_finish_their_work(small_bundle: Path) -> None:
