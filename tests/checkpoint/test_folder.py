@@ -124,6 +124,7 @@ def test_each_damage_has_its_name(folder: Path, damage: Damage, match: str) -> N
 
 
 def test_a_config_s_code_is_never_offered_to_run(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="exports: needs the extra [export]")
     ran = tmp_path / "ran"
     (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')\n")
     edit("config.json", auto_map={"AutoModelForSequenceClassification": "evil.M"})(folder)

@@ -59,6 +59,7 @@ def test_an_id_that_the_hub_does_not_give(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_model_of_the_hub_becomes_a_bundle_that_names_its_commit(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
+    pytest.importorskip("onnx", reason="exports: needs the extra [export]")
     with hub.serve(tiny_checkpoint, "owner/tiny") as address:
         done = subprocess.run(
             [sys.executable, "-m", "harmguard", "export", "hub:owner/tiny",

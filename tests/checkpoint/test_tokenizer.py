@@ -51,7 +51,7 @@ def test_a_folder_of_a_newer_transformers_loads(folder: Path, changes: dict[str,
 
 
 def test_a_tokenizer_that_is_none(folder: Path) -> None:
-    edit(folder / "tokenizer_config.json", tokenizer_class="TokenizersBackend")
+    edit(folder / "tokenizer_config.json", tokenizer_class="SomethingNewer")
     (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"tokenizer\.json cannot be read \("):
         load_tokenizer(folder)
