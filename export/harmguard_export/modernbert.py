@@ -3,8 +3,8 @@
 What differs from a traced model, each exact in real arithmetic:
 - local layers compare a block of queries with the keys within reach of the block only, so that
   their memory and time grow with a text's length, not with its square;
-- global layers mask padding by a channel of each head, as `encoder.py` does, which lets
-  MultiHeadAttention go through blocks of scores that stay in the cache;
+- padding is masked by a channel of each head, as `encoder.py` does, which lets
+  MultiHeadAttention go through blocks of scores that stay in the cache in global layers;
 - a norm before a layer does the layer's division for 8 bits;
 - where the classifier reads the first token only, the last layer is computed for that row only.
 """
@@ -168,7 +168,8 @@ class ModernBertGraph:
         marks = np.zeros((config.heads, config.head + 1), np.float32)
         marks[:, -1] = 1
         columns = node("Unsqueeze", [self.absent, constant([2])])
-        self.absent_keys = node("Mul", [columns, self.graph.weight("marks", marks.reshape(-1))])
+        self.marks = self.graph.weight("marks", marks.reshape(-1))
+        self.absent_keys = node("Mul", [columns, self.marks])
         if any(not config.is_global(layer) for layer in range(config.layers)):
             self._blocks()
 
@@ -204,17 +205,7 @@ class ModernBertGraph:
         self.query_pads = node("Concat", [constant([0]), after], axis=0)
         self.key_pads = node("Concat", [before, behind], axis=0)
         self.size, self.count, self.beside = size, count, node("Mul", [size, several])
-        self.query_shape = node(
-            "Concat", [constant([-1]), size, constant([self.config.width])], axis=0
-        )
-        lengths = [constant([0]), node("Add", [count, constant([1])]), size]
-        self.key_shape = node("Concat", [*lengths, constant([self.config.width])], axis=0)
-        # The mask: keys that are no padding, within reach.
-        real = node("Cast", ["attention_mask"], to=TensorProto.FLOAT)
-        real = node("Pad", [real, self.key_pads, "", constant([1])])
-        real = self._windows(node("Reshape", [real, node("Concat", lengths, axis=0)]))
         keys = node("Add", [size, self.beside])
-        real = node("Reshape", [real, node("Concat", [constant([-1, 1, 1]), keys], axis=0)])
         one = constant(1)
         asking = node("Range", [constant(0), node("Squeeze", [size]), one])
         asked = node("Sub", [node("Range", [constant(0), node("Squeeze", [keys]), one]), before])
@@ -223,8 +214,13 @@ class ModernBertGraph:
         )
         apart = node("Abs", [node("Sub", [asked, asking])])
         near = node("LessOrEqual", [apart, constant(reach)])
-        seen = node("And", [near, node("Greater", [real, constant(0, np.float32)])])
-        self.local_bias = node("Where", [seen, *self.ends])
+        # One for all texts and blocks: onnxruntime 1.20 reads one per text at wrong places.
+        apart = node("Where", [near, *self.ends])
+        self.local_bias = node("Unsqueeze", [apart, constant([0, 1])])
+        # What Pad adds is absent as padding is.
+        absent = node("Pad", [self.absent, self.key_pads, self.ends[1], constant([1])])
+        columns = node("Unsqueeze", [absent, constant([2])])
+        self.absent_locally = node("Mul", [columns, self.marks])
 
     def _windows(self, blocks: str) -> str:
         """Of blocks [batch, count + 1, size, ...] each, and as much of the next as is beside it."""
@@ -243,7 +239,7 @@ class ModernBertGraph:
         whole, path = config.is_global(layer), f"model.layers.{layer}"
         out_weight, out_bias = self._linear(f"{path}.attn.Wo")
         values_by = self.linears.fold(f"{layer}.o", out_weight)
-        parts = self._parts(layer, whole or first, values_by)
+        parts = self._parts(layer, values_by)
         read, factors = hidden, None
         if layer:
             factors = self.linears.fold(name, np.concatenate([part for part, _ in parts], 1))
@@ -280,27 +276,18 @@ class ModernBertGraph:
         out = self.linears.add(mixed, f"{layer}.o", linear, folded=values_by is not None)
         return str(node("Add", [out, hidden]))
 
-    def _parts(self, layer: int, marked: bool, values_by: Floats | None) -> list[Linear]:
-        """Query, key and value; where `marked` with the channel that masks padding."""
+    def _parts(self, layer: int, values_by: Floats | None) -> list[Linear]:
+        """Query and key, with the channel that masks padding, and value."""
         weight, bias = self._linear(f"model.layers.{layer}.attn.Wqkv")
-        weights = np.split(weight, 3, 1)
-        biases = (
-            np.split(bias, 3) if bias is not None else [np.zeros(self.config.width, np.float32)] * 3
+        plain = bias is None
+        zeros = np.zeros(weight.shape[1], np.float32) if bias is None else bias
+        query, key, value = zip(np.split(weight, 3, 1), np.split(zeros, 3), strict=True)
+        query, key = (
+            marked_heads(linear, self.config.heads, mark) for linear, mark in ((query, 1), (key, 0))
         )
-        query, key, value = zip(weights, biases, strict=True)
-        if marked:
-            query, key = (
-                marked_heads(linear, self.config.heads, mark)
-                for linear, mark in ((query, 1), (key, 0))
-            )
         if values_by is not None:
             value = value[0] * values_by, value[1] * values_by
-        plain = bias is None
-        return [
-            query if marked or not plain else (query[0], None),
-            key if not plain else (key[0], None),
-            value if not plain else (value[0], None),
-        ]
+        return [query, *((w, None if plain else b) for w, b in (key, value))]
 
     def _first(self, x: str) -> str:
         """The first token's row of every text [batch, 1, width]."""
@@ -317,15 +304,21 @@ class ModernBertGraph:
 
     def _local(self, query: str, key: str, value: str) -> str:
         """The same of a local layer, block by block."""
-        node, constant = self.graph.node, self.graph.constant
+        node, constant, config = self.graph.node, self.graph.constant, self.config
         axis = constant([1])
-        query = node("Reshape", [node("Pad", [query, self.query_pads, "", axis]), self.query_shape])
+        marked = config.width + config.heads
+        shape = node("Concat", [constant([-1]), self.size, constant([marked])], axis=0)
+        query = node("Reshape", [node("Pad", [query, self.query_pads, "", axis]), shape])
+        key = node("Add", [node("Pad", [key, self.key_pads, "", axis]), self.absent_locally])
+        value = node("Pad", [value, self.key_pads, "", axis])
         windows = []
-        for x in (key, value):
-            blocks = node("Reshape", [node("Pad", [x, self.key_pads, "", axis]), self.key_shape])
-            found = self._windows(blocks)
-            keys = node("Shape", [found], start=2)
-            windows.append(node("Reshape", [found, node("Concat", [constant([-1]), keys], axis=0)]))
+        blocks = node("Add", [self.count, constant([1])])
+        for x, width in ((key, marked), (value, config.width)):
+            shape = node("Concat", [constant([0]), blocks, self.size, constant([width])], axis=0)
+            found = self._windows(node("Reshape", [x, shape]))
+            sizes = node("Shape", [found], start=2)
+            shape = node("Concat", [constant([-1]), sizes], axis=0)
+            windows.append(node("Reshape", [found, shape]))
         mixed = self._mixed(query, windows[0], windows[1], self.local_bias)
         batch = node("Shape", ["input_ids"], start=0, end=1)
         shape = node("Concat", [batch, constant([-1, self.config.width])], axis=0)

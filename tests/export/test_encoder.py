@@ -134,7 +134,7 @@ def configs(draw: st.DrawFn) -> Any:
     return config_of(family, **changes)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(config=configs(), length=st.sampled_from(LENGTHS))
 def test_logits_of_any_config(config: Any, length: int) -> None:
     assert largest_error(config, (length,)) < 1e-4

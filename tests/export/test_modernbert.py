@@ -122,7 +122,7 @@ def configs(draw: st.DrawFn) -> ModernBertConfig:
     )
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(config=configs(), length=st.sampled_from(LENGTHS))
 def test_logits_of_any_config(config: ModernBertConfig, length: int) -> None:
     assert largest_error(config, (length,)) < 1e-4
