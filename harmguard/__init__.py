@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import typing as _typing
 
 from .errors import (
     BenchError,
@@ -57,7 +57,7 @@ from .errors import (
 from .guard import HarmGuard
 from .verdict import StreamVerdict, Verdict
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from .cascade import Cascade
 
 __version__ = "0.1.0"
@@ -118,7 +118,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     """Cascade is loaded by those who use it."""
     if name != "Cascade":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
