@@ -24,18 +24,24 @@ from benchmarks import (
     _portability_table,
     _quality_table,
     _scaling_table,
+    _streaming_table,
     _tables,
 )
 from benchmarks._errors import PageError
 from benchmarks._results import RESULTS, ROOT, guarded, say, write_text
 
-PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+PAGES = (
+    *(ROOT / "README.md", ROOT / "benchmarks" / "README.md"),
+    *(ROOT / "docs" / "streaming.md", ROOT / "docs" / "explain.md"),
+)
 RENDERERS = {
     "run": _tables.run,
     "speed": _tables.speed,
     "bulk": _tables.bulk,
     "startup": _tables.startup,
     "longtext": _tables.longtext,
+    "streaming": _streaming_table.streaming,
+    "explaining": _streaming_table.explaining,
     "disguise": _disguise_table.disguise,
     "peers-mini": _peers_table.peers,
     "peers-435m": _peers_table.peers,

@@ -12,6 +12,7 @@ benign ones; harmless dialogues of several turns; the work of answers of 512 and
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import statistics
@@ -268,6 +269,7 @@ async def together(guard: HarmGuard, sentence: str, count: int) -> dict[str, Any
     size = tracemalloc.get_traced_memory()[0] / count
     await asyncio.gather(*(stream.aclose() for stream in made))
     made.clear()
+    gc.collect()
     left = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     await asyncio.gather(*(read() for _ in range(count)))

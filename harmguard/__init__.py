@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import typing as _typing
 
 from .errors import (
     BenchError,
@@ -63,7 +63,7 @@ from .errors import (
 )
 from .verdict import StreamVerdict, Verdict
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from .cascade import Cascade
     from .guard import HarmGuard
 

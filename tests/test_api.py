@@ -7,7 +7,7 @@ import inspect
 import types
 
 import harmguard
-from harmguard import HarmGuard, errors
+from harmguard import Cascade, HarmGuard, errors
 
 MAX_OPTIONS = 6
 
@@ -19,7 +19,7 @@ def test_all_is_exactly_the_public_names() -> None:
         if not name.startswith("_")
         and not isinstance(value, (types.ModuleType, __future__._Feature))
     }
-    assert harmguard.__all__ == sorted(public | {"__version__"})
+    assert harmguard.__all__ == sorted(public | {"Cascade", "__version__"})
 
 
 def test_every_error_and_warning_is_public() -> None:
@@ -43,10 +43,15 @@ def test_guard_has_exactly_the_documented_methods() -> None:
     public = {name for name in vars(HarmGuard) if not name.startswith("_")}
     methods = {name for name in public if callable(getattr(HarmGuard, name))}
     assert methods == {"check", "check_many", "close", "score", "score_many"}
+    added = {name for name in dir(HarmGuard) if not name.startswith("_")} - public
+    assert added == {"astream", "explain", "stream"}
 
 
 def test_options_are_few_and_keyword_only() -> None:
-    for callable_ in (HarmGuard.__init__, HarmGuard.score, HarmGuard.check, HarmGuard.score_many):
+    for callable_ in (
+        *(HarmGuard.__init__, HarmGuard.score, HarmGuard.check, HarmGuard.score_many),
+        *(HarmGuard.stream, HarmGuard.astream, HarmGuard.explain, Cascade.__init__),
+    ):
         parameters = inspect.signature(callable_).parameters.values()
         options = [p for p in parameters if p.default is not inspect.Parameter.empty]
         assert len(options) <= MAX_OPTIONS
@@ -55,5 +60,7 @@ def test_options_are_few_and_keyword_only() -> None:
 
 
 def test_public_functions_are_documented() -> None:
-    for name in ("check", "check_many", "close", "score", "score_many"):
+    for name in (
+        *("astream", "check", "check_many", "close", "explain", "score", "score_many", "stream"),
+    ):
         assert inspect.getdoc(getattr(HarmGuard, name)), name
