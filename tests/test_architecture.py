@@ -46,7 +46,7 @@ WRONG = (
     ("No arrow points up", "verify.py", "import harmguard_export.parity"),
     ("Core: each module", "core/encode.py", "from harmguard.core import scores"),
     ("Training: HarmAug's", "training/stage.py", "from harmguard.training import distill"),
-    ("Export: the ONNX", "../harmguard_export/bert.py", "import harmguard_export.coreml"),
+    ("Export: the ONNX", "../harmguard_export/encoder.py", "import harmguard_export.coreml"),
     ("No circle", "training/metrics.py", "from harmguard.training import plots"),
     ("A module with an", "training/average.py", "from harmguard._cli._bulk import score_lines"),
     ("A module with an", "../benchmarks/cost.py", "from harmguard._cli import _bulk"),
