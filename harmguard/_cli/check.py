@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     found = _guard.texts(args)
     if args.stream:
         if len(found) != 1 or found[0] is None:
-            args.usage_error("--stream takes PROMPT as it is, and the answer on standard input")
+            args.usage_error("--stream: expected PROMPT, and the answer on stdin")
         else:
             return _ways.stream(args, found[0])
     threshold = "default" if args.threshold is None else args.threshold

@@ -233,7 +233,9 @@ def _from_bundle(bundle: Bundle, threads: int) -> Any:
     graph = bundle.read("model.onnx")
     bundle.check_weights()
     session = None
-    if bundle.weights and _takes_a_folder() and can_see_maps():
+    # onnxruntime follows no link out of the folder, which an installed guard's files may be.
+    linked = any(bundle.path(weight.location).is_symlink() for weight in bundle.weights)
+    if bundle.weights and not linked and _takes_a_folder() and can_see_maps():
         options = _options(threads)
         _let_map(options, bundle)
         held = [weight for weight in bundle.weights if not weight.packed]
