@@ -27,6 +27,7 @@ def manifest_fields(
 ) -> dict[str, Any]:
     """guard.json without its files; what the checkpoint does not say is unknown."""
     said = checkpoint.metadata
+    scripts = said.get("scripts")
     training = said.get("training")
     training = training if isinstance(training, dict) else {}
     point = {"default": {"value": THRESHOLD, "set": None, "rule": "uncalibrated"}}
@@ -64,7 +65,7 @@ def manifest_fields(
             "parity": None,
         },
         "requires": {"runtime": "onnxruntime", "opset": OPSET, "onnxruntime": _ONNXRUNTIME},
-        "metrics": {},
+        "metrics": {"scripts": scripts} if isinstance(scripts, list) else {},
         **({"x_checkpoint": checkpoint.source} if checkpoint.source else {}),
         **({"x_golden_left_out": list(left_out)} if left_out else {}),
     }
