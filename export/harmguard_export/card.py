@@ -28,6 +28,7 @@ def manifest_fields(
     """guard.json without its files; what the checkpoint does not say is unknown."""
     said = checkpoint.metadata
     labels = checkpoint.labels.record() if checkpoint.labels else None
+    scripts = said.get("scripts")
     training = said.get("training")
     training = training if isinstance(training, dict) else {}
     point = {"default": {"value": THRESHOLD, "set": None, "rule": "uncalibrated"}}
@@ -65,7 +66,7 @@ def manifest_fields(
             "parity": None,
         },
         "requires": {"runtime": "onnxruntime", "opset": OPSET, "onnxruntime": _ONNXRUNTIME},
-        "metrics": {},
+        "metrics": {"scripts": scripts} if isinstance(scripts, list) else {},
         **({"x_checkpoint": checkpoint.source} if checkpoint.source else {}),
         **({"x_labels": labels} if labels else {}),
         **({"x_golden_left_out": list(left_out)} if left_out else {}),

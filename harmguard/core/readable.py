@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from harmguard.core.views import in_place
-from harmguard.core.views.tables import class_string, script_names, script_numbers
+from harmguard.core.views.tables import class_string, code_points, script_names, script_numbers
 
 # A hieroglyph: what a model makes of it is its unknown token.
 _NOWHERE = "\U000131a5"
 _SPACE_PIECE = "\u2581"
 _CACHED = 4096
+
+
+def scripts_of(texts: Iterable[str]) -> list[str]:
+    """The scripts (ISO 15924) that at least a hundredth of the letters of some texts are in."""
+    counts = np.zeros(len(script_names()), np.int64)
+    for text in texts:
+        counts += np.bincount(script_numbers()[code_points(text)], minlength=len(counts))
+    counts[0] = 0  # no letters
+    least = max(1, int(counts.sum()) // 100)
+    return [name for name, count in zip(script_names(), counts, strict=True) if count >= least]
 
 
 class Reader:

@@ -19,6 +19,7 @@ from harmguard.checkpoint import METADATA_FILE, Checkpoint
 from harmguard.checkpoint.quiet import quiet
 from harmguard.checkpoint.tokenizer import write_tokenizer
 from harmguard.core.files import new_folder, sha256_of, write_file
+from harmguard.core.readable import scripts_of
 from harmguard.errors import ConfigError, StageError
 from harmguard.rows import Row
 from harmguard.training.config import Config
@@ -145,8 +146,10 @@ def write_student(
     ]
     recipe = config.card.get("recipe", "harmguard train distill")
     card = {key: value for key, value in config.card.items() if key != "recipe"}
+    read = [text for row in rows if row.weight > 0.0 for text in row.pair if text]
     about = {
         **card,
+        "scripts": scripts_of(read),
         "max_tokens": config.student.max_tokens,
         "training": {"data": data, "recipe": recipe},
         "run": record,

@@ -57,6 +57,7 @@ def first_use(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     Path("sets/samples-1680.jsonl").write_text(records * 30)
     golden = Path(__file__).parents[1] / "golden" / "format-1"
     shutil.copytree(golden, "guards/uncalibrated")
+    shutil.copytree(golden.with_name("unigram"), "guards/large")
     return tmp_path
 
 

@@ -171,7 +171,9 @@ def test_a_folder_that_a_foreign_group_can_write_to(
     path = {"cache": cache, "own": cache / OWN, "copy": copy}[what]
     os.chown(path, 0, 12345)
     path.chmod(mode)
-    with pytest.raises(PrepareError, match=r"written to by other users; .* a subfolder of it works"):
+    with pytest.raises(
+        PrepareError, match=r"written to by other users; .* a subfolder of it works"
+    ):
         prepared.find(open_bundle(folder), cache)
     path.chmod(0o755)
     prepared.find(open_bundle(folder), cache)

@@ -13,7 +13,7 @@ from harmguard import HarmGuard, TextTooLongError
 from harmguard.bundle import load_tokenizer, open_bundle
 from harmguard.cli import main
 from harmguard.core.encode import PairEncoder
-from harmguard.core.readable import Reader
+from harmguard.core.readable import Reader, scripts_of
 from tests.runtime.conftest import manifest
 
 BundleMaker = Callable[..., Path]
@@ -124,6 +124,12 @@ def test_a_reader_knows_tokens_and_scripts(viewed_bundle: Path) -> None:
     many = "".join(chr(cp) for cp in range(0x4E00, 0x4E00 + 6000))
     assert latin.unreadable(many, None) == 1
     assert latin.unreadable(many, "how to") == 1
+
+
+def test_scripts_are_those_of_a_hundredth_of_the_letters() -> None:
+    assert scripts_of(["How do I bake bread? 12", "Ещё", "a" * 400]) == ["Latn"]
+    assert scripts_of(["bread", "хлеб \u0301", "面"]) == ["Cyrl", "Hani", "Latn"]
+    assert scripts_of(["12", ""]) == []
 
 
 def test_the_command_line_says_what_cannot_be_read(

@@ -40,8 +40,8 @@ precision = "fp32"
 
 
 def ciphered(text: str) -> str:
-    """The new attack: every word backwards."""
-    return " ".join(word[::-1] for word in text.split())
+    """The new attack, which no view undoes: every letter of a word twice, and those backwards."""
+    return " ".join("".join(c + c for c in word[::-1]) for word in text.split())
 
 
 def write(path: Path, count: int, seed: int, *, attack: bool) -> None:
