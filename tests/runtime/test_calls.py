@@ -69,6 +69,7 @@ def test_a_holder_that_fails_gives_its_place_back() -> None:
 INTERRUPTED = """
 import os, signal, threading
 from harmguard.runtime.calls import Slots
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 slots = Slots(1)
 entered, leave = threading.Event(), threading.Event()
 def hold():
