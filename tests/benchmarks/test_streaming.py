@@ -19,7 +19,7 @@ BENIGN = (
 
 def rows() -> list[Row]:
     return [Row("How?", BENIGN + f" Number {n}.", 0, "a") for n in range(5)] + [
-        Row("Why?", f"I will hurt you {n}.", 1, "b") for n in range(3)
+        Row("Why?", f"I will hurt you {n}.", 1, "b") for n in range(5)
     ]
 
 
