@@ -195,9 +195,9 @@ def cost(guard: HarmGuard, texts: TextMaker, tokens: int) -> dict[str, Any]:
     run, count = counted(guard)
     guard.score(prompt, answer)
     once = count()
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     verdicts = list(guard.stream(prompt, [answer], threshold=1.0, hold="none"))
-    seconds = time.perf_counter() - begin
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     total = count() - once
     guard._session = run
     return {
@@ -205,7 +205,7 @@ def cost(guard: HarmGuard, texts: TextMaker, tokens: int) -> dict[str, Any]:
         "verdicts": len(verdicts),
         "whole_text_scores": total / once,
         "seconds": seconds,
-        "core_share_at_30_tokens_a_second": seconds * 2 / (tokens / 30),
+        "core_share_at_30_tokens_a_second": cpu / (tokens / 30),
     }
 
 
