@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import threading
 import weakref
 from contextlib import suppress
@@ -203,8 +204,17 @@ def _options(threads: int) -> Any:
     # A plan per shape keeps the peak of the largest batch for good.
     options.enable_mem_pattern = False
     # Threads that wait for the next run would otherwise burn ten times what a short one takes.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry(*_spinning(ort.__version__))
     return options
+
+
+def _spinning(version: str) -> tuple[str, str]:
+    """The entry that ends a thread's spinning soon after a run, by onnxruntime's release."""
+    release = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if release >= (1, 32):
+        # Long enough for calls that follow one another, which would have to wake them.
+        return "session.intra_op.spin_duration_us", "1500"
+    return "session.force_spinning_stop", "1"
 
 
 def _register_arena(limit: int) -> bool:

@@ -16,7 +16,7 @@ from harmguard.core.batch import Logits
 from harmguard.core.encode import IntArray
 from harmguard.errors import BundleFileError, UnsupportedVersionError
 from harmguard.runtime.heap import release_memory
-from harmguard.runtime.session import Session
+from harmguard.runtime.session import Session, _spinning
 
 BundleMaker = Callable[..., Path]
 
@@ -78,6 +78,20 @@ def test_the_largest_batch_comes_first_and_its_memory_goes_with_the_last(
         runs.clear()
         guard.score("kind " * 3)
         assert runs == [(8, False)]
+
+
+@pytest.mark.parametrize(
+    ("version", "entry"),
+    [
+        ("1.20.0", "session.force_spinning_stop"),
+        ("1.31.9", "session.force_spinning_stop"),
+        ("1.32.0", "session.intra_op.spin_duration_us"),
+        ("1.100.1.dev3", "session.intra_op.spin_duration_us"),
+        ("2.0", "session.intra_op.spin_duration_us"),
+    ],
+)
+def test_spinning_ends_by_what_the_release_has(version: str, entry: str) -> None:
+    assert _spinning(version)[0] == entry
 
 
 REGISTERING = """
