@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks._peers_table import TITLES
 from benchmarks._scaling_table import call_ms, floor_ms, macs, read_mb, spent_ms
+from harmguard.core.files import new_file
 
 _COLOURS = ("#0b5fa5", "#b3470a", "#3a7d34", "#7a3e9d", "#a8862a")
 _MARKS = "os^Dv"
@@ -204,10 +204,8 @@ def _figure(size: tuple[float, float]) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """Write aside, then rename; the same results give the same bytes."""
+    """Write the whole picture or none; the same results give the same bytes."""
     import matplotlib
 
-    aside = path.with_name(f".{path.stem}.aside.svg")
-    with matplotlib.rc_context({"svg.hashsalt": path.stem}):
-        figure.savefig(aside, facecolor="white", metadata={"Date": None})
-    os.replace(aside, path)
+    with new_file(path, replace=True) as file, matplotlib.rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None})
