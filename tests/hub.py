@@ -42,7 +42,13 @@ def serve(folder: Path, model: str) -> Iterator[str]:
                 siblings = [{"rfilename": file} for file in files]
                 listing: dict[str, Any] = {"id": model, "sha": COMMIT}
                 listing |= {"siblings": siblings, "private": False, "tags": []}
-                body, status = json.dumps(listing).encode(), 200
+                tree = [
+                    {"type": "file", "path": file, "size": len(data), "oid": COMMIT}
+                    for file, data in files.items()
+                ]
+                # huggingface_hub 2 asks for the files by themselves.
+                asked = tree if "/tree/" in path else listing
+                body, status = json.dumps(asked).encode(), 200
             assert name != "pytorch_model.bin"
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
