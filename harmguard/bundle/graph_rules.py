@@ -227,6 +227,8 @@ class _Check:
         return value.count if isinstance(value, Numbers) else 1
 
     def _gathered(self, node: Node, given: list[int]) -> int:
+        if len(given) != 2 or len(node.inputs) != 2:
+            raise unsafe(f"a Gather of {len(node.inputs)} inputs")
         data, axis = self._known.get(node.inputs[0]), node.attributes.get("axis", 0)
         if (
             data is None

@@ -159,6 +159,8 @@ class _Parser:
                 if domain in opsets:
                     raise malformed(f"the opset of {domain!a} twice")
                 opsets[domain] = version
+            elif number == 14:
+                self._notes(start, end)
             elif number in (20, 25, 26):
                 raise unsafe(
                     {20: "a training graph", 25: "a local function"}.get(number, "devices")
@@ -171,10 +173,10 @@ class _Parser:
         domain, version = "", 0
         for tag, first, last in self._read.fields(start, end, _OPSET):
             if tag >> 3 == 1:
-                domain = self._text(first, last)
+                domain = _domain(self._text(first, last))
             else:
                 version = first
-        return ("" if domain == "ai.onnx" else domain), version
+        return domain, version
 
     def _graph(self, start: int, end: int, depth: int) -> Graph:
         graph = Graph()
@@ -190,6 +192,8 @@ class _Parser:
                 graph.outputs += 1
             elif number == 15:
                 raise unsafe("a sparse tensor")
+            elif number == 16:
+                self._notes(first, last)
         return graph
 
     def _node(self, start: int, end: int, depth: int) -> Node:
@@ -208,11 +212,11 @@ class _Parser:
             elif number == 5:
                 self._attribute(node, first, last, depth)
             elif number == 7:
-                node.domain = self._text(first, last)
+                node.domain = _domain(self._text(first, last))
+            elif number == 9:
+                self._notes(first, last)
             elif number in _NO_NODE:
                 raise unsafe("an operator for other devices, or with overloads")
-        if node.domain == "ai.onnx":
-            node.domain = ""
         return node
 
     def _attribute(self, node: Node, start: int, end: int, depth: int) -> None:
@@ -265,11 +269,17 @@ class _Parser:
                 self._entry(tensor, first, last)
             elif number == 14:
                 tensor.location = first
-            elif number in _NO_TENSOR:
-                raise unsafe("a tensor of strings or in segments")
             elif number in _TYPED:
                 self._typed(tensor, tag, first, last)
+            else:
+                self._unused(number, first, last)
         return tensor
+
+    def _unused(self, number: int, first: int, last: int) -> None:
+        if number in _NO_TENSOR:
+            raise unsafe("a tensor of strings or in segments")
+        if number == 16:
+            self._notes(first, last)
 
     def _typed(self, tensor: Tensor, tag: int, first: int, last: int) -> None:
         number = tag >> 3
@@ -312,6 +322,11 @@ class _Parser:
             )
         tensor.entries[pair[1]] = pair[2]
 
+    def _notes(self, start: int, end: int) -> None:
+        """Metadata, which nothing reads: refused all the same where protobuf refuses them."""
+        for _ in self._read.fields(start, end, _ENTRY):
+            pass
+
     def _text(self, start: int, end: int) -> str:
         if end - start > _LONGEST_TEXT:
             raise malformed(f"a name of {end - start:,} bytes")
@@ -319,6 +334,10 @@ class _Parser:
             return self._data[start:end].decode()
         except UnicodeDecodeError:
             raise malformed("a name that is not UTF-8") from None
+
+
+def _domain(name: str) -> str:
+    return "" if name == "ai.onnx" else name
 
 
 def _signed(value: int) -> int:

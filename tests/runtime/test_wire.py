@@ -115,3 +115,35 @@ def test_a_constant_has_the_bytes_of_its_shape(kind: int, dims: list[int], size:
     assert check_graph_file(made(size), {}, 18, 64) == ()
     with pytest.raises(UnsafeGraphError, match="data are not as many"):
         check_graph_file(made(size + 1), {}, 18, 64)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_gather_of_another_number_of_inputs(count: int) -> None:
+    """Found by fuzzing: one input of a constant was an IndexError."""
+    ones = helper.make_tensor("t", TensorProto.INT64, [2], [5, 1])
+    node = helper.make_node("Gather", ["t"] * count, ["y"])
+    made = helper.make_model(
+        helper.make_graph([node], "g", [], [], [ones]),
+        opset_imports=[helper.make_opsetid("", 18)],
+    )
+    with pytest.raises(UnsafeGraphError, match=f"a Gather of {count} inputs"):
+        check_graph_file(made.SerializeToString(), {}, 18, 64)
+
+
+@pytest.mark.parametrize("place", ["model", "graph", "node", "tensor"])
+def test_metadata_that_protobuf_refuses(place: str) -> None:
+    """Found by fuzzing: a pair cut short was skipped here, and refused by the onnx package."""
+    tensor = helper.make_tensor("t", TensorProto.INT64, [2], [5, 1])
+    node = helper.make_node("Identity", ["t"], ["y"])
+    made = helper.make_model(helper.make_graph([node], "g", [], [], [tensor]))
+    part = {
+        "model": made, "graph": made.graph, "node": made.graph.node[0],
+        "tensor": made.graph.initializer[0],
+    }[place]  # fmt: skip
+    part.metadata_props.add(key="k", value="vvvv")
+    data = made.SerializeToString()
+    read_model(data)
+    spoilt = data.replace(b"\x0a\x01k\x12\x04vvvv", b"\x0a\x01k\x12\x05vvvv")
+    assert spoilt != data
+    with pytest.raises(BundleFileError):
+        read_model(spoilt)
