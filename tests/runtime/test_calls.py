@@ -31,7 +31,7 @@ def test_so_many_holders_at_once_in_the_order_of_arrival(count: int) -> None:
     slots, lock = Slots(count), threading.Lock()
     order: list[int] = []
     most = [0, 0]
-    started = threading.Barrier(2)
+    started, full = threading.Barrier(2), threading.Event()
 
     def hold(number: int) -> None:
         started.wait()
@@ -40,6 +40,10 @@ def test_so_many_holders_at_once_in_the_order_of_arrival(count: int) -> None:
                 order.append(number)
                 most[0] += 1
                 most[1] = max(most)
+                if most[1] >= count:
+                    full.set()
+            # Nobody leaves before all places are taken, however slow the machine.
+            full.wait(30)
             time.sleep(0.01)
             with lock:
                 most[0] -= 1
