@@ -27,7 +27,7 @@ COMMANDS = {
     "calibrate": "fit temperature and thresholds on labelled data, into a new bundle",
     "train": "train a guard (extra: train)",
     "export": "turn a checkpoint into a guard's bundle (extra: export)",
-    "sensitivity": "find which layers of a DeBERTa a recipe must spare (extra: export)",
+    "sensitivity": "find which layers of a model a recipe must spare (extra: export)",
 }
 EXIT_CODES = """\
 exit codes:

@@ -405,7 +405,3 @@ class HarmGuard(Streaming):
 
             release_memory()
         return logits
-
-
-def _kind(response: str | None) -> str:
-    return "prompt" if response is None else "exchange"
