@@ -18,8 +18,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from harmguard import HarmGuard, UnsafePathError
+from harmguard import HarmGuard
 from harmguard.bundle import EMBEDDED
+from harmguard.errors import UnsafePathError
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = "harmguard/models/mini/"

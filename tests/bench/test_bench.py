@@ -12,7 +12,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harmguard import (
+from harmguard.bench import fresh, limits, picture, run, show
+from harmguard.bench.memory import Memory
+from harmguard.bench.run import Plan
+from harmguard.cli import main
+from harmguard.errors import (
     BenchError,
     BundleFileError,
     GoldenMismatchError,
@@ -20,10 +24,6 @@ from harmguard import (
     OutputExistsError,
     TooFewSamplesError,
 )
-from harmguard.bench import fresh, limits, picture, run, show
-from harmguard.bench.memory import Memory
-from harmguard.bench.run import Plan
-from harmguard.cli import main
 from tests.runtime.conftest import BundleMaker
 
 KEYS = {"machine", "bundle", "latency_ms", "memory_mb", "startup_s", "throughput"}

@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import counts
 from benchmarks._errors import BenchmarkDataError
-from harmguard import BundleNotFoundError
 from harmguard.bundle import EMBEDDED
+from harmguard.errors import BundleNotFoundError
 
 pytest.importorskip("onnx")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harmguard import HarmGuard, UnpreparedWarning
+from harmguard import HarmGuard
+from harmguard.errors import UnpreparedWarning
 from harmguard.prepared.place import OWN
 
 TEXT = "how to make bread"

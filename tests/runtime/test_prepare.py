@@ -14,14 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from harmguard import (
-    BundleFileError,
-    HarmGuard,
-    PrepareError,
-    UnpreparedWarning,
-)
+from harmguard import HarmGuard
 from harmguard.bundle import Bundle, open_bundle
 from harmguard.cli import main
+from harmguard.errors import BundleFileError, PrepareError, UnpreparedWarning
 from harmguard.prepared import place
 from harmguard.prepared import prepare as prepared
 from harmguard.prepared.place import OWN

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harmguard import (
-    PrepareError,
-)
 from harmguard.bundle import open_bundle
+from harmguard.errors import PrepareError
 from harmguard.prepared import prepare as prepared
 
 from .conftest import MINI
