@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks._tables import noise
+from harmguard.bench.markdown import number, table
 from harmguard.bench.run import MIN_SAMPLES
-from harmguard.bench.show import number, table
 
 TITLES = {
     "harmguard int8": "harmguard int8",

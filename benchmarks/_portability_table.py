@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from harmguard.bench.show import table
+from harmguard.bench.markdown import table
 
 HEAD = (
     *("processor", "largest difference", "mean", "flips", "far flips"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harmguard.bench.show import table
+from harmguard.bench.markdown import table
 
 TITLES = {
     "auprc": "AUPRC",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from harmguard.bench import show
-from harmguard.bench.fresh import STEPS
+from harmguard.bench import markdown
+from harmguard.bench.fresh_processes import STEPS
+from harmguard.bench.markdown import number, table
 from harmguard.bench.run import NOISY
-from harmguard.bench.show import number, table
 
 NOT_MEASURED = "Not measured yet."
 NAMES = {
@@ -25,7 +25,7 @@ SUMMARY_LENGTHS = (32, 128, 512)
 
 def machine(result: Mapping[str, Any]) -> str:
     """One paragraph: CPU, cores, memory, system, versions, and the artefact where it is one."""
-    parts = [show.machine(result["machine"])]
+    parts = [markdown.machine(result["machine"])]
     if "threads" in result:
         parts.append(f"{result['threads']} threads.")
     bundle = result.get("bundle")
@@ -114,7 +114,7 @@ def startup(result: Mapping[str, Any]) -> str:
     times = table(
         ["step", "median s", "p90 s"],
         [
-            [show.STEP_NAMES[k], f"{taken[k]['median']:.3f}", f"{taken[k]['p90']:.3f}"]
+            [markdown.STEP_NAMES[k], f"{taken[k]['median']:.3f}", f"{taken[k]['p90']:.3f}"]
             for k in STEPS
         ],
     )

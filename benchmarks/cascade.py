@@ -23,10 +23,10 @@ from benchmarks._data import val_rows
 from harmguard import HarmGuard
 from harmguard.bench import stats
 from harmguard.rows import Row
-from harmguard.training import metrics
-from harmguard.training.cascade import fit_kind, merged
-from harmguard.training.metrics import Floats
-from harmguard.training.thresholds import is_degenerate
+from harmguard.training.evaluate import metrics
+from harmguard.training.evaluate.cascade_fit import fit_kind, merged
+from harmguard.training.evaluate.metrics import Floats
+from harmguard.training.evaluate.thresholds import is_degenerate
 
 SEED = 3
 BOUNDS = (0.05, 0.1, 0.15, 0.25, 0.5)

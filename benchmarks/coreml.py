@@ -75,8 +75,8 @@ def _export(checkpoint: Path, recipe: str, pairs: Path | None, gate: str) -> dic
 
 
 def _described(out: Path) -> dict[str, Any]:
-    from harmguard_export.coreml.evaluate import Evaluator, read_program
     from harmguard_export.coreml.package import NAME
+    from harmguard_export.coreml.torch_program import Evaluator, read_program
 
     manifest = open_bundle(out).manifest
     requires, lengths = manifest.requires, manifest.input.lengths

@@ -26,9 +26,9 @@ from transformers import (
 from benchmarks import _results
 from harmguard.bench.machine import describe
 from harmguard.training.distill import has_bf16
+from harmguard.training.harmaug.engines.local import LocalModel
+from harmguard.training.harmaug.plan import Sampling
 from harmguard.training.loss import distillation_loss
-from harmguard.training.pipeline.engines.local import LocalModel
-from harmguard.training.pipeline.recipe import Sampling
 
 OUT = _results.ROOT / "benchmarks" / "results" / "cost.json"
 PAIRS, EPOCHS = 297_000, 3  # of the paper

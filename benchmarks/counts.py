@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import _results
 from benchmarks._errors import BenchmarkDataError
-from harmguard.bench import fresh
+from harmguard.bench import fresh_processes
 from harmguard.bundle import EMBEDDED, open_bundle
 
 BOUNDS = _results.ROOT / "benchmarks" / "inputs" / "mini_counts.json"
@@ -54,7 +54,7 @@ def count(folder: Path) -> dict[str, Any]:
     graph = onnx.load(str(bundle.path("model.onnx")), load_external_data=False).graph
     kinds = Counter(node.op_type for node in graph.node)
     files = {n: entry.size for n, entry in bundle.manifest.files.items() if "model.onnx" in n}
-    loaded = fresh.state(folder.resolve(), 1, "load")["anonymous"]
+    loaded = fresh_processes.state(folder.resolve(), 1, "load")["anonymous"]
     return {
         "nodes": kinds.total(),
         "operators": dict(sorted(kinds.items())),

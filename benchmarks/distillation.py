@@ -34,8 +34,8 @@ from harmguard.core.files import new_folder, sha256_of, write_file
 from harmguard.rows import Row, read_rows
 from harmguard.training import mini
 from harmguard.training.ensemble import RowScorer
-from harmguard.training.evaluate import evaluate
-from harmguard.training.scored import scored
+from harmguard.training.evaluate.report import evaluate
+from harmguard.training.evaluate.scored import scored
 
 OUT = _results.RESULTS / "distillation.json"
 ROWS_PER_CELL, MAX_TOKENS, SEED = 3000, 128, 17

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from harmguard_export import export, parity
-from harmguard_export.card import THRESHOLD
 from harmguard_export.exporter import exported_logits, windows_of
+from harmguard_export.manifest_fields import THRESHOLD
 from harmguard_export.pairs import Texts, read_pairs
-from harmguard_export.recipe import load_recipe
+from harmguard_export.quantization.recipe import load_recipe
 
 from benchmarks import _results, small_deberta
 from harmguard.bench.machine import artefact, describe

@@ -25,7 +25,7 @@ METRICS = ("auprc", "f1", "precision", "recall", "fpr")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Score all, write the raw JSON, print the table."""
     options = _parser().parse_args(arguments)
-    from harmguard.training.scoring import evaluate_guard
+    from harmguard.training.evaluate.scoring import evaluate_guard
 
     files = options.data or report_files()
     result: dict[str, Any] = {

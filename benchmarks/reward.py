@@ -22,7 +22,7 @@ from benchmarks._results import guarded
 from harmguard import HarmGuard
 from harmguard.bench.machine import artefact, describe, load_average
 from harmguard.bundle import EMBEDDED, open_bundle
-from harmguard.training.reward import GuardReward
+from harmguard.training.harmaug.reward import GuardReward
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

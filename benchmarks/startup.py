@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import _results, _tables
-from harmguard.bench import fresh
+from harmguard.bench import fresh_processes
 from harmguard.bench.text import TextMaker
 from harmguard.bundle import open_bundle
 
@@ -38,19 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     batch = QUICK_BATCH if options.quick else BATCH
 
     starts = QUICK_STARTS if options.quick else STARTS
-    result["startup_s"] = fresh.starts(folder, threads, short, starts)
+    result["startup_s"] = fresh_processes.starts(folder, threads, short, starts)
     runs: list[dict[str, Any]] = []
     result |= {"long_tokens": long_tokens, "batch": batch, "memory_runs_mb": runs}
     _results.keep(result, options)
     for index in range(QUICK_MEMORY_RUNS if options.quick else MEMORY_RUNS):
         _results.say(f"memory, run {index + 1} ...")
-        runs.append(fresh.memory(folder, threads, short, long, batch))
+        runs.append(fresh_processes.memory(folder, threads, short, long, batch))
         _results.keep(result, options)
     _results.say(f"{CALLERS} threads, and 10 calls a second ...")
-    several = fresh.state(folder, threads, "score", [long] * 4, CALLERS)
+    several = fresh_processes.state(folder, threads, "score", [long] * 4, CALLERS)
     seldom = texts.pair(min(IDLE_TOKENS, long_tokens))
     calls = QUICK_IDLE_CALLS if options.quick else IDLE_CALLS
-    result["idle_cpu_ms"] = {str(n): fresh.idle(folder, n, seldom, calls) for n in (1, 2)}
+    result["idle_cpu_ms"] = {str(n): fresh_processes.idle(folder, n, seldom, calls) for n in (1, 2)}
     states = ("import", "load", "first_score", "long_score")
     result["memory_mb"] = {
         **{state: _highest([one[state]["anonymous"] for one in runs]) for state in states},

@@ -35,8 +35,8 @@ from harmguard.bundle import open_bundle
 from harmguard.core.batch import padded_length
 from harmguard.rows import Row
 from harmguard.stream import STREAM, prefixes
-from harmguard.training.metrics import Floats
-from harmguard.training.thresholds import is_degenerate, stream_threshold
+from harmguard.training.evaluate.metrics import Floats
+from harmguard.training.evaluate.thresholds import is_degenerate, stream_threshold
 
 SEED = 25
 SPLICES, QUICK_SPLICES = 300, 12

@@ -22,12 +22,12 @@ from harmguard.core.files import new_folder, refuse_existing, work_folder
 from harmguard.core.scores import margins
 from harmguard.errors import MissingExtraError, ParityError, RecipeError
 from harmguard_export import parity
-from harmguard_export.calibration import Activations
-from harmguard_export.division import choose_division, rounded_weight
 from harmguard_export.exporter import Exporter, Run, read_any, windows_of
 from harmguard_export.families import FAMILIES, family_of
 from harmguard_export.pairs import read_pairs
-from harmguard_export.recipe import Recipe, load_recipe
+from harmguard_export.quantization.activation_ranges import Activations
+from harmguard_export.quantization.channel_scaling import choose_division, rounded_weight
+from harmguard_export.quantization.recipe import Recipe, load_recipe
 
 # Tokens that each layer is tried on; the gate sees all of them.
 _TOKENS = 1024

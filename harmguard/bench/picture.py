@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harmguard.bench.fresh import STATES, STEPS
-from harmguard.bench.show import STEP_NAMES
+from harmguard.bench.fresh_processes import STATES, STEPS
+from harmguard.bench.markdown import STEP_NAMES
 from harmguard.core.files import new_file, refuse_existing
 from harmguard.errors import BenchError, MissingExtraError
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harmguard.bench import fresh, stats
+from harmguard.bench import fresh_processes, stats
 from harmguard.bench.machine import artefact, describe
 from harmguard.bench.text import Pair, TextMaker
 from harmguard.bundle import Bundle, open_bundle
@@ -178,7 +178,7 @@ class _Work:
         """Seconds of each step from before the process exists to its first score."""
         self._say(f"start-up, {STARTS} processes ...")
         folder = self._bundle.folder.resolve()
-        return fresh.starts(folder, self._plan.threads, self._short(), STARTS)
+        return fresh_processes.starts(folder, self._plan.threads, self._short(), STARTS)
 
     def memory(self) -> dict[str, Any]:
         """MB by state of a process, from one process each."""
@@ -186,7 +186,7 @@ class _Work:
         folder = self._bundle.folder.resolve()
         long = self._texts.pair(self._longest)
         return {
-            **fresh.memory(folder, self._plan.threads, self._short(), long, BATCH),
+            **fresh_processes.memory(folder, self._plan.threads, self._short(), long, BATCH),
             "long_tokens": self._longest,
             "batch_pairs": BATCH,
         }
@@ -198,7 +198,7 @@ class _Work:
         timed = timed or {n: pairs[0] for n, pairs in self._pairs.items()}
         batch = [self._texts.pair(self._longest)] * BATCH
         folder = self._bundle.folder.resolve()
-        return fresh.small_device(folder, stated_mb, batch, timed, MIN_SAMPLES)
+        return fresh_processes.small_device(folder, stated_mb, batch, timed, MIN_SAMPLES)
 
     def _short(self) -> Pair:
         return self._texts.pair(min(32, self._longest))

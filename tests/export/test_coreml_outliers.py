@@ -9,13 +9,13 @@ import pytest
 pytest.importorskip("coremltools")
 
 import torch
-from harmguard_export.calibration import calibrate
 from harmguard_export.coreml import export_coreml, package, program
 from harmguard_export.coreml.compress import pack
-from harmguard_export.coreml.evaluate import Evaluator, read_program
 from harmguard_export.coreml.exporter import channel_sizes
-from harmguard_export.coreml.model import Model
+from harmguard_export.coreml.torch_program import Evaluator, read_program
+from harmguard_export.coreml.weights import Model
 from harmguard_export.pairs import read_pairs
+from harmguard_export.quantization.activation_ranges import calibrate
 
 from benchmarks import small_deberta
 from harmguard.checkpoint import load_checkpoint

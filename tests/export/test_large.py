@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harmguard_export.deberta import DebertaGraph
 from harmguard_export.deberta_config import read_config
+from harmguard_export.graphs.deberta import DebertaGraph
 from harmguard_export.pairs import read_pairs
-from harmguard_export.recipe import load_recipe
+from harmguard_export.quantization.recipe import load_recipe
 from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import DebertaV2ForSequenceClassification

@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from harmguard_export.calibration import Activations
-from harmguard_export.division import Division, choose_division
-from harmguard_export.graph import Graph
-from harmguard_export.linears import Linears
-from harmguard_export.quantize import BLOCK, SIGNED_ZERO, Floats, quantize_blocks, token_sizes
+from harmguard_export.graphs.linears import Linears
+from harmguard_export.graphs.writer import Graph
+from harmguard_export.quantization.activation_ranges import Activations
+from harmguard_export.quantization.channel_scaling import Division, choose_division
+from harmguard_export.quantization.quantize import (
+    BLOCK,
+    SIGNED_ZERO,
+    Floats,
+    quantize_blocks,
+    token_sizes,
+)
 
 WIDTH, OUT = 160, 48
 

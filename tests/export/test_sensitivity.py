@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from harmguard_export import export
-from harmguard_export.recipe import load_recipe
+from harmguard_export.quantization.recipe import load_recipe
 from harmguard_export.sensitivity import find_recipe
 from safetensors.torch import load_file, save_file
 

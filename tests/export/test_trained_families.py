@@ -13,7 +13,7 @@ import torch
 import transformers
 from harmguard_export import export
 from harmguard_export.families import FAMILIES, KINDS
-from harmguard_export.recipe import load_recipe
+from harmguard_export.quantization.recipe import load_recipe
 from harmguard_export.sensitivity import find_recipe
 
 from harmguard import HarmGuard

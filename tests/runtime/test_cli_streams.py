@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 from harmguard import HarmGuard
-from harmguard._cli import _bulk
-from harmguard.cli import COMMANDS, main
+from harmguard.cli import COMMANDS, _bulk, main
 
 BundleMaker = Callable[..., Path]
 SECRET = "quagga"
@@ -137,7 +136,7 @@ def test_an_error_that_nobody_foresaw_is_a_3(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(f"harmguard._cli.{command}.run", fail, raising=False)
+    monkeypatch.setattr(f"harmguard.cli.{command}.run", fail, raising=False)
     monkeypatch.setitem(COMMANDS, command, "")
     assert main([command]) == 3
     out, err = capsys.readouterr()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harmguard_export.quantize import Floats
+from harmguard_export.quantization.quantize import Floats
 
 KINDS = ("fp16", "int8", "int4", "palette4")
 BLOCK = 32

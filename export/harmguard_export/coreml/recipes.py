@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harmguard.errors import RecipeError
-from harmguard_export.recipe import Limits
+from harmguard_export.quantization.recipe import Limits
 
 HEAD = ("pooler", "classifier")
 """Always fp16: they are small, and the score is read from them."""
