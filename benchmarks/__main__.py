@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _tables
-from benchmarks._errors import BenchmarkDataError
-from benchmarks._peer_models import CACHE, CACHE_HELP, Models
-from benchmarks._results import RESULTS, ROOT, guarded, now, say, write_json
+from benchmarks.harness import _tables
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.harness.results import RESULTS, ROOT, guarded, now, say, write_json
+from benchmarks.runtimes.models import CACHE, CACHE_HELP, Models
 from harmguard.bench.machine import describe
 from harmguard.bundle import EMBEDDED
 from harmguard.errors import BenchError
@@ -132,7 +132,15 @@ def prepare(options: argparse.Namespace) -> None:
     given = [] if options.checkpoint is None else ["--checkpoint", _path(options.checkpoint)]
     cache = ["--cache", _path(options.cache), *(["--retry"] if options.retry else [])]
     for size, more in (("mini", given), *(() if options.quick else (("435m", []),))):
-        command = [sys.executable, "-m", "benchmarks.peers", size, "--prepare", *cache, *more]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.performance.peers",
+            size,
+            "--prepare",
+            *cache,
+            *more,
+        ]
         subprocess.run(command, cwd=ROOT, check=False)
 
 

@@ -17,18 +17,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import (
-    _disguise_table,
-    _peers_table,
-    _pictures,
-    _portability_table,
-    _quality_table,
-    _scaling_table,
-    _streaming_table,
-    _tables,
-)
-from benchmarks._errors import PageError
-from benchmarks._results import RESULTS, ROOT, guarded, say, write_text
+from benchmarks.harness import _tables
+from benchmarks.harness.errors import PageError
+from benchmarks.harness.results import RESULTS, ROOT, guarded, say, write_text
+from benchmarks.performance import _peers_table, _pictures, _scaling_table
+from benchmarks.processors import _portability_table
+from benchmarks.quality import _disguise_table, _quality_table, _streaming_table
 
 PAGES = (
     *(ROOT / "README.md", ROOT / "benchmarks" / "README.md"),

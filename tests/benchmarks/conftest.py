@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import _pool, peers, scaling
+from benchmarks.performance import peers, scaling
+from benchmarks.runtimes import pool as _pool
 from harmguard.rows import Row
 from tests.runtime.conftest import make_bundle, needle, needle_bundle, small_bundle
 

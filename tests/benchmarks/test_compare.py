@@ -1,4 +1,4 @@
-"""benchmarks.compare on made-up results: near ratios pass, far ones and lone ones are named."""
+"""compare on made-up results: near ratios pass, far ones and lone ones are named."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import compare
-from benchmarks._errors import BenchmarkDataError
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.performance import compare
 
 
 def results(folder: Path, **changed: float) -> Path:

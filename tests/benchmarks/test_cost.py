@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 
 def test_the_scaled_down_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from benchmarks.cost import EPOCHS, PAIR_TOKENS, PAIRS, main
+    from benchmarks.training.cost import EPOCHS, PAIR_TOKENS, PAIRS, main
 
     assert main(["--scaled-down", "--out", str(tmp_path / "cost.json")]) == 0
     result = json.loads((tmp_path / "cost.json").read_text())

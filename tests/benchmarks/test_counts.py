@@ -1,4 +1,4 @@
-"""benchmarks.counts: the shipped guard is within its bounds, each count that is off is named."""
+"""counts: the shipped guard is within its bounds, each count that is off is named."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import counts
-from benchmarks._errors import BenchmarkDataError
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.performance import counts
 from harmguard.bundle import EMBEDDED
 from harmguard.errors import BundleNotFoundError
 

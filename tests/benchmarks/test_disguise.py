@@ -1,4 +1,4 @@
-"""benchmarks.disguise: attacks that share nothing with the views, counted on a tiny guard."""
+"""disguise: attacks that share nothing with the views, counted on a tiny guard."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import _disguise_table, _disguises, _everyday, disguise
-from benchmarks._disguises import DISGUISES, Disguise
-from benchmarks._errors import BenchmarkDataError
-from benchmarks._everyday import ROWS, everyday
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.quality import _disguise_table, _disguises, _everyday, disguise
+from benchmarks.quality._disguises import DISGUISES, Disguise
+from benchmarks.quality._everyday import ROWS, everyday
 from harmguard import HarmGuard
 from harmguard.bundle import open_bundle
 from tests.benchmarks.conftest import row_of

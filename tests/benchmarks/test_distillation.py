@@ -1,4 +1,4 @@
-"""benchmarks.distillation: what its runs are given, and the table of what came out."""
+"""benchmarks.training.distillation: what its runs are given, and the table of what came out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from benchmarks import distillation
+from benchmarks.training import distillation
 from harmguard.rows import Row, read_rows
 from harmguard.training.ensemble import RowScorer
 

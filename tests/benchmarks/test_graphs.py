@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import graphs
-from benchmarks._errors import BenchmarkDataError
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.performance import graphs
 
 
 def test_a_line_for_each_length(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

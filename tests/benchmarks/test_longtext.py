@@ -1,4 +1,4 @@
-"""benchmarks.longtext, on a guard that flags one word."""
+"""benchmarks.quality.longtext, on a guard that flags one word."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import longtext
-from benchmarks._errors import BenchmarkDataError
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.quality import longtext
 from harmguard import HarmGuard
 from harmguard.rows import Row
 from tests.benchmarks.conftest import row_of

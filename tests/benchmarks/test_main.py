@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks import __main__ as whole
 from benchmarks.__main__ import LIMIT_S, PLANNED_S, QUICK_LIMIT_S, Part
-from benchmarks._errors import BenchmarkDataError, WorkerError
-from benchmarks._peer_models import Models
+from benchmarks.harness.errors import BenchmarkDataError, WorkerError
+from benchmarks.runtimes.models import Models
 
 
 @pytest.fixture(autouse=True)

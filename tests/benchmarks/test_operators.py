@@ -5,8 +5,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from benchmarks import operators
-from benchmarks._results import ROOT
+from benchmarks.harness.results import ROOT
+from benchmarks.processors import operators
 from harmguard.bundle import EMBEDDED
 
 

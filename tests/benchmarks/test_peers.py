@@ -1,4 +1,4 @@
-"""benchmarks.peers on a tiny checkpoint: what runs is measured, what does not is named."""
+"""peers on a tiny checkpoint: what runs is measured, what does not is named."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from typing import cast
 
 import pytest
 
-from benchmarks import _environments, _peer_models, _peers_table, peers
-from benchmarks._environments import Environment
-from benchmarks._errors import EnvironmentMissingError, WorkerError
-from benchmarks._peer_models import Models, Ready
-from benchmarks._pool import Worker
+from benchmarks.harness.errors import EnvironmentMissingError, WorkerError
+from benchmarks.performance import _peers_table, peers
+from benchmarks.runtimes import environments as _environments
+from benchmarks.runtimes import models as _peer_models
+from benchmarks.runtimes.environments import Environment
+from benchmarks.runtimes.models import Models, Ready
+from benchmarks.runtimes.pool import Worker
 from harmguard.bench.memory import Memory
 from harmguard.bundle import EMBEDDED
 from harmguard.errors import MemoryUnreadableError
@@ -209,8 +211,8 @@ def test_installed_size_leaves_pip_out(tmp_path: Path) -> None:
 
 
 def test_every_peer_has_a_title_a_runtime_and_an_environment() -> None:
-    from benchmarks._backends import BACKENDS
-    from benchmarks._peer_backends import PEER_BACKENDS
+    from benchmarks.runtimes.backends import BACKENDS
+    from benchmarks.runtimes.converted import PEER_BACKENDS
 
     assert set(peers.PEERS) == set(_peers_table.TITLES)
     for peer in peers.PEERS.values():

@@ -1,4 +1,4 @@
-"""benchmarks._pictures and the tables of peers and scaling, from made-up results."""
+"""benchmarks.performance._pictures and the tables of peers and scaling, from made-up results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import _peers_table, _pictures, _scaling_table, _tables
+from benchmarks.harness import _tables
+from benchmarks.performance import _peers_table, _pictures, _scaling_table
 
 
 def cell(ms: float) -> dict[str, Any]:

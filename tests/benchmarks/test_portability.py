@@ -1,4 +1,4 @@
-"""benchmarks.portability, with this machine's Python in the emulators' place."""
+"""benchmarks.processors.portability, with this machine's Python in the emulators' place."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import _emulated, _portability_table, portability
-from benchmarks._errors import ScoresDifferError, WorkerError
-from benchmarks._results import ROOT
+from benchmarks.harness.errors import ScoresDifferError, WorkerError
+from benchmarks.harness.results import ROOT
+from benchmarks.processors import _emulated, _portability_table, portability
 from harmguard.bundle import open_bundle
 from tests.benchmarks.conftest import row_of
 

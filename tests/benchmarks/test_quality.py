@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import quality
-from benchmarks._errors import BenchmarkDataError
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.quality import quality
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""benchmarks._rebuilt_checkpoint: the shipped guard as a torch model, near its golden scores."""
+"""benchmarks.checkpoints.rebuilt: the shipped guard as a torch model, near its golden scores."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import _rebuilt_checkpoint
-from benchmarks._errors import BenchmarkDataError
+from benchmarks.checkpoints import rebuilt as _rebuilt_checkpoint
+from benchmarks.harness.errors import BenchmarkDataError
 from harmguard import HarmGuard
 from harmguard.bundle import EMBEDDED, open_bundle
 

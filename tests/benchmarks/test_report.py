@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import _tables, report
-from benchmarks._errors import PageError
-from benchmarks._results import RESULTS, write_json, write_text
+from benchmarks import report
+from benchmarks.harness import _tables
+from benchmarks.harness.errors import PageError
+from benchmarks.harness.results import RESULTS, write_json, write_text
 
 HEAD: dict[str, Any] = {
     "quick": False,

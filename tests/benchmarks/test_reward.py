@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.reward import main
+from benchmarks.performance.reward import main
 
 
 @pytest.mark.parametrize("judged", ["exchange", "completion"])

@@ -1,4 +1,4 @@
-"""benchmarks.scaling and _peak on a tiny guard."""
+"""benchmarks.performance.scaling and _peak on a tiny guard."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import _peak, _scaling_table, scaling
-from benchmarks._errors import WorkerError
+from benchmarks.harness.errors import WorkerError
+from benchmarks.performance import _peak, _scaling_table, scaling
 from harmguard.bundle import open_bundle
 from harmguard.errors import BundleNotFoundError, MemoryUnreadableError
 from harmguard.runtime.session import Session

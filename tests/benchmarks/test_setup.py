@@ -1,4 +1,4 @@
-"""benchmarks._setup: nothing is timed that does not compute the same."""
+"""benchmarks.runtimes.sameness: nothing is timed that does not compute the same."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from benchmarks import _setup
-from benchmarks._errors import OutputsDifferError
+from benchmarks.harness.errors import OutputsDifferError
+from benchmarks.runtimes import sameness as _setup
 
 
 def test_near_scores_pass_and_their_distance_is_kept() -> None:

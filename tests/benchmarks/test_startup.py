@@ -1,4 +1,4 @@
-"""benchmarks.startup: fresh processes on a tiny bundle."""
+"""benchmarks.performance.startup: fresh processes on a tiny bundle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import startup
+from benchmarks.performance import startup
 
 
 def test_a_quick_run(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import cascade, explaining, streaming
-from benchmarks._errors import BenchmarkDataError
-from benchmarks._splices import splices
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.quality import cascade, explaining, streaming
+from benchmarks.quality._splices import splices
 from harmguard import HarmGuard
 from harmguard.rows import Row
 from tests.benchmarks.conftest import row_of

@@ -17,7 +17,7 @@ from harmguard_export.coreml.weights import Model
 from harmguard_export.pairs import read_pairs
 from harmguard_export.quantization.activation_ranges import calibrate
 
-from benchmarks import small_deberta
+from benchmarks.checkpoints import small_deberta
 from harmguard.checkpoint import load_checkpoint
 from tests.benchmarks.test_large import checkpoint, rows
 

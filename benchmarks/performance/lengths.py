@@ -1,0 +1,44 @@
+"""Draw the committed pair lengths from the development set: lengths only, no text.
+
+HARMGUARD_DATA=... python -m benchmarks lengths TOKENIZER.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from benchmarks.harness.data import LENGTHS, val_rows
+from benchmarks.harness.results import write_text
+
+COUNT = 2000
+SEED = 3
+
+
+def main() -> int:
+    """Write val_pair_lengths.json: [prompt tokens, response tokens] of 2,000 pairs of val."""
+    parser = argparse.ArgumentParser(description="Draw the committed pair lengths from val.")
+    parser.add_argument("tokenizer", type=Path, help="tokenizer.json whose tokens are counted")
+    tokenizer = Tokenizer.from_file(str(parser.parse_args().tokenizer))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    def count(text: str) -> int:
+        return len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    pairs = [
+        [count(row.prompt), count(row.response)] for row in val_rows() if row.response is not None
+    ]
+    drawn = random.Random(SEED).sample(pairs, COUNT)
+    value = {"what": "tokens of prompt and response", "seed": SEED, "pairs": drawn}
+    write_text(LENGTHS, json.dumps(value, separators=(",", ":")) + "\n")
+    print(json.dumps({"pairs": len(drawn), "of": len(pairs)}))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
