@@ -8,50 +8,47 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harmguard.bench import stats
+from harmguard.bench.results import STATES, STEPS, SmallDevice, Startup, StateMemory
 from harmguard.bench.text import Pair
 from harmguard.errors import BenchError, MemoryUnreadableError
 
-STEPS = ("python", "import", "load", "first_score", "total")
-STATES = ("import", "load", "first_score", "long_score", "batch")
 BUDGET = 1.25
 """A small device is given this times the memory that the guard is stated to take."""
 
 
-def starts(bundle: Path, threads: int, pair: Pair, count: int) -> dict[str, Any]:
+def starts(bundle: Path, threads: int, pair: Pair, count: int) -> Startup:
     """Seconds of each step from before the process exists to its first score, over `count`.
 
     One untimed start comes first, so that the files are in the page cache. BenchError if a
     process fails.
     """
     task = {"task": "start", "bundle": str(bundle), "threads": threads, "pairs": [pair]}
-    taken = []
+    seconds = []
     for _ in range(1 + count):
         before = time.perf_counter()
-        found = _child(task)
-        taken.append(
+        clock = _child(task)
+        seconds.append(
             {
-                "python": found["started"] - before,
-                "import": found["imported"] - found["started"],
-                "load": found["loaded"] - found["imported"],
-                "first_score": found["scored"] - found["loaded"],
-                "total": found["scored"] - before,
+                "python": clock["started"] - before,
+                "import": clock["imported"] - clock["started"],
+                "load": clock["loaded"] - clock["imported"],
+                "first_score": clock["scored"] - clock["loaded"],
+                "total": clock["scored"] - before,
             }
         )
-    return {step: asdict(stats.summary([one[step] for one in taken[1:]])) for step in STEPS}
+    return {s: stats.summary([start[s] for start in seconds[1:]]).to_json() for s in STEPS}
 
 
 def memory(
     bundle: Path, threads: int, short: Pair, long: Pair, batch: int
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, StateMemory]:
     """Memory in MB by state, a process for each; `batch` is how many times `long` is scored.
 
-    Keys of a state: anonymous, file, pss, peak (resident), peak_anonymous; None is what the
-    system does not tell. BenchError or MemoryUnreadableError if a process fails.
+    BenchError or MemoryUnreadableError if a process fails.
     """
     pairs: dict[str, list[Pair]] = {
         "first_score": [short],
@@ -66,14 +63,15 @@ def memory(
 
 def state(
     bundle: Path, threads: int, name: str, pairs: Sequence[Pair] = (), callers: int = 1
-) -> dict[str, float | None]:
+) -> StateMemory:
     """Memory in MB of a fresh process in the state "import", "load" or "score" (of `pairs`).
 
     With more than one of `callers`, so many threads score them at once, and it is the memory a
-    second later. Keys and errors as in `memory`.
+    second later. Raises what `memory` raises.
     """
     task = {"task": "memory", "bundle": str(bundle), "threads": threads, "state": name}
-    return _child({**task, "pairs": list(pairs), "callers": callers})
+    measured: StateMemory = _child({**task, "pairs": list(pairs), "callers": callers})
+    return measured
 
 
 def idle(bundle: Path, threads: int, pair: Pair, calls: int) -> float:
@@ -91,7 +89,7 @@ def small_device(
     pairs: Sequence[Pair],
     timed: dict[int, Pair],
     calls: int,
-) -> dict[str, Any]:
+) -> SmallDevice:
     """Latency on one core with `stated_mb` plus a quarter of private memory, in ms by tokens.
 
     `pairs` are scored first, as one batch. `limited` is False where the system enforces no limit
@@ -107,20 +105,19 @@ def small_device(
         "timed": timed,
         "calls": calls,
     }
-    found = _child(task)
-    latency = {
-        tokens: asdict(stats.summary([1000 * s for s in seconds]))
-        for tokens, seconds in found["seconds"].items()
-    }
+    measured = _child(task)
     return {
-        "cores": found["cores"],
+        "cores": measured["cores"],
         "limit_mb": limit,
-        "limited": found["limited"],
-        "tokens": latency,
+        "limited": measured["limited"],
+        "tokens": {
+            tokens: stats.summary([1000 * s for s in seconds]).to_json()
+            for tokens, seconds in measured["seconds"].items()
+        },
     }
 
 
-def _child(task: dict[str, Any]) -> dict[str, Any]:
+def _child(task: dict[str, Any]) -> Any:
     """Run one task in a fresh interpreter that finds the same harmguard."""
     package = Path(__file__).resolve().parents[2]
     paths = [str(package), os.environ.get("PYTHONPATH", "")]
@@ -140,9 +137,9 @@ def _child(task: dict[str, Any]) -> dict[str, Any]:
             f"a fresh process ({task['task']}) ended with exit status {done.returncode}: {last}; "
             "expected a result; likely out of memory"
         )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    if "error" in found:
-        unreadable = found["error"].startswith(MemoryUnreadableError.__name__)
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if "error" in answer:
+        unreadable = answer["error"].startswith(MemoryUnreadableError.__name__)
         kind = MemoryUnreadableError if unreadable else BenchError
-        raise kind(f"a fresh process ({task['task']}) failed: {found['error']}")
-    return found
+        raise kind(f"a fresh process ({task['task']}) failed: {answer['error']}")
+    return answer

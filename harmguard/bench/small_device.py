@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 
 def one_core() -> bool:
@@ -21,11 +19,6 @@ def one_core() -> bool:
         except OSError:
             return False
         return True
-    if sys.platform == "win32":
-        kernel: Any = ctypes.CDLL("kernel32")
-        kernel.GetCurrentProcess.restype = ctypes.c_void_p
-        handle = ctypes.c_void_p(kernel.GetCurrentProcess())
-        return bool(kernel.SetProcessAffinityMask(handle, ctypes.c_size_t(1)))
     return False
 
 

@@ -56,15 +56,15 @@ def add(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print; 3 if a part failed."""
     from harmguard.bench import markdown, picture
-    from harmguard.bench.run import Plan, failures, measure
+    from harmguard.bench.run import Settings, failures, measure
     from harmguard.bundle import EMBEDDED
     from harmguard.core.cores import default_threads
 
     folder = EMBEDDED if args.folder is None else Path(args.folder)
-    plan = Plan(folder, args.threads or default_threads(), args.samples)
+    settings = Settings(folder, args.threads or default_threads(), args.samples)
     if args.picture is not None:
         picture.check(args.picture)
-    result = measure(plan, lambda message: print(message, file=sys.stderr, flush=True))
+    result = measure(settings, lambda message: print(message, file=sys.stderr, flush=True))
     print(json.dumps(result, allow_nan=False) if args.json else markdown.text(result))
     if args.picture is not None:
         picture.draw(result, args.picture)
