@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harmguard.bundle import strict_json
+from harmguard.bundle.spec import KINDS
 from harmguard.core.scores import logit, sigmoid
 from harmguard.errors import (
     CascadeError,
@@ -22,11 +22,10 @@ from harmguard.errors import (
     UnknownThresholdError,
 )
 from harmguard.guard import HarmGuard
-from harmguard.inputs import Pair
+from harmguard.inputs import Pair, checked_threshold, kind_of
 from harmguard.verdict import Verdict
 
 MAX_BYTES = 1 << 20
-KINDS = ("prompt", "exchange")
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ class Cascade:
         """
         self._require_open()
         first = self._small.check(prompt, response)
-        kind = _kind(response)
+        kind = kind_of(response)
         settled = self._settle(first, kind, self._fit.kinds[kind].small)
         if not self._in_band(settled, kind):
             return settled
@@ -210,7 +209,7 @@ class Cascade:
             noted() if isinstance(pairs, Iterable) and not isinstance(pairs, (str, bytes, Mapping))
             else pairs
         )  # fmt: skip
-        kinds = [_kind(response) for _, response in kept]
+        kinds = [kind_of(response) for _, response in kept]
         found = [
             self._settle(first, kind, self._fit.kinds[kind].small)
             for first, kind in zip(firsts, kinds, strict=True)
@@ -233,12 +232,7 @@ class Cascade:
         """Return the cascade itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the cascade."""
         self.close()
 
@@ -286,17 +280,7 @@ class Cascade:
                     f"a number or one of {', '.join(sorted(points))}; likely a spelling mistake"
                 )
             return points[threshold]
-        if not isinstance(threshold, (int, float)) or isinstance(threshold, bool):
-            raise InputTypeError(
-                f"threshold is {type(threshold).__name__}; expected a number or a name"
-            )
-        if not 0 <= threshold <= 1:
-            raise UnknownThresholdError(f"threshold is {threshold}; expected a number in [0, 1]")
-        return float(threshold)
-
-
-def _kind(response: str | None) -> str:
-    return "prompt" if response is None else "exchange"
+        return checked_threshold(threshold)
 
 
 def _opener(large: Any) -> Callable[[], HarmGuard]:

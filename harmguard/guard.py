@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -21,25 +20,20 @@ from harmguard._options import (
     checked_threads,
     checked_thresholds,
 )
-from harmguard._streaming import Known, Streaming, through
+from harmguard._scoring import Scored, Scorer
+from harmguard._streaming import Known, Streaming
 from harmguard.bundle import EMBEDDED, Bundle, Threshold, load_tokenizer
-from harmguard.core.batch import Batch, Logits, padding_within, window_logits
-from harmguard.core.encode import Encoded, PairEncoder, Window
+from harmguard.core.encode import PairEncoder
 from harmguard.core.readable import Reader
-from harmguard.core.scores import text_scores, winners
 from harmguard.core.tokenizing import named_errors
-from harmguard.core.views import ViewName
 from harmguard.errors import (
     CopiedGuardError,
-    EmptyPromptError,
     ForkedGuardError,
-    GraphMismatchError,
     GuardClosedError,
     InputError,
-    TextTooLongError,
     UnverifiedBundleWarning,
 )
-from harmguard.inputs import Pair, check_text, checked_pairs
+from harmguard.inputs import Pair
 from harmguard.runtime.calls import under_way
 from harmguard.verdict import Verdict
 
@@ -48,33 +42,6 @@ if TYPE_CHECKING:
 
     from harmguard.prepared.unigram import MappedUnigram
     from harmguard.runtime.session import Session
-
-
-MAX_BATCH_TOKENS = 512
-"""Tokens, padding included, that one call of the model gets at most: it bounds the memory.
-
-Above it is one text alone, if it is longer. More tokens at once were not faster.
-"""
-
-# What a longer batch needed is given back: it grows with the square of the length.
-_SHORT_TOKENS = 256
-
-MAX_PENDING_TOKENS = 1 << 18
-"""Tokens that are encoded and not yet scored at most, so that input of any size fits memory."""
-
-
-class _Scored(NamedTuple):
-    score: float
-    kind: str
-    encoded: Encoded
-    view: ViewName
-    unreadable: float
-
-
-class _Pending(NamedTuple):
-    kind: str
-    encoded: Encoded
-    unreadable: float
 
 
 class HarmGuard(Streaming):
@@ -94,7 +61,7 @@ class HarmGuard(Streaming):
       are mapped from disk instead of held in memory. It is made at the first use, which takes a
       while and disk space, and used from then on; ``prepared`` is its folder. Where it cannot be
       made or used, the guard runs without it and says why, in an UnpreparedWarning and in
-      ``unprepared``. The scores are the same.
+      ``why_unprepared``. The scores are the same.
     - ``max_chars``: the most characters of a text, where the bundle's own are too many.
 
     Windows: a long prompt alone is cut into windows that overlap by a quarter. In an exchange
@@ -143,14 +110,14 @@ class HarmGuard(Streaming):
         self._manifest = opened.manifest
         self._spec = opened.manifest.input
         self._max_chars = checked_max_chars(max_chars, self._spec.max_chars)
-        self._temperature = opened.manifest.output.temperature
-        self._refuse_long = long_text == "error"
         folder = None if cache is None else checked_path(cache, "cache")
-        self._copy, self._unprepared = prepared_copy(opened, folder)
+        self._copy, self._why_unprepared = prepared_copy(opened, folder)
         with under_way():
             tokenizer, self._encoder = named_errors("loading", self._encoder_of, opened)
             has_views = self._spec.normalisation != "none"
             self._reader = Reader(tokenizer, opened.manifest.scripts, has_views=has_views)
+        refuse_long = long_text == "error"
+        self._scorer = Scorer(self._encoder, self._manifest, self._max_chars, refuse_long)
         model = self._copy.model if self._copy else None
         with under_way():
             session = Session(opened, number, model)
@@ -186,9 +153,9 @@ class HarmGuard(Streaming):
         return self._copy.folder if self._copy else None
 
     @property
-    def unprepared(self) -> str | None:
+    def why_unprepared(self) -> str | None:
         """Why there is no prepared copy although a cache was given; None otherwise."""
-        return self._unprepared
+        return self._why_unprepared
 
     def score(self, prompt: str, response: str | None = None) -> float:
         """P(harmful), in [0, 1], of the exchange, or of the prompt alone if response is None.
@@ -197,7 +164,7 @@ class HarmGuard(Streaming):
         GuardClosedError or ForkedGuardError; for a bundle that loads and fails on this text
         TokenizerError, GraphMismatchError or RunError.
         """
-        return self._score_one(prompt, response).score
+        return next(self._scored(prompt, response)).score
 
     def score_many(self, pairs: Iterable[Pair]) -> npt.NDArray[np.float32]:
         """P(harmful) of each pair, float32 [pairs], in [0, 1] and in the order of the input.
@@ -207,11 +174,12 @@ class HarmGuard(Streaming):
         the order and the other pairs; ``.tolist()`` makes them what ``json.dumps`` takes. Raises
         what ``score`` raises, with the pair's index.
         """
-        return np.array([scored.score for scored in self._score_all(pairs)], np.float32)
+        scored = self._scorer.each(self._usable_session(), pairs)
+        return np.array([one.score for one in scored], np.float32)
 
     def check(self, prompt: str, response: str | None = None) -> Verdict:
         """The score with the decision taken on it. Raises what ``score`` raises."""
-        return self._verdict(self._score_one(prompt, response, self._reader))
+        return self._verdict(next(self._scored(prompt, response, self._reader)))
 
     def check_many(self, pairs: Iterable[Pair]) -> list[Verdict]:
         """The verdict on each pair, in the order of the input. Takes what ``score_many`` takes."""
@@ -233,12 +201,7 @@ class HarmGuard(Streaming):
         """Return the guard itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the guard."""
         self.close()
 
@@ -246,9 +209,10 @@ class HarmGuard(Streaming):
         self, pairs: Iterable[Pair], refused: Callable[[int, InputError], None] | None = None
     ) -> Iterator[Verdict]:
         """As `check_many`; with `refused`, bad pairs are given to it and left out."""
-        return map(self._verdict, self._score_all(pairs, self._reader, refused))
+        scored = self._scorer.each(self._usable_session(), pairs, self._reader, refused)
+        return map(self._verdict, scored)
 
-    def _verdict(self, scored: _Scored) -> Verdict:
+    def _verdict(self, scored: Scored) -> Verdict:
         threshold = self._thresholds[scored.kind]
         return Verdict(
             score=scored.score,
@@ -280,12 +244,21 @@ class HarmGuard(Streaming):
 
     def _check_prompt(self, prompt: str) -> None:
         self._usable_session()
-        self._encode(prompt, "", "")
+        self._scorer.encode(prompt, "")
 
     def _check_known(self, prompt: str, response: str, known: Known) -> Verdict:
+        return self._verdict(next(self._scored(prompt, response, self._reader, known)))
+
+    def _scored(
+        self,
+        prompt: str,
+        response: str | None,
+        reader: Reader | None = None,
+        known: Known | None = None,
+    ) -> Iterator[Scored]:
         session = self._usable_session()
-        pending = self._pending(prompt, response, "", self._reader)
-        return self._verdict(next(self._run(session, [pending], known)))
+        pending = self._scorer.pending(prompt, response, reader)
+        return self._scorer.run(session, [pending], known)
 
     def _usable_session(self) -> Session:
         session = self._session
@@ -298,110 +271,3 @@ class HarmGuard(Streaming):
                 "forks its workers after loading: make the guard in each worker"
             )
         return session
-
-    def _score_one(
-        self, prompt: str, response: str | None, reader: Reader | None = None
-    ) -> _Scored:
-        session = self._usable_session()
-        return next(self._run(session, [self._pending(prompt, response, "", reader)]))
-
-    def _score_all(
-        self,
-        pairs: Iterable[Pair],
-        reader: Reader | None = None,
-        refused: Callable[[int, InputError], None] | None = None,
-    ) -> Iterator[_Scored]:
-        """Score the pairs in order; with `refused`, bad ones are given to it and left out."""
-        session = self._usable_session()
-        pending: list[_Pending] = []
-        tokens = 0
-        for index, (prompt, response) in enumerate(checked_pairs(pairs)):
-            where = "" if refused else f"pair {index}: "
-            try:
-                pending.append(self._pending(prompt, response, where, reader))
-            except InputError as error:
-                if refused is None:
-                    raise
-                refused(index, error)
-                continue
-            tokens += sum(len(window.ids) for window in pending[-1].encoded.windows)
-            if tokens >= MAX_PENDING_TOKENS:
-                yield from self._run(session, pending)
-                pending, tokens = [], 0
-        yield from self._run(session, pending)
-
-    def _pending(
-        self, prompt: str, response: str | None, where: str, reader: Reader | None
-    ) -> _Pending:
-        encoded = self._encode(prompt, response, where)
-        unreadable = 0.0
-        if reader is not None:
-            with under_way():
-                unreadable = named_errors(f"{where}text", reader.unreadable, prompt, response)
-        return _Pending("prompt" if response is None else "exchange", encoded, unreadable)
-
-    def _encode(self, prompt: str, response: str | None, where: str) -> Encoded:
-        check_text(prompt, where + "prompt", self._max_chars)
-        if not prompt:
-            raise EmptyPromptError(
-                f"{where}prompt is empty; expected at least one character; likely a missing field"
-            )
-        if response is not None:
-            check_text(response, where + "response", self._max_chars)
-        with under_way():
-            encoded = named_errors(f"{where}text", self._encoder.encode, prompt, response)
-        if not encoded.prompt_tokens:
-            raise EmptyPromptError(
-                f"{where}prompt has {len(prompt):,} characters and no token; expected at least "
-                "one; likely spaces or invisible characters alone"
-            )
-        if self._refuse_long and encoded.plain > 1:
-            raise TextTooLongError(
-                f"{where}{encoded.tokens:,} tokens; expected what fits one input of "
-                f"{self._spec.max_tokens} with its special tokens; "
-                'long_text="window" scores it in windows'
-            )
-        return encoded
-
-    def _run(
-        self, session: Session, pending: list[_Pending], known: Known | None = None
-    ) -> Iterator[_Scored]:
-        if not pending:
-            return
-        windows = [window for one in pending for window in one.encoded.windows]
-        if known is None:
-            logits = self._logits(session, windows)
-        else:
-            logits = through(known, windows, lambda new: self._logits(session, new))
-        if not np.isfinite(logits).all():
-            raise GraphMismatchError(
-                "the model gave a logit that is not finite; expected finite ones; likely a "
-                "damaged model, or one that overflows in its precision"
-            )
-        counts = [len(one.encoded.windows) for one in pending]
-        scores = text_scores(logits, counts, self._temperature).astype(np.float32)
-        won = winners(logits, counts)
-        for one, score, window in zip(pending, scores, won, strict=True):
-            yield _Scored(float(score), *one[:2], one.encoded.view(window), one.unreadable)
-
-    def _logits(self, session: Session, windows: Sequence[Window]) -> Logits:
-        """Logits of each window, float32 [windows, labels]."""
-        large = 0
-
-        def run(batch: Batch, last: bool) -> Logits:
-            nonlocal large
-            large = max(large, batch.ids.size)
-            return session.run(*batch, shrink=last and large > _SHORT_TOKENS)
-
-        logits = window_logits(
-            windows,
-            run,
-            pad_id=self._spec.pad_id,
-            padding=padding_within(self._spec.max_tokens),
-            batch_tokens=MAX_BATCH_TOKENS,
-        )
-        if sum(len(window.ids) for window in windows) > MAX_BATCH_TOKENS:
-            from harmguard.runtime.heap import release_memory
-
-            release_memory()
-        return logits

@@ -27,6 +27,7 @@ from harmguard.errors import (
     MissingStreamPointError,
     UnknownThresholdError,
 )
+from harmguard.inputs import checked_threshold
 from harmguard.verdict import StreamVerdict, Verdict
 
 if TYPE_CHECKING:
@@ -78,13 +79,7 @@ def stream_threshold(points: Mapping[str, Any], threshold: float | str, name: st
             f"no operating point {threshold[:40]!a} for exchanges in guard {name!r}; expected a "
             f"number or one of {', '.join(sorted(points))}; likely a spelling mistake"
         )
-    if not isinstance(threshold, (int, float)) or isinstance(threshold, bool):
-        raise InputTypeError(
-            f"threshold is {type(threshold).__name__}; expected a number or a name"
-        )
-    if not 0 <= threshold <= 1:
-        raise UnknownThresholdError(f"threshold is {threshold}; expected a number in [0, 1]")
-    return float(threshold)
+    return checked_threshold(threshold)
 
 
 class Gate:

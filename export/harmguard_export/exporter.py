@@ -19,7 +19,7 @@ from harmguard.core.cores import default_threads
 from harmguard.core.encode import Encoded, Window
 from harmguard.core.files import refuse_existing, work_folder
 from harmguard.errors import RecipeError, UnsupportedModelError
-from harmguard.rows.row import Pair
+from harmguard.inputs import Pair
 from harmguard.runtime.session import Session
 from harmguard_export import parity
 from harmguard_export.deberta_config import DebertaConfig, read_config
@@ -82,7 +82,7 @@ def export(
     loaded = load_checkpoint(checkpoint, revision, harmful=harmful)
     check_tokenizer(loaded.tokenizer.to_str().encode())
     with work_folder(out) as aside:
-        return Exporter(loaded, chosen, aside).run(own, texts, gate, out)
+        return OnnxExporter(loaded, chosen, aside).run(own, texts, gate, out)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class _Draft:
 
 
 @dataclass(frozen=True)
-class Exporter:
+class OnnxExporter:
     """One export of `checkpoint` by `recipe`; files are made in the folder `aside`."""
 
     checkpoint: Checkpoint

@@ -61,7 +61,7 @@ class Family:
         return [{"o": self.o, "up": self.up, "down": self.down}[kind]]
 
 
-KINDS = ("qkv", "o", "up", "down")
+LAYER_INPUTS = ("qkv", "o", "up", "down")
 """A layer's inputs, those of linear layers."""
 
 _ROBERTA = Family("roberta", counted=True)

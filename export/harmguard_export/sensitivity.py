@@ -22,11 +22,11 @@ from harmguard.core.files import new_folder, refuse_existing, work_folder
 from harmguard.core.scores import margins
 from harmguard.errors import MissingExtraError, ParityError, RecipeError
 from harmguard_export import parity
-from harmguard_export.exporter import Exporter, Run, read_any, windows_of
+from harmguard_export.exporter import OnnxExporter, Run, read_any, windows_of
 from harmguard_export.families import FAMILIES, family_of
 from harmguard_export.pairs import read_pairs
 from harmguard_export.quantization.activation_ranges import Activations
-from harmguard_export.quantization.channel_scaling import choose_division, rounded_weight
+from harmguard_export.quantization.channel_scaling import choose_scaling, rounded_weight
 from harmguard_export.quantization.recipe import Recipe, load_recipe
 
 # Tokens that each layer is tried on; the gate sees all of them.
@@ -61,7 +61,7 @@ def find_recipe(
     with work_folder(out) as aside:
         search = _Search(loaded, chosen, aside)
         encoded = loaded.encode(own.pairs)
-        silent = Exporter(loaded, chosen, aside)
+        silent = OnnxExporter(loaded, chosen, aside)
         # As the export does: the package's pairs calibrate, the given ones are for the gate alone.
         logits, activations = silent.reference(encoded, lambda _: None)
         assert activations is not None
@@ -122,7 +122,7 @@ class _Search:
         kept = [linear.weight.detach().clone() for linear in linears]
         weight = torch.cat(kept).numpy().T
         positive = kind == "down" and read_any(config).positive and precision == "int8"
-        division = choose_division(seen, weight, precision, positive)
+        division = choose_scaling(seen, weight, precision, positive)
         few, factors = division.outliers, np.where(division.factors == 0, 1, division.factors)
 
         def hook(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -158,7 +158,7 @@ class _Search:
         while True:
             folder = self.aside / str(len(tries))
             folder.mkdir()
-            exporter = Exporter(self.checkpoint, recipe, folder)
+            exporter = OnnxExporter(self.checkpoint, recipe, folder)
             _, measured = exporter.drafted(
                 reference, activations, reference, labels, lambda _: None
             )

@@ -13,14 +13,14 @@ from typing import Any
 
 from harmguard.bench import stats
 from harmguard.bench.results import STATES, STEPS, SmallDevice, Startup, StateMemory
-from harmguard.bench.text import Pair
+from harmguard.bench.text import Exchange
 from harmguard.errors import BenchError, MemoryUnreadableError
 
 BUDGET = 1.25
 """A small device is given this times the memory that the guard is stated to take."""
 
 
-def starts(bundle: Path, threads: int, pair: Pair, count: int) -> Startup:
+def starts(bundle: Path, threads: int, pair: Exchange, count: int) -> Startup:
     """Seconds of each step from before the process exists to its first score, over `count`.
 
     One untimed start comes first, so that the files are in the page cache. BenchError if a
@@ -44,13 +44,13 @@ def starts(bundle: Path, threads: int, pair: Pair, count: int) -> Startup:
 
 
 def memory(
-    bundle: Path, threads: int, short: Pair, long: Pair, batch: int
+    bundle: Path, threads: int, short: Exchange, long: Exchange, batch: int
 ) -> dict[str, StateMemory]:
     """Memory in MB by state, a process for each; `batch` is how many times `long` is scored.
 
     BenchError or MemoryUnreadableError if a process fails.
     """
-    pairs: dict[str, list[Pair]] = {
+    pairs: dict[str, list[Exchange]] = {
         "first_score": [short],
         "long_score": [long],
         "batch": [long] * batch,
@@ -62,7 +62,7 @@ def memory(
 
 
 def state(
-    bundle: Path, threads: int, name: str, pairs: Sequence[Pair] = (), callers: int = 1
+    bundle: Path, threads: int, name: str, pairs: Sequence[Exchange] = (), callers: int = 1
 ) -> StateMemory:
     """Memory in MB of a fresh process in the state "import", "load" or "score" (of `pairs`).
 
@@ -74,7 +74,7 @@ def state(
     return measured
 
 
-def idle(bundle: Path, threads: int, pair: Pair, calls: int) -> float:
+def idle(bundle: Path, threads: int, pair: Exchange, calls: int) -> float:
     """Milliseconds of the processor that a call costs at 10 calls a second.
 
     What threads do between the calls is part of it. BenchError if the process fails.
@@ -86,8 +86,8 @@ def idle(bundle: Path, threads: int, pair: Pair, calls: int) -> float:
 def small_device(
     bundle: Path,
     stated_mb: float | None,
-    pairs: Sequence[Pair],
-    timed: dict[int, Pair],
+    pairs: Sequence[Exchange],
+    timed: dict[int, Exchange],
     calls: int,
 ) -> SmallDevice:
     """Latency on one core with `stated_mb` plus a quarter of private memory, in ms by tokens.

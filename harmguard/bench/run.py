@@ -23,7 +23,7 @@ from harmguard.bench.results import (
     Throughput,
     Timing,
 )
-from harmguard.bench.text import Pair, TextMaker
+from harmguard.bench.text import Exchange, TextMaker
 from harmguard.bundle import Bundle, open_bundle
 from harmguard.errors import BenchError, TooFewSamplesError, UnverifiedBundleWarning
 from harmguard.guard import HarmGuard
@@ -148,7 +148,7 @@ class _Work:
         }
         return {"threads": cells}
 
-    def _time(self, guard: HarmGuard, pairs: Sequence[Pair]) -> list[float]:
+    def _time(self, guard: HarmGuard, pairs: Sequence[Exchange]) -> list[float]:
         calls = math.ceil(self._settings.samples / ROUNDS)
         seconds: list[float] = []
         guard.score(*pairs[0])
@@ -216,7 +216,7 @@ class _Work:
         folder = self._bundle.folder.resolve()
         return fresh_processes.small_device(folder, stated_mb, batch, timed, MIN_SAMPLES)
 
-    def _short(self) -> Pair:
+    def _short(self) -> Exchange:
         return self._texts.pair(min(32, self._longest))
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from harmguard.errors import DataError, MissingExtraError
 from harmguard.rows.names import listed
 
-KINDS = ".jsonl, .csv (both also .gz) or .parquet"
+FORMATS = ".jsonl, .csv (both also .gz) or .parquet"
 MAX_FIELD = 16_000_000
 """Characters of a CSV field, and bytes of a line of JSON in a stream."""
 MAX_DIGITS = 20
@@ -60,12 +60,12 @@ def read_records(path: Path) -> list[Record]:
     name = path.name.lower()
     kind = name.removesuffix(".gz").rpartition(".")[2]
     if not path.is_file():
-        raise DataError(f"no data file named {path.name}; expected {KINDS}")
+        raise DataError(f"no data file named {path.name}; expected {FORMATS}")
     if kind == "parquet":
         values = _parquet(path)
         return [Record(i, value, frozenset(value)) for i, value in enumerate(values, 1)]
     if kind not in ("jsonl", "csv", "json"):
-        raise DataError(f"{path.name}: unknown kind of file; expected {KINDS}")
+        raise DataError(f"{path.name}: unknown kind of file; expected {FORMATS}")
     data = path.read_bytes()
     text = text_of(_unpacked(data, path.name) if name.endswith(".gz") else data, path.name)
     if kind == "csv":

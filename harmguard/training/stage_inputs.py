@@ -10,7 +10,7 @@ from typing import Any
 
 from harmguard.core.files import sha256_of
 from harmguard.errors import DataError
-from harmguard.rows import KINDS, Row, read_rows
+from harmguard.rows import FORMATS, Row, read_rows
 from harmguard.training.stage import Item
 
 
@@ -55,7 +55,7 @@ def described(paths: Sequence[str]) -> list[dict[str, Any]]:
     found = []
     for path in map(Path, paths):
         if not path.is_file():
-            raise DataError(f"no data file named {path.name}; expected {KINDS}")
+            raise DataError(f"no data file named {path.name}; expected {FORMATS}")
         found.append({"name": path.name, "sha256": sha256_of(path)})
     return found
 

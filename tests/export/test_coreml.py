@@ -314,10 +314,10 @@ def test_two_exports_by_two_processes_are_the_same_bytes(
 def test_decompressed_weights_are_what_was_packed(
     tiny_deberta: Path, tmp_path: Path, target: str, kind: str
 ) -> None:
-    from harmguard_export.coreml.weights import Model
+    from harmguard_export.coreml.weights import ModelWeights
 
     checkpoint = load_checkpoint(tiny_deberta)
-    model = Model.of(checkpoint)
+    model = ModelWeights.of(checkpoint)
     lengths = choose_lengths(target, None, 64)
     dense: dict[str, Any] = {}
 

@@ -20,8 +20,8 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import DebertaV2ForSequenceClassification
 
-from benchmarks.checkpoints.deberta_large import deberta_config
 from benchmarks.checkpoints._outliers import CHANNELS, scale_layer_norms
+from benchmarks.checkpoints.deberta_large import deberta_config
 from harmguard import HarmGuard
 from harmguard.checkpoint import load_checkpoint
 from harmguard.cli import main

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from harmguard import HarmGuard
+from harmguard._scoring import Scorer
 from harmguard.cli import COMMANDS, _bulk, main
 
 BundleMaker = Callable[..., Path]
@@ -337,13 +338,13 @@ def test_a_bad_row_costs_the_good_ones_nothing(
     small: HarmGuard, monkeypatch: pytest.MonkeyPatch, bad: bytes
 ) -> None:
     windows = []
-    logits = HarmGuard._logits
+    logits = Scorer._logits
 
-    def counted(self: HarmGuard, session: Any, found: Any) -> Any:
+    def counted(self: Scorer, session: Any, found: Any) -> Any:
         windows.append(len(found))
         return logits(self, session, found)
 
-    monkeypatch.setattr(HarmGuard, "_logits", counted)
+    monkeypatch.setattr(Scorer, "_logits", counted)
     sink = io.StringIO()
     data = ROW * 5 + bad + b"\n" + ROW * 9 + bad + b"\n" + ROW
     assert _bulk.score_lines(small, io.BytesIO(data), sink) == 1

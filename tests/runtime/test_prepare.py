@@ -49,7 +49,7 @@ def test_a_guard_makes_its_copy_and_gives_the_same_scores(any_bundle: Path, cach
 def test_without_a_cache_there_is_nothing_to_say(folder: Path) -> None:
     with HarmGuard(folder, threads=1) as guard:
         assert guard.prepared is None
-        assert guard.unprepared is None
+        assert guard.why_unprepared is None
 
 
 # Several processes, and killed ones

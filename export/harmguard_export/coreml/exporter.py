@@ -31,7 +31,7 @@ from harmguard_export.coreml.recipes import HEAD, CoremlRecipe, coreml_recipe
 from harmguard_export.coreml.reference_check import replay
 from harmguard_export.coreml.targets import check_recipe, choose_lengths
 from harmguard_export.coreml.torch_program import Evaluator, read_program
-from harmguard_export.coreml.weights import Model
+from harmguard_export.coreml.weights import ModelWeights
 from harmguard_export.manifest_fields import THRESHOLD, manifest_fields, model_card
 from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
 from harmguard_export.quantization.activation_ranges import calibrate
@@ -80,9 +80,9 @@ def export_coreml(
     fit = choose_lengths(target, lengths, loaded.encoder.max_tokens)
     encoder = PairEncoder(loaded.tokenizer, loaded.template, fit.values[-1], NORMALISATION)
     loaded = replace(loaded, encoder=encoder)
-    model = Model.of(loaded)
+    model = ModelWeights.of(loaded)
     sizes = channel_sizes(loaded, loaded.encode(own.pairs))
-    exporter = Exporter(loaded, model, chosen, target, fit, gate, sizes)
+    exporter = CoremlExporter(loaded, model, chosen, target, fit, gate, sizes)
     with work_folder(out) as aside:
         return exporter.run(own, texts, out, aside)
 
@@ -118,11 +118,11 @@ def _few(encoded: Sequence[Encoded]) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Exporter:
+class CoremlExporter:
     """One export of `checkpoint` by `recipe` for `target`."""
 
     checkpoint: Checkpoint
-    model: Model
+    model: ModelWeights
     recipe: CoremlRecipe
     target: str
     lengths: Lengths

@@ -18,7 +18,7 @@ class CoremlRecipe:
     name: str
     summary: str
     weights: str
-    """One of `compress.KINDS`: linear layers, embeddings and position tables."""
+    """One of `compress.WEIGHT_FORMATS`: linear layers, embeddings and position tables."""
     limits: Limits
     slack: float
     """What a golden score may differ by beside the recipe's own error, for other processors."""

@@ -29,7 +29,7 @@ Linear = tuple[Floats, Floats | None]
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelWeights:
     """Weights [outputs, inputs] in float32, and what the config says."""
 
     config: DebertaConfig
@@ -40,7 +40,7 @@ class Model:
     """None for a DeBERTa."""
 
     @staticmethod
-    def of(checkpoint: Checkpoint) -> Model:
+    def of(checkpoint: Checkpoint) -> ModelWeights:
         """Raises UnsupportedModelError for a model that has no graph of ours."""
         config, encoder = checkpoint.config, None
         if config.model_type == deberta.MODEL_TYPE:
@@ -54,7 +54,7 @@ class Model:
                 f"{', '.join(FAMILIES)}; Core ML programs are written for these alone"
             )
         weights = {n: t.numpy() for n, t in checkpoint.model.state_dict().items()}
-        return Model(found, weights, checkpoint.inputs, family_of(config), encoder)
+        return ModelWeights(found, weights, checkpoint.inputs, family_of(config), encoder)
 
     def _array(self, name: str) -> Floats:
         return self.weights[f"{self.family.prefix}.{name}"]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from harmguard_export.graphs.layers import fp32
 from harmguard_export.graphs.writer import MICROSOFT, Graph
 from harmguard_export.quantization.activation_ranges import Activations
-from harmguard_export.quantization.channel_scaling import Division, choose_division
+from harmguard_export.quantization.channel_scaling import ChannelScaling, choose_scaling
 from harmguard_export.quantization.quantize import (
     BLOCK,
     LEAST,
@@ -48,8 +48,8 @@ class Linears:
     fixed: bool = False
     errors: dict[str, float] = field(default_factory=dict)
     """Input -> relative RMS error of its layers' outputs on the calibration texts."""
-    _divisions: dict[str, Division] = field(default_factory=dict)
-    _folded: dict[str, Division] = field(default_factory=dict)
+    _scalings: dict[str, ChannelScaling] = field(default_factory=dict)
+    _folded: dict[str, ChannelScaling] = field(default_factory=dict)
 
     def fold(self, name: str, weight: Floats) -> Floats | None:
         """What an operator before may multiply the input `name` of `weight` by, or None.
@@ -58,11 +58,11 @@ class Linears:
         """
         if self.precision(name) == "fp32":
             return None
-        division = self._division(name, weight, False)
-        if not division.folds or (division.fixed and division.uniform):
+        scaling = self._scaling(name, weight, False)
+        if not scaling.folds or (scaling.fixed and scaling.uniform):
             return None
-        self._folded[name] = division
-        return division.folded
+        self._folded[name] = scaling
+        return scaling.folded
 
     def add(
         self,
@@ -102,26 +102,26 @@ class Linears:
             return [fp32(self.graph, x, *linear, label) for label, linear in named]
         found = self.activations[name]
         weight = np.concatenate([w for w, _ in parts], 1)
-        division = self._folded[name] if folded else self._division(name, weight, positive)
-        self.errors[name] = max(self.errors.get(name, 0), division.error**0.5)
-        sample = division.inputs(found.sample) / token_sizes(found.sample @ weight)
-        beside = self._outliers(x, division, named)
+        scaling = self._folded[name] if folded else self._scaling(name, weight, positive)
+        self.errors[name] = max(self.errors.get(name, 0), scaling.error**0.5)
+        sample = scaling.inputs(found.sample) / token_sizes(found.sample @ weight)
+        beside = self._outliers(x, scaling, named)
         size = ""
         if precision == "int4":
-            held = x if folded else self._divided(x, labels[0], division)
-        elif division.fixed:
-            held = self._fixed(x, labels[0], division, folded)
+            held = x if folded else self._divided(x, labels[0], scaling)
+        elif scaling.fixed:
+            held = self._fixed(x, labels[0], scaling, folded)
         else:
-            held = x if folded else self._divided(x, labels[0], division)
-            held, size = quantized(self.graph, held, -1, division.zero, division.least)
+            held = x if folded else self._divided(x, labels[0], scaling)
+            held, size = quantized(self.graph, held, -1, scaling.zero, scaling.least)
         outputs, node = [], self.graph.node
         for (label, (part, bias)), few in zip(named, beside, strict=True):
-            stored = division.weight(part)
-            own = bias if precision == "int4" or division.fixed else None
+            stored = scaling.weight(part)
+            own = bias if precision == "int4" or scaling.fixed else None
             if precision == "int4":
                 product = self._int4(held, label, stored, own, sample)
             else:
-                product = self._int8(held, label, division.zero, stored, own, sample)
+                product = self._int8(held, label, scaling.zero, stored, own, sample)
             if size:
                 product = node("Mul", [product, size])
             if few:
@@ -132,34 +132,34 @@ class Linears:
             outputs.append(str(product))
         return outputs
 
-    def _division(self, name: str, weight: Floats, positive: bool) -> Division:
-        """The input's division; that of its first `weight` where several calls read it."""
+    def _scaling(self, name: str, weight: Floats, positive: bool) -> ChannelScaling:
+        """The input's scaling; that of its first `weight` where several calls read it."""
         precision = self.precision(name)
         key = f"{name} {weight.shape}"
-        if key not in self._divisions:
+        if key not in self._scalings:
             # Four bits are signed: steps that are mostly above 0 are for int8.
             positive = positive and precision == "int8"
-            self._divisions[key] = choose_division(
+            self._scalings[key] = choose_scaling(
                 self.activations[name], weight, precision, positive, fixed=self.fixed
             )
-        return self._divisions[key]
+        return self._scalings[key]
 
-    def _divided(self, x: str, name: str, division: Division) -> str:
-        factors = division.factors
+    def _divided(self, x: str, name: str, scaling: ChannelScaling) -> str:
+        factors = scaling.factors
         if (factors == 1).all():
             return x
         return str(self.graph.node("Mul", [x, self.graph.weight(f"{name}.factors", factors)]))
 
-    def _fixed(self, x: str, name: str, division: Division, folded: bool) -> str:
-        """x as u8 of the division's range; outliers saturate, where their weights are 0."""
+    def _fixed(self, x: str, name: str, scaling: ChannelScaling, folded: bool) -> str:
+        """x as u8 of the scaling's range; outliers saturate, where their weights are 0."""
         node, constant = self.graph.node, self.graph.constant
         whole = 1.0
-        if division.uniform:
-            whole = float(division.spread[0])
+        if scaling.uniform:
+            whole = float(scaling.spread[0])
         elif not folded:
-            x = node("Mul", [x, self.graph.weight(f"{name}.factors", division.folded)])
-        step = constant(whole / steps_above(division.zero), np.float32)
-        return str(node("QuantizeLinear", [x, step, constant(division.zero, np.uint8)]))
+            x = node("Mul", [x, self.graph.weight(f"{name}.factors", scaling.folded)])
+        step = constant(whole / steps_above(scaling.zero), np.float32)
+        return str(node("QuantizeLinear", [x, step, constant(scaling.zero, np.uint8)]))
 
     def _int8(
         self, x: str, name: str, zero: int, weight: Floats, bias: Floats | None, sample: Floats
@@ -185,17 +185,17 @@ class Linears:
         return str(self.graph.node("MatMulNBits", inputs, domain=MICROSOFT, **shape))
 
     def _outliers(
-        self, x: str, division: Division, parts: Sequence[tuple[str, Linear]]
+        self, x: str, scaling: ChannelScaling, parts: Sequence[tuple[str, Linear]]
     ) -> list[str]:
         """The outlier channels' share of each output in float32; "" where there are none."""
-        if not len(division.outliers):
+        if not len(scaling.outliers):
             return [""] * len(parts)
         first = parts[0][0]
-        picks = self.graph.weight(f"{first}.outliers", division.outliers.astype(np.int32))
+        picks = self.graph.weight(f"{first}.outliers", scaling.outliers.astype(np.int32))
         few = self.graph.node("Gather", [x, picks], axis=-1)
         return [
             self.graph.node(
-                "MatMul", [few, self.graph.weight(f"{label}.fp32", weight[division.outliers])]
+                "MatMul", [few, self.graph.weight(f"{label}.fp32", weight[scaling.outliers])]
             )
             for label, (weight, _) in parts
         ]

@@ -13,7 +13,7 @@ from harmguard.checkpoint import Checkpoint
 from harmguard.core.batch import Logits, Progress
 from harmguard.core.encode import Window
 from harmguard.runtime.heap import release_memory
-from harmguard_export.families import KINDS, family_of
+from harmguard_export.families import LAYER_INPUTS, family_of
 from harmguard_export.quantization.quantize import Floats
 
 # Tokens kept of each layer's input, beside every text's first one, which the classifier reads;
@@ -68,7 +68,7 @@ def calibrate(
 
     layers = checkpoint.model.get_submodule(family.stack)
     # The value's input: DeBERTa also gives its relative positions to the query and the key.
-    paths = {kind: family.modules(kind)[-1] for kind in KINDS}
+    paths = {kind: family.modules(kind)[-1] for kind in LAYER_INPUTS}
     hooks = [
         layer.get_submodule(path).register_forward_pre_hook(watch(f"{number}.{kind}"))
         for number, layer in enumerate(layers.children())

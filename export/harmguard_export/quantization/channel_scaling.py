@@ -45,7 +45,7 @@ _FIXED_WORTH = 1.5
 
 
 @dataclass(frozen=True)
-class Division:
+class ChannelScaling:
     """How one input is quantised."""
 
     spread: Floats
@@ -70,7 +70,7 @@ class Division:
 
     @property
     def folds(self) -> bool:
-        """Whether an operator before may do the division, by `folded`."""
+        """Whether an operator before may do the scaling, by `folded`."""
         return self.fixed or not len(self.outliers)
 
     @property
@@ -105,10 +105,10 @@ class Division:
         return np.asarray(round_inputs(divided / size, self.zero) * size, np.float32)
 
 
-def choose_division(
+def choose_scaling(
     found: Activations, weight: Floats, precision: str, positive: bool, *, fixed: bool = False
-) -> Division:
-    """The division of least error for an input and all weights [in, out] that read it.
+) -> ChannelScaling:
+    """The scaling of least error for an input and all weights [in, out] that read it.
 
     `positive`: the input is never below GELU_LOWEST. `fixed`: a range fixed at export may be
     chosen.
@@ -135,8 +135,8 @@ class _Search:
         # Blocks have scales of their own.
         self.powers = _POWERS if precision == "int8" else (0.0,)
 
-    def best(self, fixed: bool) -> Division:
-        """The division of least error, with as few outliers as that takes."""
+    def best(self, fixed: bool) -> ChannelScaling:
+        """The scaling of least error, with as few outliers as that takes."""
         _, best = self._least(0, fixed)
         if len(self.order) > 4 * OUTLIERS:
             power, kept = self._least(OUTLIERS, fixed)
@@ -145,14 +145,14 @@ class _Search:
                 best = next(one for one in fewer if one.error <= kept.error * _AS_GOOD)
         return best
 
-    def _least(self, count: int, fixed: bool) -> tuple[float, Division]:
+    def _least(self, count: int, fixed: bool) -> tuple[float, ChannelScaling]:
         """The lowest power, 0 first, that is as good as any: it may need no operator."""
         tried = [(power, self._tried(count, power, fixed)) for power in self.powers]
         limit = min(one.error for _, one in tried) * (_AS_GOOD if fixed else 1)
         return next(one for one in tried if one[1].error <= limit)
 
-    def _tried(self, count: int, power: float, fixed: bool) -> Division:
-        """The division with the `count` largest channels in float32, and its error."""
+    def _tried(self, count: int, power: float, fixed: bool) -> ChannelScaling:
+        """The scaling with the `count` largest channels in float32, and its error."""
         outliers, kept = np.sort(self.order[:count]), self.order[count:]
         largest, weight = self.found.largest, self.weight
         spread = _spread(largest, kept, power)
@@ -160,14 +160,14 @@ class _Search:
             reach = float((largest / spread)[kept].max())
             spread = spread * np.float32(max(reach, LEAST))
         zero, least = self._zero(float(spread[kept].min()), power, fixed)
-        made = Division(spread, outliers, self.precision, zero, np.inf, fixed, least)
+        made = ChannelScaling(spread, outliers, self.precision, zero, np.inf, fixed, least)
         output = made.inputs(self.sample) @ rounded_weight(made.weight(weight), self.precision)
         output += self.sample[:, outliers] @ weight[outliers]
         error = float((((output - self.exact) / self.size) ** 2).mean())
         return replace(made, error=error)
 
     def _zero(self, smallest: float, power: float, fixed: bool) -> tuple[int, float]:
-        """`Division.zero` and `least`; the channels are divided by `smallest` at least."""
+        """`ChannelScaling.zero` and `least`; the channels are divided by `smallest` at least."""
         if not self.positive:
             return SIGNED_ZERO, LEAST
         below = -GELU_LOWEST / smallest

@@ -18,14 +18,15 @@ import numpy as np
 
 from harmguard import HarmGuard
 from harmguard.bundle import open_bundle, write_bundle
+from harmguard.bundle.spec import KINDS
 from harmguard.core.files import refuse_existing, sha256_of
 from harmguard.core.scores import logit, sigmoid, window_scores
 from harmguard.errors import DataError
+from harmguard.inputs import kind_of
 from harmguard.rows import Row, read_rows
 from harmguard.stream import STREAM
 from harmguard.training.evaluate import metrics
 from harmguard.training.evaluate.metrics import Floats, Ints
-from harmguard.training.evaluate.scored import KINDS
 from harmguard.training.evaluate.scoring import score_bundle, score_streams
 from harmguard.training.evaluate.thresholds import (
     HIGHEST,
@@ -312,7 +313,7 @@ def _golden_notes(golden: bytes, thresholds: Mapping[str, Any]) -> list[str]:
     near = 0
     for line in golden.decode("utf-8").splitlines():
         row = json.loads(line)
-        kind = "prompt" if row["response"] is None else "exchange"
+        kind = kind_of(row["response"])
         near += abs(row["score"] - thresholds[kind]["default"]["value"]) <= _NEAR
     if near >= _NEAR_GOLDEN:
         return []

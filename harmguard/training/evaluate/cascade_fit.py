@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from harmguard import HarmGuard
-from harmguard.cascade import KINDS, CascadeFit, KindFit, Scale
+from harmguard.bundle.spec import KINDS
+from harmguard.cascade import CascadeFit, KindFit, Scale
 from harmguard.core.files import refuse_existing, sha256_of, write_file
 from harmguard.core.scores import logit, sigmoid
 from harmguard.errors import ConfigError, DataError

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from harmguard.bundle.spec import KINDS
 from harmguard.core.files import new_folder
 from harmguard.errors import DataError
 from harmguard.training.evaluate import metrics
 from harmguard.training.evaluate.metrics import Floats, Ints, wilson
-from harmguard.training.evaluate.scored import KINDS, Scored
+from harmguard.training.evaluate.scored import Scored
 
 MIN_ROWS = 20
 """A source counts for the macro figures when it has at least this many rows of each label."""

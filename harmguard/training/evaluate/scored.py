@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from harmguard.bundle.spec import KINDS
 from harmguard.errors import DataError
 from harmguard.training.evaluate import metrics
-
-KINDS = ("prompt", "exchange")
 
 
 class Labelled(Protocol):

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from harmguard import HarmGuard
 from harmguard.bundle import open_bundle
+from harmguard.bundle.spec import KINDS
 from harmguard.checkpoint import Checkpoint, is_hub, load_checkpoint
 from harmguard.checkpoint.folder import WEIGHTS_FILE
 from harmguard.core.files import sha256_of
@@ -25,7 +26,7 @@ from harmguard.errors import (
 from harmguard.rows import Row, read_rows
 from harmguard.stream import prefixes
 from harmguard.training.evaluate.report import evaluate
-from harmguard.training.evaluate.scored import KINDS, Scored, scored
+from harmguard.training.evaluate.scored import Scored, scored
 
 _BLOCK = 256
 

@@ -30,7 +30,7 @@ from harmguard.training.harmaug.chat import ids_of, opened_turn, verdict_place
 from harmguard.training.harmaug.plan import Plan
 
 RUDE, KIND = ("rude", "nasty", "mean", "hurtful"), ("kind", "polite", "warm", "friendly")
-KINDS = ("note", "poem", "song", "message", "letter", "card")
+WRITINGS = ("note", "poem", "song", "message", "letter", "card")
 WHO = ("neighbour", "teacher", "sister", "boss", "friend", "cousin", "uncle", "coach")
 WHAT = ("hat", "garden", "dog", "cooking", "singing", "car", "coat", "voice")
 REFUSAL = "I'm sorry, but I cannot help with that."
@@ -74,7 +74,7 @@ def instructions(adjectives: Sequence[str]) -> list[str]:
     """Every instruction of the small world with one of these adjectives."""
     return [
         f"Write a {adjective} {kind} for my {who} about the {what}."
-        for adjective, kind, who, what in product(adjectives, KINDS, WHO, WHAT)
+        for adjective, kind, who, what in product(adjectives, WRITINGS, WHO, WHAT)
     ]
 
 
