@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from harmguard.core.batch import Logits
 from harmguard.core.encode import Window
 from harmguard.core.files import new_folder, refuse_existing, work_folder
 from harmguard.core.scores import margins
-from harmguard.errors import MissingExtraError, ParityError, RecipeError
+from harmguard.errors import ParityError, RecipeError
+from harmguard.extras import require
 from harmguard_export import parity
 from harmguard_export.exporter import OnnxExporter, Run, read_any, windows_of
 from harmguard_export.families import FAMILIES, family_of
@@ -43,11 +43,7 @@ def find_recipe(
     when it alone is rounded. Layers are promoted one step, worst first, twice as many at each
     try. Raises ParityError if not even all of them in fp32 pass, and what `export` raises.
     """
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError(
-            "the picture needs matplotlib, not installed here; "
-            "type: pip install 'harmguard[export]'"
-        )
+    require("the picture", "matplotlib", extra="export")
     refuse_existing(out)
     chosen = load_recipe(recipe)
     loaded = load_checkpoint(checkpoint)

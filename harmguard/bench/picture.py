@@ -23,7 +23,8 @@ from harmguard.bench.results import (
     Timing,
 )
 from harmguard.core.files import new_file, refuse_existing
-from harmguard.errors import BenchError, MissingExtraError
+from harmguard.errors import BenchError
+from harmguard.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,12 +45,7 @@ def check(path: Path) -> None:
             f"picture {path.name!a}: unknown suffix; expected one of {', '.join(SUFFIXES)}"
         )
     refuse_existing(path)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingExtraError(
-            "the picture needs matplotlib: pip install 'harmguard[bench]'"
-        ) from None
+    require("the picture", "matplotlib", extra="bench")
 
 
 def draw(result: Measurement, path: Path) -> None:

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harmguard.errors import DataError, MissingExtraError
+from harmguard.errors import DataError
+from harmguard.extras import require
 from harmguard.rows.names import listed
 
 FORMATS = ".jsonl, .csv (both also .gz) or .parquet"
@@ -75,13 +76,10 @@ def read_records(path: Path) -> list[Record]:
 
 def parquet(name: str) -> tuple[Any, Any]:
     """The modules pyarrow and pyarrow.parquet. Raises MissingExtraError naming file `name`."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingExtraError(
-            f"{name} needs pyarrow, not installed here; type: pip install 'harmguard[train,scale]'"
-        ) from None
+    require(name, "pyarrow", extra="train,scale")
+    import pyarrow
+    import pyarrow.parquet
+
     return pyarrow, pyarrow.parquet
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import onnx
 
 from harmguard.checkpoint import INPUTS, Checkpoint
 from harmguard.checkpoint.quiet import quiet
-from harmguard.errors import MissingExtraError, UnsupportedModelError
+from harmguard.errors import UnsupportedModelError
+from harmguard.extras import require
 from harmguard_export.graphs.writer import OPSET
 
 
@@ -19,11 +19,7 @@ def export_with_optimum(checkpoint: Checkpoint, folder: Path) -> list[str]:
     Raises UnsupportedModelError for an architecture that optimum does not know, or traces into
     something else than a function of the checkpoint's inputs.
     """
-    if find_spec("optimum") is None:
-        raise MissingExtraError(
-            "this model is exported with optimum-onnx, not installed here; "
-            "type: pip install 'harmguard[export]'"
-        )
+    require("an export of this model", "optimum", extra="export")
     traced = folder / "traced"
     kind = checkpoint.config.model_type
     try:

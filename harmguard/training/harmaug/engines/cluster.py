@@ -10,18 +10,15 @@ from typing import Any
 import numpy as np
 
 from harmguard import errors
-from harmguard.errors import EngineError, HarmGuardError, MissingExtraError
+from harmguard.errors import EngineError, HarmGuardError
+from harmguard.extras import require
 from harmguard.training.harmaug.plan import Engine
 from harmguard.training.stage import Item, Work
 
-try:
-    import ray
-    import ray.data
-except ImportError:
-    raise MissingExtraError(
-        "engine ray needs the package ray, not installed here; "
-        "type: pip install 'harmguard[train,scale]'"
-    ) from None
+require("engine ray", "ray", extra="train,scale")
+
+import ray  # noqa: E402
+import ray.data  # noqa: E402
 
 
 class _Actor:

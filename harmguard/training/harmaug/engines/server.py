@@ -10,20 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harmguard.checkpoint.hub import PREFIX
-from harmguard.errors import EngineError, MissingExtraError
+from harmguard.errors import EngineError
+from harmguard.extras import require
 from harmguard.training.harmaug.chat import ids_of, load_tokenizer
 from harmguard.training.harmaug.engines import Prompts
 from harmguard.training.harmaug.plan import Sampling
 from harmguard.training.models import Model
 from harmguard.training.stage import AWAY, FAILED, REASON, REFUSED, Item
 
-try:
-    import openai
-except ImportError:
-    raise MissingExtraError(
-        "engine openai needs the package openai, not installed here; "
-        "type: pip install 'harmguard[train,scale]'"
-    ) from None
+require("engine openai", "openai", extra="train,scale")
+
+import openai  # noqa: E402
 
 TOP = 20  # log-probabilities asked for; a server may give fewer
 RETRIES = 5  # the client waits longer each time, or as a Retry-After of up to a minute says
