@@ -1,6 +1,6 @@
 """harmguard: a harm score for a prompt, or a prompt and its response, on the user's own device.
 
-Here is what an app needs; every other error and warning is in ``harmguard.errors``.
+Here is what an app needs; every other error and warning is in `harmguard.errors`.
 """
 
 from __future__ import annotations

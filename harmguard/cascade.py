@@ -122,14 +122,14 @@ def _number(value: Any, low: float, high: float) -> float:
 class Cascade:
     """A guard made of two: the large one is asked where the small one's score is in a band.
 
-    - ``small``: an open guard, a bundle's folder, or None for the guard of the package.
-    - ``large``: an open guard, a bundle's folder, or a function that opens one. Unless it is open
-      it is loaded at the first text in the band, or now with ``preload``.
-    - ``fit``: the file that ``harmguard calibrate --cascade`` wrote for these two guards, or a
+    - `small`: an open guard, a bundle's folder, or None for the guard of the package.
+    - `large`: an open guard, a bundle's folder, or a function that opens one. Unless it is open
+      it is loaded at the first text in the band, or now with `preload`.
+    - `fit`: the file that `harmguard calibrate --cascade` wrote for these two guards, or a
       CascadeFit. It holds the band, the scale that both guards' scores are put on, and thresholds.
-    - ``threshold``: a number in [0, 1] on that scale, or the name of an operating point in it.
+    - `threshold`: a number in [0, 1] on that scale, or the name of an operating point in it.
 
-    ``Verdict.guard`` says who decided; tokens, windows and the rest are that guard's. The same
+    `Verdict.guard` says who decided; tokens, windows and the rest are that guard's. The same
     text takes the same way, alone or among others. May be used by several threads at once. What
     the cascade opened it closes; a guard that was passed in stays the caller's.
     """
@@ -177,13 +177,13 @@ class Cascade:
         return self._large is not None
 
     def score(self, prompt: str, response: str | None = None) -> float:
-        """P(harmful) on the common scale, in [0, 1]. Raises what ``check`` raises."""
+        """P(harmful) on the common scale, in [0, 1]. Raises what `check` raises."""
         return self.check(prompt, response).score
 
     def check(self, prompt: str, response: str | None = None) -> Verdict:
         """The verdict of the guard that decides.
 
-        Raises what ``HarmGuard.check`` raises, and at the first text in the band what loading
+        Raises what `HarmGuard.check` raises, and at the first text in the band what loading
         the large guard raises.
         """
         self._require_open()

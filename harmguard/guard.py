@@ -47,38 +47,38 @@ if TYPE_CHECKING:
 class HarmGuard(Streaming):
     """A guard: scores how harmful a prompt, or a prompt with its response, is.
 
-    ``bundle`` is a bundle's folder; None is the guard that comes with the package. A guard is
+    `bundle` is a bundle's folder; None is the guard that comes with the package. A guard is
     never looked up by name or downloaded.
 
-    - ``threads``: threads of the model, at least 1, and no more than the cores that affinity and
+    - `threads`: threads of the model, at least 1, and no more than the cores that affinity and
       the container's CPU quota allow. None: those cores, at most 4.
-    - ``threshold``: a number in [0, 1], also as digits, or the name of an operating point in the
-      bundle, which has a value for each kind of input (prompt alone, exchange). Only ``check``
-      and ``check_many`` use it.
-    - ``long_text``: what happens to a text that the model cannot take at once. "window": it is
+    - `threshold`: a number in [0, 1], also as digits, or the name of an operating point in the
+      bundle, which has a value for each kind of input (prompt alone, exchange). Only `check`
+      and `check_many` use it.
+    - `long_text`: what happens to a text that the model cannot take at once. "window": it is
       scored in overlapping windows, and the highest score counts. "error": TextTooLongError.
-    - ``cache``: a folder for a copy of the bundle that is prepared for this device: its weights
+    - `cache`: a folder for a copy of the bundle that is prepared for this device: its weights
       are mapped from disk instead of held in memory. It is made at the first use, which takes a
-      while and disk space, and used from then on; ``prepared`` is its folder. Where it cannot be
+      while and disk space, and used from then on; `prepared` is its folder. Where it cannot be
       made or used, the guard runs without it and says why, in an UnpreparedWarning and in
-      ``why_unprepared``. The scores are the same.
-    - ``max_chars``: the most characters of a text, where the bundle's own are too many.
+      `why_unprepared`. The scores are the same.
+    - `max_chars`: the most characters of a text, where the bundle's own are too many.
 
     Windows: a long prompt alone is cut into windows that overlap by a quarter. In an exchange
     the side that fills at most half of a window is whole in every window while the other slides;
     when both are longer each keeps half: every part of the response is scored with the head of
     the prompt, and every other part of the prompt with the head of the response.
 
-    A text is any ``str`` without lone surrogates of at most ``max_chars`` characters; a prompt
+    A text is any `str` without lone surrogates of at most `max_chars` characters; a prompt
     must hold at least one token (spaces alone are none), a response may be empty.
-    ``response=None`` means that there is none, and the score is the prompt's; otherwise it is the
-    exchange's, also for ``response=""``.
+    `response=None` means that there is none, and the score is the prompt's; otherwise it is the
+    exchange's, also for `response=""`.
 
     All methods may be called from several threads at once; as many run at once as there are
-    cores for, ``cores // threads`` and at least one. A guard does not survive a fork, nor can it be
+    cores for, `cores // threads` and at least one. A guard does not survive a fork, nor can it be
     copied or pickled: make it in the child. At the end of the process the batch under way is
-    waited for, 2 s at most, and calls raise GuardClosedError. Close a guard with ``close()`` or a
-    ``with`` block.
+    waited for, 2 s at most, and calls raise GuardClosedError. Close a guard with `close()` or a
+    `with` block.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class HarmGuard(Streaming):
     ) -> None:
         """Load a guard.
 
-        Raises BundleError (see ``harmguard.errors``) for a bundle that cannot be used,
+        Raises BundleError (see `harmguard.errors`) for a bundle that cannot be used,
         UnknownThresholdError for a threshold that the bundle lacks, and InputTypeError or
         InputError for other wrong options. Warns UnverifiedBundleWarning if the bundle was
         exported without a parity gate, UnpreparedWarning if a cache is given and not used, and
@@ -169,20 +169,20 @@ class HarmGuard(Streaming):
     def score_many(self, pairs: Iterable[Pair]) -> npt.NDArray[np.float32]:
         """P(harmful) of each pair, float32 [pairs], in [0, 1] and in the order of the input.
 
-        ``pairs`` is an iterable of ``(prompt, response)``, each a tuple or list of two, with
-        None as the response of a prompt alone. The scores are those of ``score``, whatever
-        the order and the other pairs; ``.tolist()`` makes them what ``json.dumps`` takes. Raises
-        what ``score`` raises, with the pair's index.
+        `pairs` is an iterable of `(prompt, response)`, each a tuple or list of two, with
+        None as the response of a prompt alone. The scores are those of `score`, whatever
+        the order and the other pairs; `.tolist()` makes them what `json.dumps` takes. Raises
+        what `score` raises, with the pair's index.
         """
         scored = self._scorer.each(self._usable_session(), pairs)
         return np.array([one.score for one in scored], np.float32)
 
     def check(self, prompt: str, response: str | None = None) -> Verdict:
-        """The score with the decision taken on it. Raises what ``score`` raises."""
+        """The score with the decision taken on it. Raises what `score` raises."""
         return self._verdict(next(self._scored(prompt, response, self._reader)))
 
     def check_many(self, pairs: Iterable[Pair]) -> list[Verdict]:
-        """The verdict on each pair, in the order of the input. Takes what ``score_many`` takes."""
+        """The verdict on each pair, in the order of the input. Takes what `score_many` takes."""
         return list(self._check_all(pairs))
 
     def close(self) -> None:

@@ -130,7 +130,8 @@ def install(name: str) -> None:
         lay(folder, below, environment.hidden)
         return
     venv.create(folder, with_pip=True)
-    groups = [line for group in environment.groups for line in read_project()["dependency-groups"][group]]
+    listed = read_project()["dependency-groups"]
+    groups = [line for group in environment.groups for line in listed[group]]
     project = ("--editable", f"{ROOT}{environment.extras}", *groups)
     if environment.constraints is None:
         pip(python, *what, *project)

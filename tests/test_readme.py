@@ -28,7 +28,7 @@ def test_no_figure_is_open() -> None:
 
 
 def test_example_gives_the_output_shown() -> None:
-    """Within .02, for int8 arithmetic depends a little on the processor."""
+    """Within .02, because int8 arithmetic depends a little on the processor."""
     command = [sys.executable, "-c", block("python")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

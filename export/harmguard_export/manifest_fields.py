@@ -87,7 +87,7 @@ def model_card(
     if left_out:
         listed = ", ".join(f"{line} ({tokens} tokens)" for line, tokens in left_out)
         skipped = (
-            "\nGolden pairs left out, for they are far longer than the model's "
+            "\nGolden pairs left out, because they are far longer than the model's "
             f"{manifest['input']['max_tokens']} positions, by line: {listed}.\n"
         )
     return f"""\

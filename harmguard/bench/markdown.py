@@ -127,14 +127,14 @@ def _bounds(small: SmallDevice) -> str:
     cores = (
         "all on one core"
         if small["cores"] == 1
-        else "one thread, for this system keeps no process on one core without privileges"
+        else "one thread, because this system keeps no process on one core without privileges"
     )
     if small["limited"]:
         memory = f"private memory limited to {BUDGET:g} times the peak of anonymous memory below"
     elif small["limit_mb"] is None:
-        memory = "memory not limited, for how much the guard takes is unknown"
+        memory = "memory not limited, because how much the guard takes is unknown"
     else:
-        memory = "memory not limited, for this system enforces no limit without privileges"
+        memory = "memory not limited, because this system enforces no limit without privileges"
     return f"{cores}; {memory}"
 
 

@@ -20,7 +20,7 @@ from harmguard.cli._standard_streams import (
 )
 from harmguard.errors import HarmGuardError
 
-# In the order of --help; each is the module harmguard/cli/NAME.py with add() and run().
+# In the order of --help. Each is the module NAME.py here: DESCRIPTION, EPILOG, add() and run().
 COMMANDS = {
     "score": "print the harm score of a prompt or an exchange, or score a JSONL file",
     "check": "print the verdict on a prompt or an exchange; the exit code says it too",
@@ -145,7 +145,14 @@ def _run(argv: list[str]) -> int:
     for name, text in COMMANDS.items():
         if name == command:
             module = importlib.import_module(f"harmguard.cli.{name}")
-            module.add(subparsers)
+            chosen = subparsers.add_parser(
+                name,
+                help=text,
+                usage=getattr(module, "USAGE", None),
+                description=module.DESCRIPTION,
+                epilog=module.EPILOG + EXIT_CODES,
+            )
+            module.add(chosen)
         else:
             subparsers.add_parser(name, help=text)
     if command is not None and module is None:

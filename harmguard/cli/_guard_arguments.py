@@ -94,7 +94,7 @@ def open_guard(args: argparse.Namespace, threshold: float | str = "default") -> 
 
 
 def say_unreadable(verdict: Verdict) -> None:
-    """Say on stderr that the guard cannot read much of the text, for its score then says little."""
+    """Say on stderr that the guard cannot read much of the text: its score says little then."""
     if verdict.unreadable >= UNREADABLE:
         print(
             f"harmguard: this guard cannot read {verdict.unreadable:.0%} of the text: it has no "

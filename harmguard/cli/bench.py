@@ -6,12 +6,11 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
-from harmguard.cli import COMMANDS, EXIT_CODES
 from harmguard.cli._guard_arguments import positive
 
-_EPILOG = """\
+DESCRIPTION = "Latency, throughput, start-up and memory of a guard on this machine."
+EPILOG = """\
 Latency (median, p90, p99) by length with one thread and with N, throughput, start-up, memory, and
 a run on one core within the memory that was measured and a quarter. First the golden pairs are
 replayed: nothing is timed that does not compute what the bundle says. Run it on a machine that
@@ -27,14 +26,8 @@ examples:
 """
 
 
-def add(subparsers: Any) -> None:
-    """Add this command to the main parser."""
-    parser = subparsers.add_parser(
-        "bench",
-        help=COMMANDS["bench"],
-        description="Latency, throughput, start-up and memory of a guard on this machine.",
-        epilog=_EPILOG + EXIT_CODES,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
     parser.add_argument(
         "folder", nargs="?", metavar="BUNDLE", help="its folder (default: the embedded mini guard)"
     )
@@ -43,7 +36,11 @@ def add(subparsers: Any) -> None:
         "--picture", type=Path, metavar="FILE", help="a new .svg or .png (extra: bench)"
     )
     parser.add_argument(
-        "--samples", type=positive, default=100, metavar="N", help="timings a length (default: 100)"
+        "--samples",
+        type=positive,
+        default=100,
+        metavar="N",
+        help="timings per length (default: 100)",
     )
     parser.add_argument(
         "--threads",

@@ -6,24 +6,24 @@ import argparse
 import sys
 from pathlib import Path
 
-_EXAMPLES = """examples:
+from harmguard.cli._guard_arguments import positive
+
+DESCRIPTION = (
+    "Score labelled rows with a bundle, fit the temperature, choose the operating "
+    "points default, fpr_1 and fpr_5 for prompts and for exchanges, and stream for exchanges, "
+    "and write a new bundle with the same model file. Operating points that the rows cannot "
+    "support are named."
+)
+EPILOG = """\
+examples:
   harmguard calibrate guards/uncalibrated val.jsonl.gz guards/mini
   harmguard calibrate guards/mini val.jsonl.gz cascade.json --cascade guards/large --bound 0.25
+
 """
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "calibrate",
-        help="fit a bundle's temperature and thresholds to labelled rows",
-        description="Score labelled rows with a bundle, fit the temperature, choose the operating "
-        "points default, fpr_1 and fpr_5 for prompts and for exchanges, and stream for exchanges, "
-        "and write a new bundle with the same model file. Operating points that the rows cannot "
-        "support are named.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
     parser.add_argument(
         "labelled", type=Path, help=".jsonl, .csv (both also .gz) or .parquet, both labels"
@@ -43,8 +43,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         metavar="SHARE",
         help="with --cascade: the most of benign texts that goes up to LARGE (default: 0.25)",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of the guard")
-    parser.set_defaults(run=run)
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads of the guard")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from typing import Any
 
-from harmguard.cli import COMMANDS, EXIT_CODES, _guard_arguments, _stream_and_explain
+from harmguard.cli import _guard_arguments, _stream_and_explain
 
-_EPILOG = """\
+DESCRIPTION = "The verdict on a prompt alone, or on an exchange."
+USAGE = "harmguard check [options] PROMPT [RESPONSE]"
+EPILOG = """\
 Prints {"score": ..., "threshold": ..., "harmful": ..., "tokens": ..., "windows": ..., "view": ...,
 "unreadable": ..., "guard": ...} and exits with 0 for not harmful, 1 for harmful, 2 or more for an
 error: pass a text on only after 0. In a script always write -- before the text, or a text such as
@@ -29,15 +30,8 @@ examples:
 """
 
 
-def add(subparsers: Any) -> None:
-    """Add this command to the main parser."""
-    parser = subparsers.add_parser(
-        "check",
-        help=COMMANDS["check"],
-        usage="harmguard check [options] PROMPT [RESPONSE]",
-        description="The verdict on a prompt alone, or on an exchange.",
-        epilog=_EPILOG + EXIT_CODES,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
     _guard_arguments.add_arguments(parser)
     parser.add_argument(
         "--threshold",

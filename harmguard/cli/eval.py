@@ -5,24 +5,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-_EXAMPLES = """examples:
+from harmguard.cli._guard_arguments import positive
+
+DESCRIPTION = (
+    "Score labelled files and report F1, AUPRC, AUROC, precision, recall, false "
+    "alarms and calibration: per source, macro, pooled, and by length. Prints the report; "
+    "with --out also writes it as JSON and Markdown, with pictures and the scores."
+)
+EPILOG = """\
+examples:
   harmguard eval guards/mini val.jsonl.gz --out mini-on-val
   harmguard eval checkpoints/student test.csv --threshold 0.4
   harmguard eval guards/mini --suite harmaug --data sets
+
 """
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the command."""
-    parser = subparsers.add_parser(
-        "eval",
-        help="F1, AUPRC and more of a bundle or a checkpoint on labelled rows",
-        description="Score labelled files and report F1, AUPRC, AUROC, precision, recall, false "
-        "alarms and calibration: per source, macro, pooled, and by length. Prints the report; "
-        "with --out also writes it as JSON and Markdown, with pictures and the scores.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
     parser.add_argument(
         "guard", type=Path, help="folder of a bundle or of a checkpoint, or hub:owner/name"
     )
@@ -45,13 +45,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="with files: a number, or an operating point of the bundle (default: default; .5 "
         "for a checkpoint)",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of a bundle")
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads of a bundle")
     parser.add_argument(
         "--harmful",
         metavar="NAME",
         help="the harmful label of a checkpoint, where the names of its labels do not say it",
     )
-    parser.set_defaults(run=run, usage_error=parser.error)
+    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from harmguard.cli import COMMANDS, EXIT_CODES
 from harmguard.errors import InputError
 
-_EPILOG = """\
+DESCRIPTION = "Turn a checkpoint into a bundle that the runtime loads."
+EPILOG = """\
 CHECKPOINT is a folder as transformers saves it: config.json, model.safetensors, tokenizer.json;
 or hub:owner/name, a model of the hub, which is downloaded. No code of a checkpoint is run.
 What it does not say (licence, training data, thresholds) is written as unknown. The export
@@ -26,14 +25,8 @@ model.onnx. Its recipes are fp16, int8 (default), int4 and palette4; --deploymen
 """
 
 
-def add(subparsers: Any) -> None:
-    """Add this command to the main parser."""
-    parser = subparsers.add_parser(
-        "export",
-        help=COMMANDS["export"],
-        description="Turn a checkpoint into a bundle that the runtime loads.",
-        epilog=_EPILOG + EXIT_CODES,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path, help="a new folder")
     parser.add_argument(

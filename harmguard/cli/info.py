@@ -6,18 +6,18 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harmguard.bundle import Manifest
 from harmguard.bundle.spec import KINDS, CoremlRequires
-from harmguard.cli import COMMANDS, EXIT_CODES
 from harmguard.core.text import printable
 from harmguard.errors import PrepareError
 
 if TYPE_CHECKING:
     from harmguard.bundle import Bundle
 
-_EPILOG = """\
+DESCRIPTION = "What a guard is: origin, licence, thresholds, precision, what is unknown."
+EPILOG = """\
 examples:
   harmguard info
   harmguard info --cache cache
@@ -25,14 +25,8 @@ examples:
 """
 
 
-def add(subparsers: Any) -> None:
-    """Add this command to the main parser."""
-    parser = subparsers.add_parser(
-        "info",
-        help=COMMANDS["info"],
-        description="What a guard is: origin, licence, thresholds, precision, what is unknown.",
-        epilog=_EPILOG + EXIT_CODES,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
     parser.add_argument(
         "folder", nargs="?", metavar="FOLDER", help="the bundle (default: the embedded mini guard)"
     )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from harmguard.cli import COMMANDS, EXIT_CODES
-
-_EPILOG = """\
+DESCRIPTION = "Make, or find, the copy of a guard that is prepared for this device."
+EPILOG = """\
 The copy holds the weights twice, as the bundle has them and as this processor's kernels take
 them, both mapped from disk: a guard that uses it needs far less memory and starts faster, and its
 scores are the same. It belongs to this bundle, processor and release of onnxruntime; after a
@@ -24,14 +22,8 @@ examples:
 """
 
 
-def add(subparsers: Any) -> None:
-    """Add this command to the main parser."""
-    parser = subparsers.add_parser(
-        "prepare",
-        help=COMMANDS["prepare"],
-        description="Make, or find, the copy of a guard that is prepared for this device.",
-        epilog=_EPILOG + EXIT_CODES,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
     parser.add_argument(
         "folder", nargs="?", metavar="BUNDLE", help="the bundle (default: the embedded mini guard)"
     )

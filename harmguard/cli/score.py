@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from harmguard.cli import COMMANDS, EXIT_CODES, _guard_arguments
+from harmguard.cli import _guard_arguments
 
-_EPILOG = """\
+DESCRIPTION = "The harm score in [0, 1] of a prompt alone, or of an exchange."
+USAGE = "harmguard score [options] (PROMPT [RESPONSE] | --jsonl IN [--out OUT])"
+EPILOG = """\
 One pair prints one line, the score with four decimals. With --jsonl every line of the file is
 an object {"prompt": "...", "response": "..."}; without "response", or with null, the prompt
 alone is judged. Other fields are ignored, and so are blank lines. The output has one object per
@@ -28,15 +29,8 @@ examples:
 """
 
 
-def add(subparsers: Any) -> None:
-    """Add this command to the main parser."""
-    parser = subparsers.add_parser(
-        "score",
-        help=COMMANDS["score"],
-        usage="harmguard score [options] (PROMPT [RESPONSE] | --jsonl IN [--out OUT])",
-        description="The harm score in [0, 1] of a prompt alone, or of an exchange.",
-        epilog=_EPILOG + EXIT_CODES,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
     _guard_arguments.add_arguments(parser)
     parser.add_argument("--jsonl", metavar="IN", help="score every line of a file; - is stdin")
     parser.add_argument(

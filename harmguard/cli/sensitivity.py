@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from harmguard.cli import COMMANDS, EXIT_CODES
-
-_EPILOG = """\
+DESCRIPTION = "Measure the error per layer and write a recipe that passes the gate."
+EPILOG = """\
 Each group of linear layers of a checkpoint is rounded alone, and the error of the logits
 measured. Then the worst are promoted, from int4 to int8 and from int8 to fp32, until the recipe's
 parity gate passes. OUT gets recipe.json, for `harmguard export --recipe`, sensitivity.json with
@@ -21,14 +19,8 @@ examples:
 """
 
 
-def add(subparsers: Any) -> None:
-    """Add this command to the main parser."""
-    parser = subparsers.add_parser(
-        "sensitivity",
-        help=COMMANDS["sensitivity"],
-        description="Measure the error per layer and write a recipe that passes the gate.",
-        epilog=_EPILOG + EXIT_CODES,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path, help="a new folder")
     parser.add_argument("--recipe", default="int8", help="int8 (default), int4, or FILE.json")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harmguard.cli import COMMANDS, EXIT_CODES
+from harmguard.cli import EXIT_CODES
 
 _RESUMES = "A run that was stopped goes on where it was when the command is given again."
 # stage -> help, description, examples
@@ -63,19 +63,13 @@ _STAGES = {
         "  harmguard train mini data mini-data",
     ),
 }
+DESCRIPTION = "Train a guard, in stages or by a plan of all of them."
+EPILOG = "examples:\n" + "\n".join(examples for *_, examples in _STAGES.values()) + "\n\n"
 _FILES = {"distill": "CONFIG", "adapt": "ADAPT"}
 
 
-def add(subparsers: Any) -> None:
-    """Add this command and its stages to the main parser."""
-    every = "\n".join(examples for _, _, examples in _STAGES.values())
-    parser = subparsers.add_parser(
-        "train",
-        help=COMMANDS["train"],
-        description="Train a guard, in stages or by a plan of all of them.",
-        epilog=f"examples:\n{every}\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the stages of this command."""
     stages = parser.add_subparsers(dest="stage", metavar="STAGE", required=True)
     for name, (help_, description, examples) in _STAGES.items():
         stage = stages.add_parser(
@@ -83,10 +77,8 @@ def add(subparsers: Any) -> None:
             help=help_,
             description=description,
             epilog=f"examples:\n{examples}\n\n{EXIT_CODES}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _TOOLS.get(name, _add_stage)(name, stage)
-    parser.set_defaults(run=run)
 
 
 def _add_stage(name: str, stage: argparse.ArgumentParser) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
-
-from harmguard.cli import COMMANDS, EXIT_CODES
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harmguard.bundle import Bundle
     from harmguard.verify import Scorer
 
-_EPILOG = """\
+DESCRIPTION = "Check that a guard is whole, and that this machine gives its scores."
+EPILOG = """\
 Files of 64 MB or more are otherwise hashed at every load; verify records in the folder
 (guard.verified.json) that they were, and the record is trusted while size and time of change
 hold. After copying a large guard run verify once: it then starts faster.
@@ -22,14 +21,8 @@ examples:
 """
 
 
-def add(subparsers: Any) -> None:
-    """Add this command to the main parser."""
-    parser = subparsers.add_parser(
-        "verify",
-        help=COMMANDS["verify"],
-        description="Check that a guard is whole, and that this machine gives its scores.",
-        epilog=_EPILOG + EXIT_CODES,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
     parser.add_argument(
         "folder", nargs="?", metavar="FOLDER", help="the bundle (default: the embedded mini guard)"
     )

@@ -76,9 +76,8 @@ def session_of(
 ) -> Any:
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     names = names_of(config)
-    EncoderGraph(read_encoder(config), names, weights, load_recipe(recipe), seen or {}).write(
-        folder
-    )
+    read = read_encoder(config)
+    EncoderGraph(read, names, weights, load_recipe(recipe), seen or {}, True).write(folder)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(folder / "model.onnx", options)

@@ -2,7 +2,8 @@
 
 Each operator is given to the MIL builder again with constants for inputs; the builder computes
 its value with numpy, in code that has nothing in common with `_operators.py`. It has no values
-for convolutions: they are replayed as the linear operators that they equal, one a place and group.
+for convolutions: they are replayed as the linear operators that they equal, one for each place
+and group.
 """
 
 from __future__ import annotations

@@ -70,9 +70,7 @@ class Evaluator:
 
     def __call__(self, feeds: Mapping[str, Any]) -> Any:
         """Logits [1, 2] for int32 inputs [1, length] by name."""
-        values = dict(self._fixed)
-        for name, array in feeds.items():
-            values[name] = torch.from_numpy(np.asarray(array, np.int32))
+        values = self._values(feeds)
         with torch.inference_mode():
             for op in self._ops:
                 out = self._call(op, values)
@@ -100,15 +98,17 @@ class Evaluator:
         """Operators by kind, and multiply-adds by kind, for these inputs."""
         kinds: Counter[str] = Counter(op.op_type for op in self._ops)
         work: Counter[str] = Counter()
-        values = dict(self._fixed)
-        for name, array in feeds.items():
-            values[name] = torch.from_numpy(np.asarray(array, np.int32))
+        values = self._values(feeds)
         with torch.inference_mode():
             for op in self._ops:
                 out = self._call(op, values)
                 values[op.outputs[0].name] = out
                 work[op.op_type] += _operators.multiply_adds(op.op_type, _given(op, values), out)
         return kinds, +work
+
+    def _values(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        given = {name: torch.from_numpy(np.asarray(x, np.int32)) for name, x in feeds.items()}
+        return self._fixed | given
 
     @staticmethod
     def _call(op: Any, values: Mapping[str, Any]) -> Any:

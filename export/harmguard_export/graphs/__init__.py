@@ -1,1 +1,1 @@
-"""ONNX graphs of our own, written for CPUs: one module a family."""
+"""ONNX graphs of our own, written for CPUs: a module for each family."""

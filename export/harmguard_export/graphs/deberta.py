@@ -12,21 +12,16 @@ What differs from a traced model, each exact in real arithmetic:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 from onnx import TensorProto
 
 from harmguard_export.deberta_config import DebertaConfig
+from harmguard_export.graphs.base import FamilyGraph
 from harmguard_export.graphs.deberta_positions import Positions
-from harmguard_export.graphs.layers import Weights, activation, classifier, fp32, norm, words
-from harmguard_export.graphs.linears import Linear, Linears
-from harmguard_export.graphs.writer import MICROSOFT, Graph
-from harmguard_export.quantization.activation_ranges import Activations
+from harmguard_export.graphs.layers import activation, classifier, fp32, words
+from harmguard_export.graphs.linears import Linear
+from harmguard_export.graphs.writer import MICROSOFT
 from harmguard_export.quantization.quantize import Floats
-from harmguard_export.quantization.recipe import Recipe
 
 MODEL_TYPE = "deberta-v2"
 # Added to the scores of padding: their share is exactly 0 in float32.
@@ -35,32 +30,13 @@ _ABSENT = -1e9
 _CACHED = 1 << 18
 
 
-@dataclass
-class DebertaGraph:
-    """Builds the graph of `config` by `recipe`.
-
-    `activations` says what layer inputs look like, for those that are not in fp32. Position tables
-    are stored as the embeddings are.
-    """
-
-    config: DebertaConfig
-    inputs: tuple[str, ...]
-    weights: Weights
-    recipe: Recipe
-    activations: Mapping[str, Activations]
-    fixed: bool = False
-    """int8 ranges may be fixed at export, where that is nearly as good as tokens' own."""
-
-    def write(self, folder: Path) -> list[str]:
-        """Write the graph's files into `folder`; their names."""
-        with Graph(self.inputs, folder) as self.graph:
-            return self.graph.save(self._build(), 2)
+class DebertaGraph(FamilyGraph[DebertaConfig]):
+    """The graph of a `DebertaConfig`; position tables are stored as the embeddings are."""
 
     def _build(self) -> str:
         """The name of the logits [batch, 2]."""
         graph, layers = self.graph, self.config.layers
         self.int8 = self.recipe.embeddings == "int8"
-        self.linears = Linears(graph, self.recipe.precision, self.activations, self.fixed)
         self._shapes()
         self.positions = Positions(graph, self.config, self.weights, self.int8)
         hidden = embedded = self._embeddings()
@@ -109,16 +85,8 @@ class DebertaGraph:
         self.grouped_rows = node("Concat", [groups, some, one, constant([-1]), width], axis=0)
         self.grouped_scales = node("Concat", [groups, some, one, one, one], axis=0)
 
-    def _linear(self, name: str) -> tuple[Floats, Floats]:
-        return self.weights[f"{name}.weight"].T, self.weights[f"{name}.bias"]
-
     def _layer(self, layer: int, part: str) -> tuple[Floats, Floats]:
         return self._linear(f"deberta.encoder.layer.{layer}.{part}")
-
-    def _norm(self, x: str, name: str) -> str:
-        name = f"deberta.{name}"
-        gain, bias = (self.weights[f"{name}.{part}"] for part in ("weight", "bias"))
-        return norm(self.graph, x, gain, bias, name, self.config.epsilon)
 
     def _rows(self, x: str, width: int) -> str:
         """[batch, length, ...] as [batch * length, width]."""
@@ -149,7 +117,7 @@ class DebertaGraph:
         x = self._rows(x, config.embedding)
         if config.embedding != config.width:
             x = fp32(graph, x, self.weights[f"{name}.embed_proj.weight"].T, None, "embed_proj")
-        return self._norm(x, "embeddings.LayerNorm")
+        return self._norm(x, "deberta.embeddings.LayerNorm")
 
     def _projections(self, layer: int, *parts: str) -> Linear:
         """Query, scaled as the attention scores are, key and value, side by side.
@@ -232,7 +200,7 @@ class DebertaGraph:
         linear, factors = self._output(layer)
         out = self.linears.add(mixed, name, linear, folded=factors is not None)
         added = self.graph.node("Add", [out, hidden])
-        return self._norm(added, f"encoder.layer.{layer}.attention.output.LayerNorm")
+        return self._norm(added, f"deberta.encoder.layer.{layer}.attention.output.LayerNorm")
 
     def _feed_forward(self, hidden: str, layer: int) -> str:
         up, down = f"{layer}.up", f"{layer}.down"
@@ -241,7 +209,7 @@ class DebertaGraph:
         linear = self._layer(layer, "output.dense")
         out = self.linears.add(grown, down, linear, positive=self.config.positive)
         added = self.graph.node("Add", [out, hidden])
-        return self._norm(added, f"encoder.layer.{layer}.output.LayerNorm")
+        return self._norm(added, f"deberta.encoder.layer.{layer}.output.LayerNorm")
 
     def _convolution(self, embedded: str, hidden: str) -> str:
         """The first layer's output with a convolution of the embeddings added."""
@@ -260,4 +228,4 @@ class DebertaGraph:
         # With one layer only the first row is left.
         if self.config.layers == 1:
             x = self._first(x)
-        return self._norm(node("Add", [x, hidden]), "encoder.conv.LayerNorm")
+        return self._norm(node("Add", [x, hidden]), "deberta.encoder.conv.LayerNorm")

@@ -17,49 +17,27 @@ What differs from a traced model, each exact in real arithmetic:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto
 
 from harmguard_export.families import EncoderConfig, distance_buckets, embedding_tables
-from harmguard_export.graphs.layers import Weights, activation, classifier, fp32, norm, words
-from harmguard_export.graphs.linears import Linear, Linears
-from harmguard_export.graphs.writer import MICROSOFT, Graph
-from harmguard_export.quantization.activation_ranges import Activations
+from harmguard_export.graphs.base import FamilyGraph
+from harmguard_export.graphs.layers import activation, classifier, fp32, words
+from harmguard_export.graphs.linears import Linear
+from harmguard_export.graphs.writer import MICROSOFT
 from harmguard_export.quantization.quantize import Floats
-from harmguard_export.quantization.recipe import Recipe
 
 # Added to the scores of padding, before their scale: their share is exactly 0 in float32.
 ABSENT = -1e9
 
 
-@dataclass
-class EncoderGraph:
-    """Builds the graph of `config` by `recipe`.
-
-    `activations` says what layer inputs look like, for those that are not in fp32.
-    """
-
-    config: EncoderConfig
-    inputs: tuple[str, ...]
-    weights: Weights
-    recipe: Recipe
-    activations: Mapping[str, Activations]
-    fixed: bool = True
-    """int8 ranges may be fixed at export, where that is nearly as good as tokens' own."""
-
-    def write(self, folder: Path) -> list[str]:
-        """Write the graph's files into `folder`; their names."""
-        with Graph(self.inputs, folder) as self.graph:
-            return self.graph.save(self._build(), 2)
+class EncoderGraph(FamilyGraph[EncoderConfig]):
+    """The graph of a `EncoderConfig`."""
 
     def _build(self) -> str:
         """The name of the logits [batch, 2]."""
         graph, config, family = self.graph, self.config, self.config.family
-        self.linears = Linears(graph, self.recipe.precision, self.activations, self.fixed)
         hidden = self._embeddings()
         self._mask()
         self.bias = self._distances() if family.relative else ""
@@ -77,18 +55,9 @@ class EncoderGraph:
 
     # Weights
 
-    def _linear(self, name: str) -> tuple[Floats, Floats]:
-        """Weight [in, out] and bias [out]."""
-        return self.weights[f"{name}.weight"].T, self.weights[f"{name}.bias"]
-
     def _layer(self, layer: int, part: str) -> tuple[Floats, Floats]:
         family = self.config.family
         return self._linear(f"{family.stack}.{layer}.{getattr(family, part)}")
-
-    def _norm(self, x: str, name: str, factors: Floats | None = None) -> str:
-        """LayerNormalization by the weights `name`, its result multiplied by `factors`."""
-        gain, bias = (self.weights[f"{name}.{part}"] for part in ("weight", "bias"))
-        return norm(self.graph, x, gain, bias, name, self.config.epsilon, factors)
 
     def _layer_norm(self, x: str, layer: int, part: str, factors: Floats | None = None) -> str:
         family = self.config.family

@@ -12,36 +12,28 @@ What differs from a traced model, each exact in real arithmetic:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
 from harmguard.errors import UnsupportedModelError
-from harmguard_export.deberta_config import ACTIVATIONS
+from harmguard_export.deberta_config import ACTIVATIONS, EncoderShape
+from harmguard_export.graphs.base import FamilyGraph
 from harmguard_export.graphs.encoder import ABSENT, marked_heads
-from harmguard_export.graphs.layers import Weights, activation, classifier, fp32, norm, words
-from harmguard_export.graphs.linears import Linear, Linears
-from harmguard_export.graphs.writer import MICROSOFT, Graph
-from harmguard_export.quantization.activation_ranges import Activations
+from harmguard_export.graphs.layers import activation, classifier, fp32, words
+from harmguard_export.graphs.linears import Linear
+from harmguard_export.graphs.writer import MICROSOFT
 from harmguard_export.quantization.quantize import Floats
-from harmguard_export.quantization.recipe import Recipe
 
 MODEL_TYPE = "modernbert"
 
 
 @dataclass(frozen=True)
-class ModernBertConfig:
+class ModernBertConfig(EncoderShape):
     """The fields that change the function, under names of our own."""
 
-    layers: int
-    heads: int
-    width: int
-    epsilon: float
-    activation: str
     head_activation: str
     every: int
     """The layers 0, `every`, 2 * `every`, ... are global."""
@@ -51,11 +43,6 @@ class ModernBertConfig:
     """Of the rotations' wavelengths, in global and in local layers."""
     mean: bool
     """The classifier reads the mean of all tokens, not the first one."""
-
-    @property
-    def head(self) -> int:
-        """Width of an attention head."""
-        return self.width // self.heads
 
     @property
     def positive(self) -> bool:
@@ -102,30 +89,12 @@ def read_modernbert(config: Any) -> ModernBertConfig:
     )
 
 
-@dataclass
-class ModernBertGraph:
-    """Builds the graph of `config` by `recipe`.
-
-    `activations` says what layer inputs look like, for those that are not in fp32; `fixed`: int8
-    ranges may be fixed at export, where that is nearly as good as tokens' own.
-    """
-
-    config: ModernBertConfig
-    inputs: tuple[str, ...]
-    weights: Weights
-    recipe: Recipe
-    activations: Mapping[str, Activations]
-    fixed: bool = False
-
-    def write(self, folder: Path) -> list[str]:
-        """Write the graph's files into `folder`; their names."""
-        with Graph(self.inputs, folder) as self.graph:
-            return self.graph.save(self._build(), 2)
+class ModernBertGraph(FamilyGraph[ModernBertConfig]):
+    """The graph of a `ModernBertConfig`."""
 
     def _build(self) -> str:
         """The name of the logits [batch, 2]."""
         graph, config, node = self.graph, self.config, self.graph.node
-        self.linears = Linears(graph, self.recipe.precision, self.activations, self.fixed)
         self._shapes()
         table = self.weights["model.embeddings.tok_embeddings.weight"]
         hidden = words(graph, table, self.recipe.embeddings == "int8")
@@ -143,13 +112,6 @@ class ModernBertGraph:
         pooled = activation(graph, fp32(graph, rows, *self._linear("head.dense"), "head"),
                             config.head_activation)  # fmt: skip
         return classifier(graph, self._norm(pooled, "head.norm"), self.weights)
-
-    def _linear(self, name: str) -> Linear:
-        return self.weights[f"{name}.weight"].T, self.weights.get(f"{name}.bias")
-
-    def _norm(self, x: str, name: str, factors: Floats | None = None) -> str:
-        gain, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
-        return norm(self.graph, x, gain, bias, name, self.config.epsilon, factors)
 
     # What all layers share
 

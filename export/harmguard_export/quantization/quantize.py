@@ -54,7 +54,7 @@ def column_scales(weight: Floats) -> Floats:
     """
     even = len(weight) // 2 * 2
     pairs = np.abs(weight[0:even:2] + weight[1:even:2]).max(0, initial=0)
-    # One less, for rounding can add one half to each of the two.
+    # One less, because rounding can add one half to each of the two.
     scale = np.maximum(np.abs(weight).max(0) / 127, pairs / (PAIR_LIMIT - 1))
     return np.where(scale == 0, 1, scale).astype(np.float32)
 

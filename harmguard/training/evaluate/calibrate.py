@@ -49,7 +49,7 @@ _NEAR_GOLDEN = 8
 
 @dataclass(frozen=True)
 class Calibration:
-    """What ``calibrate`` did: the new values, and notes on what it could not do."""
+    """What `calibrate` did: the new values, and notes on what it could not do."""
 
     temperature: float
     thresholds: dict[str, dict[str, dict[str, Any]]]
@@ -58,7 +58,7 @@ class Calibration:
 
 
 def margins(scores: Any, temperature: float) -> Floats:
-    """Logit differences (n) of the winning windows from scores (n) made at ``temperature``.
+    """Logit differences (n) of the winning windows from scores (n) made at `temperature`.
 
     Scores that float32 rounds to 0 or 1 give the largest difference it can still tell apart.
     """
@@ -66,19 +66,18 @@ def margins(scores: Any, temperature: float) -> Floats:
 
 
 def nll(z: Floats, labels: Ints, weights: Floats, temperature: float) -> float:
-    """Weighted mean negative log-likelihood, in nats, of the labels at ``temperature``."""
+    """Weighted mean negative log-likelihood, in nats, of the labels at `temperature`."""
     signed = np.where(labels == 1, -z, z) / temperature
     return float(np.average(np.logaddexp(0, signed), weights=weights))
 
 
 def fit_temperature(z: Floats, labels: Ints, weights: Floats) -> float:
-    """The temperature within ``TEMPERATURES`` that minimises ``nll``, to four decimals.
+    """The temperature within `TEMPERATURES` that minimises `nll`, to four decimals.
 
     The likelihood is convex in 1 / T, so its slope is bisected; rows that the guard separates
     without a mistake have their minimum at the lower bound.
 
-    Raises:
-        DataError: labels of one class only.
+    Raises DataError for labels of one class only.
     """
     if len(np.unique(labels)) < 2:
         raise DataError(
@@ -106,7 +105,7 @@ def balanced_weights(rows: Sequence[Row]) -> Floats:
 
 
 def rescore_golden(lines: bytes, temperature: float, previous: float) -> bytes:
-    """golden.jsonl with each score taken again from its reference logits at ``temperature``.
+    """golden.jsonl with each score taken again from its reference logits at `temperature`.
 
     A score moves with z / T, so the tolerance grows where the temperature falls.
     """
@@ -128,22 +127,15 @@ def calibrate(
     rule: DefaultRule | None = None,
     threads: int | None = None,
 ) -> Calibration:
-    """Write ``out``: the bundle with a temperature and thresholds fitted to the labelled rows.
+    """Write `out`: the bundle with a temperature and thresholds fitted to the labelled rows.
 
     Rows are scored through the public API, windows included. A kind of input without enough rows
     keeps its default threshold (moved to the new temperature), and loses operating points that
     its rows cannot support.
 
-    Args:
-        bundle: folder of the guard.
-        labelled: .jsonl, .jsonl.gz or .csv with both labels.
-        out: a new path.
-        rule: of the default threshold.
-        threads: of the guard; None leaves the choice to it.
-
-    Raises:
-        DataError: the rows cannot be used. BundleError: the bundle cannot. OutputExistsError:
-            ``out`` exists.
+    `labelled` is a file of rows with both labels, `rule` chooses the default threshold. Raises
+    DataError for rows and BundleError for a bundle that cannot be used, OutputExistsError if `out`
+    exists.
     """
     refuse_existing(out)
     opened = open_bundle(bundle)
@@ -192,8 +184,8 @@ def fit(
 ) -> Calibration:
     """Temperature, thresholds and their figures from labelled rows and their logit differences.
 
-    ``manifest`` is the guard's, for its temperature and the thresholds that stay; ``name`` opens
-    the description of the set that is kept beside each threshold. ``highest`` are the highest
+    `manifest` is the guard's, for its temperature and the thresholds that stay; `name` opens
+    the description of the set that is kept beside each threshold. `highest` are the highest
     logit differences of the rows while they are written.
     """
     labels = np.array([row.label for row in rows], dtype=np.int64)

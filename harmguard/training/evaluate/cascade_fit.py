@@ -128,7 +128,7 @@ def fit_kind(
 def calibrate_cascade(
     small: Path, large: Path, labelled: Path, out: Path, *, bound: float, threads: int | None = None
 ) -> tuple[CascadeFit, list[str]]:
-    """Fit two guards to labelled rows and write the fit to ``out``, for ``harmguard.Cascade``.
+    """Fit two guards to labelled rows and write the fit to `out`, for `harmguard.Cascade`.
 
     Raises DataError, ConfigError for a bound outside (0, 1], BundleError, OutputExistsError.
     """

@@ -46,7 +46,7 @@ _CHUNK_CELLS = 2_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the bounds of its confidence interval (level ``LEVEL``)."""
+    """A value with the bounds of its confidence interval (level `LEVEL`)."""
 
     value: float
     low: float
@@ -60,8 +60,7 @@ class Interval:
 def as_arrays(labels: Any, scores: Any) -> tuple[Ints, Floats]:
     """Labels (n) as int64 of 0 and 1, and scores (n) as float64 in [0, 1].
 
-    Raises:
-        DataError: no rows, lengths that differ, another label, a score outside [0, 1] or NaN.
+    Raises DataError for no rows, lengths that differ, another label, a score outside [0, 1] or NaN.
     """
     given = np.asarray(labels)
     p = np.asarray(scores, dtype=np.float64)
@@ -98,7 +97,7 @@ def _both_classes(y: Ints) -> None:
 
 
 def calibration_error(labels: Any, scores: Any, bins: int = ECE_BINS) -> float:
-    """Expected calibration error over ``bins`` equally wide bins of [0, 1].
+    """Expected calibration error over `bins` equally wide bins of [0, 1].
 
     The mean, weighted by rows, of the distance between a bin's mean score and its share of harmful
     rows (Naeini et al. 2015, on the probability of the harmful class).
@@ -124,7 +123,7 @@ def reliability(labels: Any, scores: Any, bins: int = ECE_BINS) -> list[dict[str
 
 
 def recall_at_fpr(labels: Any, scores: Any, limit: float) -> float:
-    """The highest recall of any threshold whose false-positive rate is at most ``limit``."""
+    """The highest recall of any threshold whose false-positive rate is at most `limit`."""
     y, p = as_arrays(labels, scores)
     _both_classes(y)
     fpr, tpr, _ = roc_curve(y, p, drop_intermediate=False)
@@ -132,10 +131,9 @@ def recall_at_fpr(labels: Any, scores: Any, limit: float) -> float:
 
 
 def point_metrics(labels: Any, scores: Any, threshold: float) -> dict[str, float]:
-    """All of ``NAMES`` for rows of both labels; a score of at least ``threshold`` is flagged.
+    """All of `NAMES` for rows of both labels; a score of at least `threshold` is flagged.
 
-    Raises:
-        DataError: as ``as_arrays``, or rows of one label only.
+    Raises DataError as `as_arrays` does, and for rows of one label only.
     """
     y, p = as_arrays(labels, scores)
     _both_classes(y)
@@ -158,10 +156,9 @@ def point_metrics(labels: Any, scores: Any, threshold: float) -> dict[str, float
 
 
 def wilson(successes: int, n: int) -> Interval:
-    """A share with Wilson's score interval; n = 0 is an error.
+    """A share with Wilson's score interval.
 
-    Raises:
-        DataError: n is not positive, or successes is not within 0 to n.
+    Raises DataError where n is not positive, or `successes` not within 0 to n.
     """
     if n < 1 or not 0 <= successes <= n:
         raise DataError(f"found {successes} of {n} rows; expected 0 <= successes <= n and n >= 1")
@@ -180,9 +177,9 @@ def bootstrap(
     n: int = 1000,
     seed: int = 0,
 ) -> dict[str, Floats]:
-    """``n`` bootstrap replicates of every metric in ``NAMES``: arrays of shape (n,).
+    """`n` bootstrap replicates of every metric in `NAMES`: arrays of shape (n,).
 
-    Rows are drawn with replacement within each label and, where ``strata`` (one value per row) is
+    Rows are drawn with replacement within each label and, where `strata` (one value per row) is
     given, within each stratum, so that every replicate keeps the sizes of the sample's parts.
     """
     y, p = as_arrays(labels, scores)
@@ -196,7 +193,7 @@ def bootstrap(
 
 
 def interval(value: float, replicates: Floats) -> Interval:
-    """The interval of ``value`` at ``LEVEL``: its replicates' percentiles, less their bias.
+    """The interval of `value` at `LEVEL`: its replicates' percentiles, less their bias.
 
     Resampling inflates some figures (calibration error, recall at a small FPR), so that plain
     percentiles can lie beside the value; the replicates' mean is moved onto the value instead.
@@ -207,7 +204,7 @@ def interval(value: float, replicates: Floats) -> Interval:
 
 
 def weighted_metrics(y: Ints, p: Floats, threshold: float, weights: Floats) -> dict[str, Floats]:
-    """``NAMES`` for each row of ``weights`` (replicates, n): arrays of shape (replicates,).
+    """`NAMES` for each row of `weights` (replicates, n): arrays of shape (replicates,).
 
     Each replicate must give both labels some weight.
     """

@@ -27,7 +27,7 @@ _DPI = 144
 
 
 def draw(folder: Path, rows: Sequence[Scored], report: Mapping[str, Any]) -> list[Path]:
-    """Draw what the rows allow into ``folder`` and say which files were made.
+    """Draw what the rows allow into `folder` and say which files were made.
 
     A curve and a reliability diagram need a kind of input with both labels; the histogram is
     always there.

@@ -1,6 +1,6 @@
 """What a guard's scores are worth on labelled rows: report.json, report.md, pictures, scores.jsonl.
 
-``evaluate`` is a pure function of labels and scores, so a report can be made again from
+`evaluate` is a pure function of labels and scores, so a report can be made again from
 scores.jsonl without scoring anything. No output holds a text.
 """
 
@@ -31,14 +31,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """The report as it stands in report.json.
 
-    Args:
-        rows: what ``scored`` or ``read_scores`` gave.
-        thresholds: of each kind of input; a score at or above it is flagged.
-        resamples: bootstrap replicates behind each interval, stratified by source and label.
-        seed: of the bootstrap; the same rows and seed give the same report.
-
-    Raises:
-        DataError: no rows, or a kind without a threshold.
+    `thresholds` are of each kind of input: a score at or above one is flagged. `resamples` is how
+    many bootstrap replicates, stratified by source and label, are behind each interval; the same
+    rows and `seed` give the same report. Raises DataError for no rows, or a kind without a
+    threshold.
     """
     if not rows:
         raise DataError("found no rows; expected at least one: is the data file empty?")
@@ -113,7 +109,7 @@ def _intervals(point: dict[str, float], drawn: dict[str, Floats]) -> dict[str, d
 
 
 def _macro(sources: list[_Macro]) -> dict[str, dict[str, Any]]:
-    """Means over sources: all of them, and of each kind. ``constant``: AUPRC of a fixed score."""
+    """Means over sources: all of them, and of each kind. `constant`: AUPRC of a fixed score."""
     out: dict[str, dict[str, Any]] = {}
     for name in ("all", *KINDS):
         chosen = [s for s in sources if name in ("all", s[0])]
@@ -227,10 +223,9 @@ def _table(head: list[str], body: list[list[str]]) -> list[str]:
 def write_report(
     out: Path, rows: Sequence[Scored], report: Mapping[str, Any], *, pictures: bool = True
 ) -> Path:
-    """Write report.json, report.md, scores.jsonl and the pictures to the new folder ``out``.
+    """Write report.json, report.md, scores.jsonl and the pictures to the new folder `out`.
 
-    Raises:
-        OutputExistsError: ``out`` exists.
+    Raises OutputExistsError if `out` exists.
     """
     with new_folder(out) as aside:
         lines = [json.dumps(asdict(row)) for row in rows]

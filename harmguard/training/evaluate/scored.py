@@ -14,7 +14,7 @@ from harmguard.training.evaluate import metrics
 
 
 class Labelled(Protocol):
-    """What ``scored`` needs of a row; ``harmguard.rows.Row`` and ``Scored`` have it."""
+    """What `scored` needs of a row; `harmguard.rows.Row` and `Scored` have it."""
 
     @property
     def id(self) -> str:
@@ -54,15 +54,9 @@ def scored(
 ) -> list[Scored]:
     """Rows with their scores, checked.
 
-    Args:
-        rows: rows, each with a label.
-        scores: P(harmful) of each row, in [0, 1].
-        tokens: tokens of each row's texts, without special tokens; None where unknown.
-        windows: windows that each row was scored in.
-
-    Raises:
-        DataError: no rows, a row without a label or of another kind, lengths that differ, scores
-            outside [0, 1].
+    `scores` is P(harmful) of each row, `tokens` counts those of its texts without special ones
+    (None where unknown), `windows` those that it was scored in. Raises DataError for no rows, a row
+    without a label or of another kind, lengths that differ, and scores outside [0, 1].
     """
     bare = [i for i, row in enumerate(rows) if row.label is None]
     if bare:
@@ -94,8 +88,7 @@ def scored(
 def read_scores(path: Path) -> list[Scored]:
     """The rows of a scores.jsonl.
 
-    Raises:
-        DataError: no such file, no rows, or a line that is not one of ``write_report``'s.
+    Raises DataError for no such file, no rows, or a line that is not one of `write_report`'s.
     """
     if not path.is_file():
         raise DataError(f"found no file {path.name}; expected the scores.jsonl of a report")

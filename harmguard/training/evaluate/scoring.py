@@ -40,10 +40,9 @@ class Score(NamedTuple):
 
 
 def score_bundle(guard: HarmGuard, rows: Sequence[Row]) -> list[Score]:
-    """One score per row, in order.
+    """One score for each row, in order.
 
-    Raises:
-        DataError: the guard does not take a row's text; the message counts from the row it names.
+    Raises DataError for a text that the guard does not take; its message names the row.
     """
     out: list[Score] = []
     with _bar(rows) as bar:
@@ -61,7 +60,7 @@ def score_bundle(guard: HarmGuard, rows: Sequence[Row]) -> list[Score]:
 def score_streams(guard: HarmGuard, rows: Sequence[Row]) -> list[float]:
     """The highest score that each exchange has while it is written; of a prompt alone 0.
 
-    Raises DataError, as ``score_bundle``.
+    Raises DataError, as `score_bundle`.
     """
     parts = [
         (number, replace(row, response=text))
@@ -100,18 +99,13 @@ def evaluate_guard(
 ) -> tuple[list[Scored], dict[str, Any]]:
     """Score labelled files with a guard, and the report on them.
 
-    Args:
-        guard: a bundle's folder (it holds guard.json), a checkpoint's (config.json), or
-            `hub:owner/name`.
-        data: files of rows (harmguard.rows); every row needs a label.
-        threshold: a number, or an operating point of the bundle; a checkpoint has "default"
-            only, .5.
-        threads: of a bundle; None leaves the choice to it.
-        harmful: the harmful label of a checkpoint whose names do not say it.
+    `guard` is a bundle's folder (it holds guard.json), a checkpoint's (config.json), or
+    `hub:owner/name`; every row of the files `data` needs a label. `threshold` is a number, or an
+    operating point of the bundle; a checkpoint has "default" alone, .5. `harmful` names the harmful
+    label of a checkpoint whose names do not say it.
 
-    Raises:
-        DataError: the rows cannot be used. CheckpointError, BundleError: the guard cannot.
-            ConfigError, UnknownThresholdError: the threshold cannot.
+    Raises DataError for rows, CheckpointError or BundleError for a guard, ConfigError or
+    UnknownThresholdError for a threshold that cannot be used.
     """
     parts = [(path, read_rows(path, need=("label",))) for path in data]
     return evaluate_rows(guard, parts, threshold=threshold, threads=threads, harmful=harmful)

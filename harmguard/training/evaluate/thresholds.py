@@ -27,8 +27,8 @@ _SLACK = 1e-6  # more than the rounding of a float32 score
 class DefaultRule:
     """How the default threshold of a kind of input is chosen.
 
-    Among the thresholds that flag at most ``max_fpr`` of the safe rows, and at most
-    ``max_safe_only_fpr`` of each source that has safe rows only (50 or more: such sources are
+    Among the thresholds that flag at most `max_fpr` of the safe rows, and at most
+    `max_safe_only_fpr` of each source that has safe rows only (50 or more: such sources are
     mostly written to frighten a guard), the one with the highest F1, where the harmful rows
     together weigh as much as the safe ones.
     """
@@ -55,16 +55,16 @@ def is_degenerate(prompt: str, response: str | None) -> bool:
 
 
 def flagged_share(scores: Floats) -> Floats:
-    """Share of ``scores`` (n > 0) at or above each threshold that may be chosen (9,991)."""
+    """Share of `scores` (n > 0) at or above each threshold that may be chosen (9,991)."""
     below = np.searchsorted(np.sort(scores), _GRID - _SLACK, side="left")
     share: Floats = (scores.size - below) / scores.size
     return share
 
 
 def threshold_at_fpr(safe: Floats, limit: float) -> float | None:
-    """The lowest threshold of four decimals that flags at most ``limit`` of the safe scores.
+    """The lowest threshold of four decimals that flags at most `limit` of the safe scores.
 
-    None when there are fewer than 2 / ``limit`` safe scores (the rate could not be told from
+    None when there are fewer than 2 / `limit` safe scores (the rate could not be told from
     zero), or when even .9995 flags more.
     """
     if safe.size < round(2 / limit):
@@ -76,7 +76,7 @@ def threshold_at_fpr(safe: Floats, limit: float) -> float | None:
 def default_threshold(
     labels: Ints, scores: Floats, sources: Sequence[str], rule: DefaultRule
 ) -> float | None:
-    """The threshold that ``rule`` chooses for one kind of input; None if none satisfies it.
+    """The threshold that `rule` chooses for one kind of input; None if none satisfies it.
 
     Of thresholds with the same F1, the highest.
     """
@@ -129,10 +129,10 @@ def operating_points(
 
 
 def stream_threshold(whole: Floats, highest: Floats, default: float) -> float | None:
-    """The operating point of streams: the lowest that stops no more safe answers than ``default``.
+    """The operating point of streams: the lowest that stops no more safe answers than `default`.
 
-    ``whole`` (n > 0) are the scores of whole safe answers, of which ``default`` flags some, and
-    ``highest`` each one's highest score while it is written. None if even .9995 stops more.
+    `whole` (n > 0) are the scores of whole safe answers, of which `default` flags some, and
+    `highest` each one's highest score while it is written. None if even .9995 stops more.
     """
     limit = float((whole >= default).mean())
     fits = np.flatnonzero(flagged_share(highest) <= limit)
