@@ -49,7 +49,7 @@ WRONG = (
     ("Export: graphs", "../harmguard_export/graphs/encoder.py", "import harmguard_export.coreml"),
     ("No circle", "training/evaluate/metrics.py", "from harmguard.training.evaluate import plots"),
     ("A module with an", "training/average.py", "from harmguard.cli._bulk import score_lines"),
-    ("A module with an", "../benchmarks/cost.py", "from harmguard.cli import _bulk"),
+    ("A module with an", "../benchmarks/training/cost.py", "from harmguard.cli import _bulk"),
 )
 
 
@@ -68,7 +68,7 @@ def test_contracts_that_are_broken_are_named_with_the_import(tree: Path) -> None
     for importer, imported in (
         ("harmguard.core.files", "harmguard.guard"),
         ("harmguard.verify", "harmguard_export.parity"),
-        ("benchmarks.cost", "harmguard.cli._bulk"),
+        ("benchmarks.training.cost", "harmguard.cli._bulk"),
     ):
         assert any(f"{importer} -> {imported}" in row for row in rows), done.stdout
 

@@ -1,7 +1,5 @@
 """A tokenizer of DeBERTa-v3's size and kind: 128,100 Unigram pieces, sentencepiece's nmt_nfkc.
 
-    python -m benchmarks _unigram_tokenizer OUT.json [DATA]
-
 sentencepiece trains the first pieces on the data set's texts (without DATA on those of the
 package), and brings its normalisation table; made-up pieces fill the vocabulary, since the real one
 cannot be shipped. Size, memory and speed are what is measured with it, not a guard's quality.
@@ -10,9 +8,7 @@ cannot be shipped. Size, memory and speed are what is measured with it, not a gu
 from __future__ import annotations
 
 import io
-import json
 import random
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +17,6 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
 
-from benchmarks.harness import results as _results
 from harmguard.core.files import write_file
 
 PIECES, TRAINED, SEED = 128_100, 24_000, 3
@@ -32,17 +27,38 @@ SYLLABLES = "ba be bi bo da de do fa fe ka ke la le li ma me mi na ne no ra re r
 def write(out: Path, data: Path | None) -> None:
     """Write a tokenizer.json of PIECES pieces."""
     trained, table = _trained(_texts(data))
-    made = Tokenizer(Unigram(_filled(trained), SPECIALS.index("[UNK]"), False))
-    steps = [normalizers.Strip(), normalizers.Precompiled(table)]
-    made.normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(" {2,}"), " ")])
-    made.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
-    made.post_processor = processors.TemplateProcessing(
+    model = Unigram(_filled(trained), SPECIALS.index("[UNK]"), False)
+    tokenizer = unigram(model, normalizers.Precompiled(table))
+    tokenizer.add_special_tokens(list(SPECIALS))
+    write_file(out, tokenizer.to_str(pretty=True), replace=True)
+
+
+def unigram(model: Unigram, *normal: Any) -> Tokenizer:
+    """A tokenizer with DeBERTa-v3's steps and template, `normal` among its normalisers."""
+    tokenizer = Tokenizer(model)
+    spaces = normalizers.Replace(Regex(" {2,}"), " ")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Strip(), *normal, spaces])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
+        replacement="\u2581", prepend_scheme="always"
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0",
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
     )
-    made.add_special_tokens(list(SPECIALS))
-    write_file(out, made.to_str(pretty=True), replace=True)
+    return tokenizer
+
+
+def fast(max_length: int, **source: Any) -> Any:
+    """The same for transformers, from `tokenizer_file` or `tokenizer_object`."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        model_max_length=max_length,
+        model_input_names=["input_ids", "attention_mask"],
+        **{f"{name[1:-1].lower()}_token": name for name in SPECIALS},
+        **source,
+    )
 
 
 def _texts(data: Path | None) -> Iterator[str]:
@@ -81,24 +97,12 @@ def _trained(texts: Iterator[str]) -> tuple[list[tuple[str, float]], bytes]:
 
 
 def _filled(trained: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    found = dict.fromkeys(SPECIALS, 0.0)
+    pieces = dict.fromkeys(SPECIALS, 0.0)
     for piece, score in trained:
-        found.setdefault(piece, score)
-    worst = min(found.values())
+        pieces.setdefault(piece, score)
+    worst = min(pieces.values())
     rng = random.Random(SEED)
-    while len(found) < PIECES:
+    while len(pieces) < PIECES:
         piece = "".join(rng.choices(SYLLABLES, k=rng.randint(2, 5)))
-        found.setdefault(rng.choice(("", "\u2581")) + piece, worst - rng.random())
-    return list(found.items())
-
-
-def main() -> int:
-    """Write what the arguments name."""
-    out, *data = (Path(argument) for argument in sys.argv[1:])
-    write(out, data[0] if data else None)
-    print(json.dumps({"pieces": Tokenizer.from_file(str(out)).get_vocab_size()}))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(_results.guarded(main))
+        pieces.setdefault(rng.choice(("", "\u2581")) + piece, worst - rng.random())
+    return list(pieces.items())

@@ -8,13 +8,14 @@ Latency, memory and file size do not depend on the weights; the outliers are tho
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
 from benchmarks.checkpoints import _unigram_tokenizer
 from benchmarks.checkpoints._outliers import CHANNELS, scale_layer_norms
-from benchmarks.harness import results as _results
+from benchmarks.harness.command import Script
+from benchmarks.harness.results import INPUTS, read_json
 from harmguard.core.files import new_folder
 
 MAX_TOKENS, SEED = 1024, 9
@@ -23,15 +24,12 @@ MAX_TOKENS, SEED = 1024, 9
 def write(out: Path, data: Path | None) -> None:
     """Write config, weights and tokenizer to the new folder `out`, aside and then renamed."""
     import torch
-    from transformers import DebertaV2ForSequenceClassification, PreTrainedTokenizerFast
+    from transformers import DebertaV2ForSequenceClassification
 
     with new_folder(out) as aside:
         _unigram_tokenizer.write(aside / "tokenizer.json", data)
-        tokenizer = PreTrainedTokenizerFast(
-            tokenizer_file=str(aside / "tokenizer.json"),
-            model_max_length=MAX_TOKENS,
-            model_input_names=["input_ids", "attention_mask"],
-            **{f"{name[1:-1].lower()}_token": name for name in _unigram_tokenizer.SPECIALS},
+        tokenizer = _unigram_tokenizer.fast(
+            MAX_TOKENS, tokenizer_file=str(aside / "tokenizer.json")
         )
         tokenizer.save_pretrained(str(aside))
         torch.manual_seed(SEED)
@@ -47,30 +45,22 @@ def deberta_config() -> Any:
     """The shape of DeBERTa-v3-large, with the student's length of 1024 tokens."""
     from transformers import DebertaV2Config
 
+    shapes = read_json(INPUTS / "shapes.json")
     return DebertaV2Config(
-        vocab_size=128_100,
-        hidden_size=1024,
-        num_hidden_layers=24,
-        num_attention_heads=16,
-        intermediate_size=4096,
-        max_position_embeddings=MAX_TOKENS,
-        type_vocab_size=0,
-        relative_attention=True,
-        position_buckets=256,
-        pos_att_type=["p2c", "c2p"],
-        share_att_key=True,
-        norm_rel_ebd="layer_norm",
-        position_biased_input=False,
-        id2label={0: "safe", 1: "harmful"},
+        **shapes["deberta"], **shapes["student"], id2label={0: "safe", 1: "harmful"}
     )
 
 
-def main() -> int:
-    """Write what the arguments name."""
-    out, *data = (Path(argument) for argument in sys.argv[1:])
-    write(out, data[0] if data else None)
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """OUT [DATA]."""
+    parser.add_argument("out", type=Path, help="a new folder")
+    parser.add_argument("data", type=Path, nargs="?", help="holds train.jsonl.gz, for its words")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the checkpoint."""
+    write(options.out, options.data)
     return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(_results.guarded(main))
+COMMAND = Script(__name__, arguments, run)

@@ -8,18 +8,22 @@ bundle computes, without the rounding of activations. Needs onnx, torch and tran
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.harness.command import Script
 from benchmarks.harness.errors import BenchmarkDataError
 
 Arrays = dict[str, npt.NDArray[Any]]
 Floats = npt.NDArray[np.float32]
+
+
+SPECIALS = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
 
 
 def write(bundle: Path, out: Path) -> None:
@@ -51,13 +55,11 @@ def write(bundle: Path, out: Path) -> None:
     model = BertForSequenceClassification(config).eval()
     model.load_state_dict({n: torch.from_numpy(np.array(a, np.float32)) for n, a in state.items()})
     model.save_pretrained(out)
-    named = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
-    file, most = str(bundle / "tokenizer.json"), config.max_position_embeddings
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=file,
-        model_max_length=most,
+        tokenizer_file=str(bundle / "tokenizer.json"),
+        model_max_length=config.max_position_embeddings,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-        **named,
+        **SPECIALS,
     )
     tokenizer.save_pretrained(str(out))
     shutil.copy(bundle / "tokenizer.json", out / "tokenizer.json")
@@ -70,14 +72,14 @@ def read(model: Path) -> tuple[Arrays, dict[str, float], int]:
 
     graph = onnx.load(str(model)).graph
     arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-    made_by = {node.output[0]: node for node in graph.node}
+    writers = {node.output[0]: node for node in graph.node}
     reaches, heads = {}, 1
     for node in graph.node:
         if node.op_type == "QAttention":
             heads = next(a.i for a in node.attribute if a.name == "num_heads")
         if node.op_type == "MatMulIntegerToFloat" and node.input[1].endswith(".down"):
             # The input is divided by a reach on its way to 8 bits, and its weight multiplied by it.
-            real = arrays[made_by[node.input[0]].input[1]]
+            real = arrays[writers[node.input[0]].input[1]]
             reaches[node.input[1]] = float(real) / float(arrays[node.input[2]])
     return arrays, reaches, heads
 
@@ -143,11 +145,16 @@ def _first_row(arrays: Arrays, layer: int) -> list[tuple[Floats, Floats]]:
     return [query, (keys, nothing), (values, arrays[f"{layer}.value.bias"])]
 
 
-def main() -> int:
-    """Write what the arguments name."""
-    write(Path(sys.argv[1]), Path(sys.argv[2]))
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """BUNDLE OUT."""
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("out", type=Path)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the checkpoint."""
+    write(options.bundle, options.out)
     return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+COMMAND = Script(__name__, arguments, run)

@@ -26,13 +26,12 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers import normalizers
 from tokenizers.models import Unigram
 from tokenizers.trainers import UnigramTrainer
 from tqdm import tqdm
@@ -41,48 +40,24 @@ from transformers import (
     BertForSequenceClassification,
     DebertaV2Config,
     DebertaV2ForSequenceClassification,
-    PreTrainedTokenizerFast,
 )
 
 from benchmarks.checkpoints._outliers import FACTORS, scale_layer_norms
-from benchmarks.harness import results as _results
+from benchmarks.checkpoints._unigram_tokenizer import SPECIALS, fast, unigram
+from benchmarks.harness.command import Script
+from benchmarks.harness.data import write_rows
+from benchmarks.harness.results import INPUTS, read_json, write_json
 from harmguard.checkpoint import Checkpoint, load_student
 from harmguard.rows import read_rows
 
 VOCABULARY, MAX_TOKENS, ROWS, SEED = 8192, 128, 16_000, 5
 MEND_ROWS, MEND_LR = 32, 2e-4
-SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
-FIELDS = {
-    "vocab_size": VOCABULARY, "type_vocab_size": 0, "relative_attention": True,
-    "position_buckets": 256, "pos_att_type": ["p2c", "c2p"], "share_att_key": True,
-    "norm_rel_ebd": "layer_norm", "position_biased_input": False,
-    "id2label": {0: "safe", 1: "harmful"},
+FIELDS = read_json(INPUTS / "shapes.json")["deberta"] | {
+    "vocab_size": VOCABULARY, "id2label": {0: "safe", 1: "harmful"}
 }  # fmt: skip
 SAME = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
         "max_position_embeddings")  # fmt: skip
 TABLE_SCALE = 0.1  # of the relative-position table at the start: a small disturbance
-CONFIG = """\
-[student]
-path = "student"
-max_tokens = {tokens}
-dropout = 0.1
-[data]
-train = ["train.jsonl"]
-balance = false
-[optim]
-lr = 1e-4
-epochs = 1
-batch_rows = 32
-device_rows = 32
-warmup_steps = 30
-weight_decay = 0.01
-seed = {seed}
-[card]
-name = "deberta-small"
-version = "0.1.0"
-status = "trial"
-licence = "for measurements only"
-"""
 
 
 def start(mini: Path, data: Path, out: Path) -> None:
@@ -93,23 +68,23 @@ def start(mini: Path, data: Path, out: Path) -> None:
     texts = [text for row in rows for text in row.pair if text]
     rows = random.Random(SEED).sample(rows, ROWS)
     out.mkdir(parents=True)
-    lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
-    (out / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+    write_rows(out / "train.jsonl", rows)
     tokenizer = _tokenizer(texts)
     _converted(mini, tokenizer).save_pretrained(out / "student")
     tokenizer.save_pretrained(str(out / "student"))
-    config = CONFIG.format(tokens=MAX_TOKENS, seed=SEED)
+    template = (INPUTS / "small_deberta.toml").read_text(encoding="utf-8")
+    config = template.format(tokens=MAX_TOKENS, seed=SEED)
     (out / "distill.toml").write_text(config, encoding="utf-8")
 
 
-def _converted(mini: Path, tokenizer: PreTrainedTokenizerFast) -> Any:
+def _converted(mini: Path, tokenizer: Any) -> Any:
     """A DeBERTa whose layers are those of `mini`, a BERT; its head and table are new."""
     source: Any = BertForSequenceClassification.from_pretrained(mini)
     torch.manual_seed(SEED)
     fields = {name: getattr(source.config, name) for name in SAME}
     hidden = source.config.hidden_size
     model: Any = DebertaV2ForSequenceClassification(
-        DebertaV2Config(**fields, **FIELDS, pooler_hidden_size=hidden)
+        DebertaV2Config(**{**FIELDS, **fields}, pooler_hidden_size=hidden)
     )
     old, new = source.bert, model.deberta
     with torch.no_grad():
@@ -134,7 +109,7 @@ def _converted(mini: Path, tokenizer: PreTrainedTokenizerFast) -> Any:
     return model
 
 
-def _piece_embeddings(mini: Path, table: Any, tokenizer: PreTrainedTokenizerFast) -> Any:
+def _piece_embeddings(mini: Path, table: Any, tokenizer: Any) -> Any:
     """Rows for the new pieces [pieces, hidden]: the mean of the old pieces that spell each."""
     old = AutoTokenizer.from_pretrained(mini)
     rows = []
@@ -151,33 +126,17 @@ def _piece_embeddings(mini: Path, table: Any, tokenizer: PreTrainedTokenizerFast
     return torch.stack(rows)
 
 
-def _tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+def _tokenizer(texts: Sequence[str]) -> Any:
     """A Unigram tokenizer with DeBERTa-v3's steps and template."""
-    made = Tokenizer(Unigram())
-    made.normalizer = normalizers.Sequence(
-        [normalizers.Strip(), normalizers.Nmt(), normalizers.NFKC(),
-         normalizers.Replace(Regex(" {2,}"), " ")]
-    )  # fmt: skip
-    made.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+    tokenizer = unigram(Unigram(), normalizers.Nmt(), normalizers.NFKC())
     trainer = UnigramTrainer(
         vocab_size=VOCABULARY, special_tokens=list(SPECIALS), unk_token="[UNK]", show_progress=False
     )
     texts = [text[:500] for text in random.Random(SEED).sample(texts, min(len(texts), 20_000))]
-    counts = Counter(made.normalizer.normalize_str("".join(texts)))
+    counts = Counter(tokenizer.normalizer.normalize_str("".join(texts)))
     rare = str.maketrans(dict.fromkeys(c for c, n in counts.items() if n < 30))
-    made.train_from_iterator((text.translate(rare) for text in texts), trainer)
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS]:0 $A:0 [SEP]:0",
-        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
-    )
-    names = {f"{name[1:-1].lower()}_token": name for name in SPECIALS}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        model_max_length=512,
-        model_input_names=["input_ids", "attention_mask"],
-        **names,
-    )
+    tokenizer.train_from_iterator((text.translate(rare) for text in texts), trainer)
+    return fast(512, tokenizer_object=tokenizer)
 
 
 def inject(checkpoint: Path, out: Path, rows: Path) -> dict[str, Any]:
@@ -190,9 +149,8 @@ def inject(checkpoint: Path, out: Path, rows: Path) -> dict[str, Any]:
     or the factor's times them, measured on 256 rows. Returns the channels, and the largest
     activations before and after.
     """
-    found = load_student(checkpoint, MAX_TOKENS)
-    model = found.model
-    batch = _batch(found, rows)
+    known = load_student(checkpoint, MAX_TOKENS)
+    model, batch = known.model, _batch(known, rows)
     before = activations(model, batch)
     last = list(before)[-1]
     factors = dict(zip(_steady(before, last), FACTORS, strict=True))
@@ -213,7 +171,7 @@ def inject(checkpoint: Path, out: Path, rows: Path) -> dict[str, Any]:
     AutoTokenizer.from_pretrained(checkpoint).save_pretrained(str(student))
     after = largest(activations(model, batch))
     result = {"channels": factors, "before": largest(before), "after": after}
-    _results.write_json(out / "outliers.json", result)
+    write_json(out / "outliers.json", result)
     return result
 
 
@@ -228,7 +186,7 @@ def mend(checkpoint: Path, out: Path, rows: Path, steps: int) -> None:
     known = load_student(checkpoint, MAX_TOKENS)
     teacher, encoder = known.model, known.encoder
     model: Any = DebertaV2ForSequenceClassification.from_pretrained(out / "student").eval()
-    held = json.loads((out / "outliers.json").read_text(encoding="utf-8"))
+    held = read_json(out / "outliers.json")
     scale = torch.ones(model.config.hidden_size)
     for channel, factor in held["channels"].items():
         scale[int(channel)] = factor
@@ -270,35 +228,36 @@ def _batches(windows: Sequence[Any], order: random.Random) -> Iterator[list[Any]
 def _distance(teacher: Any, model: Any, given: dict[str, Any], scales: dict[str, Any]) -> Any:
     """The loss of `mend` on a batch."""
     mask = given["attention_mask"].bool()
-
-    def run(one: Any) -> tuple[Any, dict[str, Any]]:
-        outputs: dict[str, Any] = {}
-
-        def keep(name: str) -> Any:
-            return lambda _, __, output: outputs.update({name: output})
-
-        handles = [norm.register_forward_hook(keep(name)) for name, norm in _norms(one)]
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = one(**given).logits
-        for handle in handles:
-            handle.remove()
-        return logits.float(), outputs
-
-    with torch.no_grad():
-        expected, wanted = run(teacher)
-    logits, found = run(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            expected, wanted = _run(teacher, given)
+        logits, outputs = _run(model, given)
     loss = (logits - expected).square().mean() / expected.var()
     for name, scale in scales.items():
-        true, ours = wanted[name].float()[mask], found[name].float()[mask] / scale
+        true, ours = wanted[name].float()[mask], outputs[name].float()[mask] / scale
         loss = loss + (ours - true).square().mean() / true.var() / len(scales)
     return loss
 
 
-def _steady(found: dict[str, dict[str, Any]], last: str) -> list[int]:
+def _run(model: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Logits, and the output of each LayerNorm."""
+    outputs: dict[str, Any] = {}
+
+    def keep(name: str) -> Any:
+        return lambda _, __, output: outputs.update({name: output})
+
+    handles = [norm.register_forward_hook(keep(name)) for name, norm in _norms(model)]
+    logits = model(**given).logits
+    for handle in handles:
+        handle.remove()
+    return logits.float(), outputs
+
+
+def _steady(seen: dict[str, dict[str, Any]], last: str) -> list[int]:
     """The channels that vary least beside their mean after every LayerNorm but the last."""
     ratios = [
         values["deviation"] / values["mean"].abs().clamp(min=1e-6)
-        for name, values in found.items()
+        for name, values in seen.items()
         if name != last
     ]
     order = torch.stack(ratios).median(0).values.argsort()
@@ -307,51 +266,39 @@ def _steady(found: dict[str, dict[str, Any]], last: str) -> list[int]:
 
 def _norms(model: Any) -> list[tuple[str, Any]]:
     """Each LayerNorm of the layers, in the order of computation."""
-    found = []
+    norms = []
     for index, layer in enumerate(model.deberta.encoder.layer):
-        found.append((f"{index}.attention", layer.attention.output.LayerNorm))
-        found.append((f"{index}.output", layer.output.LayerNorm))
-    return found
+        norms.append((f"{index}.attention", layer.attention.output.LayerNorm))
+        norms.append((f"{index}.output", layer.output.LayerNorm))
+    return norms
 
 
-def _batch(found: Checkpoint, rows: Path) -> dict[str, torch.Tensor]:
+def _batch(known: Checkpoint, rows: Path) -> dict[str, torch.Tensor]:
     held = read_rows(rows)
     pairs = [row.pair for row in held[:: max(len(held) // 256, 1)][:256]]
-    return found.collate([e.windows[0] for e in found.encode(pairs)])
+    return known.collate([e.windows[0] for e in known.encode(pairs)])
 
 
 def activations(
     model: Any, batch: dict[str, torch.Tensor], only: str | None = None
 ) -> dict[str, dict[str, Any]]:
     """Per LayerNorm: mean and deviation per channel, and the maxima per channel and per token."""
-    found: dict[str, dict[str, Any]] = {}
     mask = batch["attention_mask"].bool()
-
-    def hook(name: str) -> Any:
-        def keep(_: Any, __: Any, output: torch.Tensor) -> None:
-            real = output.detach()[mask].float()
-            found[name] = {
-                "mean": real.mean(0),
-                "deviation": real.std(0),
-                "channel_max": real.abs().amax(0).numpy(),
-                "token_max": real.abs().amax(1).numpy(),
-            }
-
-        return keep
-
-    handles = [
-        norm.register_forward_hook(hook(name))
-        for name, norm in _norms(model)
-        if only in (None, name)
-    ]
     with torch.inference_mode():
-        model(**batch)
-    for handle in handles:
-        handle.remove()
-    return found
+        _, outputs = _run(model, batch)
+    seen = {}
+    for name in outputs if only is None else [only]:
+        real = outputs[name].detach()[mask].float()
+        seen[name] = {
+            "mean": real.mean(0),
+            "deviation": real.std(0),
+            "channel_max": real.abs().amax(0).numpy(),
+            "token_max": real.abs().amax(1).numpy(),
+        }
+    return seen
 
 
-def largest(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+def largest(seen: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Per LayerNorm: the largest channel maximum, the median one, the largest token maximum."""
     return {
         name: {
@@ -360,27 +307,26 @@ def largest(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
             "median_token": float(np.median(values["token_max"])),
             "largest_token": float(values["token_max"].max()),
         }
-        for name, values in found.items()
+        for name, values in seen.items()
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks small_deberta", description=__doc__)
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """start, inject and mend."""
     commands = parser.add_subparsers(dest="command", required=True)
     first = commands.add_parser("start")
     for name in ("mini", "data", "out"):
         first.add_argument(name, type=Path)
-    second = commands.add_parser("inject")
-    second.add_argument("checkpoint", type=Path)
-    second.add_argument("out", type=Path)
-    second.add_argument("--rows", type=Path, required=True)
-    third = commands.add_parser("mend")
-    third.add_argument("checkpoint", type=Path)
-    third.add_argument("out", type=Path, help="what inject wrote")
-    third.add_argument("--rows", type=Path, required=True)
-    third.add_argument("--steps", type=int, default=300, help="of 32 rows (default: 300)")
-    given = parser.parse_args(arguments)
+    for name in ("inject", "mend"):
+        other = commands.add_parser(name)
+        other.add_argument("checkpoint", type=Path)
+        other.add_argument("out", type=Path, help="a folder; of mend, what inject wrote")
+        other.add_argument("--rows", type=Path, required=True)
+    other.add_argument("--steps", type=int, default=300, help="of 32 rows (default: 300)")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run what is asked for."""
     if given.command == "start":
         start(given.mini, given.data, given.out)
     elif given.command == "mend":
@@ -390,5 +336,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(_results.guarded(main))
+COMMAND = Script(__name__, arguments, run)

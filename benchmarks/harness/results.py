@@ -1,91 +1,117 @@
-"""What every benchmark shares: its command line, the artefact's identity, and its raw JSON."""
+"""Raw results: what a run writes, whole or not at all."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, TypeVar
 
+from harmguard import HarmGuard
+from harmguard.bench import stats
 from harmguard.bench.machine import artefact, describe
+from harmguard.bench.results import Artefact, Machine
 from harmguard.bundle import open_bundle
 from harmguard.core.files import write_file
-from harmguard.errors import HarmGuardError
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
+INPUTS, RESULTS = ROOT / "benchmarks" / "inputs", ROOT / "benchmarks" / "results"
+
+Size = TypeVar("Size")
 
 
-def parser(name: str, about: str, *, checkpoint: bool) -> argparse.ArgumentParser:
-    """The command line of a benchmark: BUNDLE [CHECKPOINT] --out --quick --threads."""
-    made = argparse.ArgumentParser(
-        prog=f"python -m benchmarks.{name}",
-        description=about,
-        epilog=f"example: python -m benchmarks.{name} harmguard/models/mini"
-        + (" runs/mini" if checkpoint else ""),
-    )
-    made.add_argument("bundle", type=Path, help="folder of the guard that is measured")
-    if checkpoint:
-        made.add_argument(
-            "checkpoint", type=Path, help="Hugging Face folder that the bundle was exported from"
-        )
-        made.add_argument(
-            "--optimum", type=Path, help="optimum's export of it (default: made for this run)"
-        )
-    made.add_argument(
-        "--out", type=Path, help=f"raw JSON (default: benchmarks/results/{name}.json)"
-    )
-    made.add_argument("--quick", action="store_true", help="few samples, to see that it runs")
-    made.add_argument("--threads", type=int, default=2, help="threads of each runtime (default: 2)")
-    return made
+class Head(TypedDict):
+    """How every raw result begins: what ran, when, where, on which bundle."""
+
+    benchmark: str
+    quick: bool
+    started: str
+    machine: Machine
+    threads: NotRequired[int]
+    bundle: NotRequired[Artefact]
 
 
-def begin(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The head of a result: what ran, when, where, on which artefact."""
-    return {
-        "benchmark": name,
-        "quick": options.quick,
-        "started": now(),
-        "threads": options.threads,
-        "machine": describe(),
-        "bundle": artefact(open_bundle(options.bundle)),
-    }
+class Times(TypedDict):
+    """`stats.Ratio`: how many times longer one thing takes than another."""
+
+    fastest: float
+    low: float
+    high: float
 
 
-def now() -> str:
-    """The time in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+class Share(TypedDict):
+    """`stats.Share`: a proportion with its interval; the share of nothing is None."""
+
+    count: int
+    n: int
+    share: float | None
+    low: float
+    high: float
 
 
-def place(result: Mapping[str, Any], options: argparse.Namespace) -> Path:
-    """Where a result goes: as the options say, or NAME.json, NAME.quick.json for a quick run.
+def times(slow: Sequence[Sequence[float]], fast: Sequence[Sequence[float]]) -> Times:
+    """As `stats.ratio` of rounds."""
+    ratio = stats.ratio(slow, fast)
+    return {"fastest": ratio.fastest, "low": ratio.low, "high": ratio.high}
 
-    So a quick run never replaces a measured result.
+
+def share(flags: Any) -> Share:
+    """How many of the flags are set, as `stats.wilson`."""
+    flags = [bool(flag) for flag in flags]
+    part = stats.wilson(sum(flags), len(flags))
+    return {"count": part.count, "n": part.n, "share": part.share, "low": part.low,
+            "high": part.high}  # fmt: skip
+
+
+class Run:
+    """One run of a benchmark: its options, and where its result goes.
+
+    A quick run's file is NAME.quick.json, so that it never replaces a measured result.
     """
-    name = result["benchmark"] + (".quick.json" if options.quick else ".json")
-    given: Path | None = options.out
-    return RESULTS / name if given is None else given
+
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        self.options = options
+        self.quick: bool = options.quick
+        self.path: Path = options.out or RESULTS / f"{name}{'.quick' * self.quick}.json"
+        self.head: Head = {
+            "benchmark": name,
+            "quick": self.quick,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": describe(),
+        }
+        if hasattr(options, "threads"):
+            self.head["threads"] = options.threads
+        if hasattr(options, "bundle"):
+            self.head["bundle"] = artefact(open_bundle(options.bundle))
+
+    def size(self, full: Size, quick: Size) -> Size:
+        """The one that this run wants."""
+        return quick if self.quick else full
+
+    def guard(self) -> HarmGuard:
+        """The guard that is measured."""
+        return HarmGuard(self.options.bundle, threads=self.options.threads)
+
+    def keep(self, figures: Mapping[str, Any]) -> None:
+        """Write what there is so far beside the result's place, for a run that does not end."""
+        write_json(self._partial(), {**self.head, **figures, "partial": True})
+
+    def finish(self, figures: Any) -> None:
+        """Write the result to its place, and remove what `keep` wrote."""
+        write_json(self.path, {**self.head, **figures})
+        self._partial().unlink(missing_ok=True)
+        say(f"wrote {self.path}")
+
+    def _partial(self) -> Path:
+        return self.path.with_suffix(".partial.json")
 
 
-def keep(result: Mapping[str, Any], options: argparse.Namespace) -> None:
-    """Write what there is so far beside the result's place, for a run that does not end."""
-    write_json(_partial(place(result, options)), {**result, "partial": True})
-
-
-def _partial(path: Path) -> Path:
-    return path.with_suffix(".partial.json")
-
-
-def finish(result: Mapping[str, Any], options: argparse.Namespace) -> Path:
-    """Write the raw JSON to its place, which is returned, and remove what `keep` wrote."""
-    path = place(result, options)
-    write_json(path, result)
-    _partial(path).unlink(missing_ok=True)
-    say(f"wrote {path}")
-    return path
+def read_json(path: Path) -> Any:
+    """The JSON of a file."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -97,15 +123,6 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text beside `path`, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, text, replace=True)
-
-
-def guarded(main: Callable[[], int]) -> int:
-    """Run a benchmark's `main`; an error that is named becomes one line on stderr and status 3."""
-    try:
-        return main()
-    except HarmGuardError as error:
-        say(f"{type(error).__name__}: {error}")
-        return 3
 
 
 def say(message: str) -> None:

@@ -11,11 +11,11 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from harmguard.runtime.session import ort
+from benchmarks.runtimes.onnx_models import graphs, nodes, options, product, session
 
 Shape = tuple[int, int, int]
 SHAPES: tuple[Shape, ...] = ((512, 1024, 4096), (128, 1024, 4096), (128, 1024, 1024))
@@ -31,12 +31,12 @@ BLOCK = 4
 _BODIES = ("Scan", "Loop", "If")
 
 
-def options(threads: int) -> Any:
-    """Session options without onnxruntime's warnings."""
-    made = ort.SessionOptions()
-    made.intra_op_num_threads = threads
-    made.log_severity_level = 3
-    return made
+class Kernel(TypedDict):
+    """What one operator type takes of a call."""
+
+    nodes: int
+    ms: float
+    macs: int
 
 
 class Products:
@@ -47,9 +47,7 @@ class Products:
         self._parts = [
             (
                 2 * math.prod(shape),
-                ort.InferenceSession(
-                    product(kind, shape), options(threads), ["CPUExecutionProvider"]
-                ),
+                session(_product(kind, shape), options(threads)),
                 np.ones(shape[:2], element),
             )
             for shape in shapes
@@ -59,56 +57,26 @@ class Products:
 
     def time(self, calls: int = CALLS) -> None:
         """Keep the best rate of `calls` more calls of each."""
-        for operations, session, value in self._parts:
+        for operations, ready, value in self._parts:
             for _ in range(calls):
                 before = time.perf_counter()
-                session.run(None, {"x": value})
+                ready.run(None, {"x": value})
                 self.gops = max(self.gops, operations / (time.perf_counter() - before) / 1e9)
-
-
-def peak_gops(kind: str, threads: int) -> float:
-    """The best of some calls of large products."""
-    made = Products(kind, threads)
-    made.time()
-    return made.gops
 
 
 def read_gbs(threads: int) -> float:
     """10^9 bytes in a second that a product of one row reads at best, its weights not cached."""
-    made = Products("fp32", threads, [ONE_ROW])
-    made.time()
-    return 2 * made.gops  # two operations for the four bytes of a weight
+    row = Products("fp32", threads, [ONE_ROW])
+    row.time()
+    return 2 * row.gops  # two operations for the four bytes of a weight
 
 
-def product(kind: str, shape: Shape) -> bytes:
-    """An ONNX graph of one product with a constant."""
-    from onnx import TensorProto, helper, numpy_helper
-
+def _product(kind: str, shape: Shape) -> bytes:
     rows, inner, columns = shape
     weights = np.random.default_rng(4).standard_normal((inner, columns), np.float32)
-    element, node = TensorProto.FLOAT, helper.make_node("MatMul", ["x", "w"], ["y"])
-    constants = [numpy_helper.from_array(weights, "w")]
-    opsets = [helper.make_opsetid("", 18)]
     if kind == "int8":
-        element = TensorProto.UINT8
-        constants = [
-            numpy_helper.from_array((weights * 30).clip(-64, 64).astype(np.int8), "w"),
-            numpy_helper.from_array(np.array(0.01, np.float32), "scale"),
-            numpy_helper.from_array(np.array(128, np.uint8), "zero"),
-            numpy_helper.from_array(np.array(0, np.int8), "none"),
-        ]
-        names = ["x", "w", "scale", "scale", "zero", "none"]
-        node = helper.make_node("MatMulIntegerToFloat", names, ["y"], domain="com.microsoft")
-        opsets.append(helper.make_opsetid("com.microsoft", 1))
-    graph = helper.make_graph(
-        [node],
-        "peak",
-        [helper.make_tensor_value_info("x", element, [rows, inner])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [rows, columns])],
-        constants,
-    )
-    model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
-    return model
+        return product((weights * 30).clip(-64, 64).astype(np.int8), rows, 0.01, 128)
+    return product(weights, rows)
 
 
 def bytes_read(model: Path) -> tuple[float, float]:
@@ -118,19 +86,15 @@ def bytes_read(model: Path) -> tuple[float, float]:
     """
     import onnx
 
-    graphs = [onnx.load(str(model), load_external_data=False).graph]
-    for graph in graphs:  # grows: bodies of Scan, Loop and If
-        for node in graph.node:
-            for attribute in node.attribute:
-                graphs += [attribute.g] if attribute.HasField("g") else attribute.graphs
-    rows: set[str] = set()
-    for graph in graphs:
-        for node in graph.node:
-            if node.op_type == "Gather" and not any(one.i for one in node.attribute):
-                rows.add(node.input[0])
+    graph = onnx.load(str(model), load_external_data=False).graph
+    rows = {
+        node.input[0]
+        for node in nodes(graph)
+        if node.op_type == "Gather" and not any(one.i for one in node.attribute)
+    }
     whole = row = 0.0
-    for graph in graphs:
-        for tensor in graph.initializer:
+    for own in graphs(graph):
+        for tensor in own.initializer:
             size = _tensor_bytes(tensor)
             if tensor.name in rows and len(tensor.dims) == 2:
                 row += size / tensor.dims[0]
@@ -154,38 +118,38 @@ def profile(
     threads: int,
     calls: int,
     between: Callable[[], None],
-) -> dict[str, Any]:
+) -> dict[str, Kernel]:
     """Milliseconds and multiply-adds of one call by operator type, from onnxruntime's profile.
 
     Each node counts its fastest call, what holds a body its body's nodes alone. `between` is
     called before every BLOCK calls: what it reads is out of the caches again after the first.
     """
     with tempfile.TemporaryDirectory() as folder:
-        made = options(threads)
-        made.enable_profiling = True
-        made.profile_file_prefix = str(Path(folder) / "profile")
-        session = ort.InferenceSession(str(model), made, ["CPUExecutionProvider"])
+        chosen = options(threads)
+        chosen.enable_profiling = True
+        chosen.profile_file_prefix = str(Path(folder) / "profile")
+        profiled = session(model, chosen)
         for index in range(1 + calls):
             if index % BLOCK == 0:
                 between()
-            session.run(None, dict(feed))
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+            profiled.run(None, dict(feed))
+        events = json.loads(Path(profiled.end_profiling()).read_text(encoding="utf-8"))
     nodes: dict[str, list[dict[str, Any]]] = {}
     for event in events:
         own = event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
         if own and event["args"]["op_name"] not in _BODIES:
             nodes.setdefault(event["name"], []).append(event)
-    by: dict[str, dict[str, float]] = {}
+    by: dict[str, Kernel] = {}
     for taken in nodes.values():
         arguments = taken[-1]["args"]
-        cell = by.setdefault(arguments["op_name"], {"nodes": 0, "ms": 0.0, "macs": 0})
+        cell = by.setdefault(arguments["op_name"], Kernel(nodes=0, ms=0.0, macs=0))
         times = len(taken) // (1 + calls)  # a node of a body runs several times a call
         spent = [sum(one["dur"] for one in taken[i * times :][:times]) for i in range(1 + calls)]
         cell["nodes"] += times
         cell["ms"] += min(spent[1:]) / 1000
         cell["macs"] += times * macs(arguments)
     ordered = sorted(by.items(), key=lambda item: -item[1]["ms"])
-    return {name: {**cell, "ms": round(cell["ms"], 4)} for name, cell in ordered}
+    return {n: Kernel(nodes=c["nodes"], ms=round(c["ms"], 4), macs=c["macs"]) for n, c in ordered}
 
 
 def macs(arguments: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""A regression check for CI: counts of a bundle, for noise moves seconds.
+"""A regression check for CI: counts of a bundle, because noise moves seconds.
 
     python -m benchmarks counts                    # the mini guard, as the test suite checks it
     python -m benchmarks counts BUNDLE --bounds FILE
@@ -13,37 +13,49 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from benchmarks.harness import results as _results
+from benchmarks.harness.command import Script
 from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.harness.results import INPUTS, read_json
 from harmguard.bench import fresh_processes
 from harmguard.bundle import EMBEDDED, open_bundle
 
-BOUNDS = _results.ROOT / "benchmarks" / "inputs" / "mini_counts.json"
-KEYS = ("nodes", "operators", "graph_bytes", "load_anonymous_mb")
+BOUNDS = INPUTS / "mini_counts.json"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+class Counts(TypedDict):
+    """What is counted of a bundle; memory is None where the system does not tell it."""
+
+    nodes: int
+    operators: dict[str, int]
+    graph_bytes: int
+    load_anonymous_mb: float | None
+
+
+KEYS = tuple(Counts.__annotations__)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """BUNDLE and its bounds."""
+    parser.add_argument("bundle", type=Path, nargs="?", default=EMBEDDED, help="default: mini")
+    parser.add_argument("--bounds", type=Path, default=BOUNDS, help="default: mini's")
+
+
+def run(options: argparse.Namespace) -> int:
     """Print each count with its bound; 1 if one is off."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks counts", description=__doc__)
-    made.formatter_class = argparse.RawDescriptionHelpFormatter
-    made.add_argument("bundle", type=Path, nargs="?", default=EMBEDDED, help="default: mini")
-    made.add_argument("--bounds", type=Path, default=BOUNDS, help="default: mini's")
-    options = made.parse_args(arguments)
-    found = count(options.bundle)
-    print(json.dumps(found, indent=1))
-    wrong = off(found, bounds(options.bounds))
+    counts = count(options.bundle)
+    print(json.dumps(counts, indent=1))
+    wrong = off(counts, bounds(options.bounds))
     for line in wrong:
         print(line)
     print(f"{len(wrong)} counts off" if wrong else "all counts are within their bounds")
     return 1 if wrong else 0
 
 
-def count(folder: Path) -> dict[str, Any]:
-    """The counts of a bundle; memory is None where the system does not tell it.
+def count(folder: Path) -> Counts:
+    """The counts of a bundle.
 
     Raises BundleError for a folder that is none, MemoryUnreadableError where memory may not be
     read, and BenchError if the process that loads the guard fails.
@@ -63,33 +75,34 @@ def count(folder: Path) -> dict[str, Any]:
     }
 
 
-def bounds(path: Path) -> dict[str, Any]:
+def bounds(path: Path) -> Counts:
     """The bounds in a file. BenchmarkDataError if it is none."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in KEYS if key not in found]
+        most: Counts = read_json(path)
+        missing = [key for key in KEYS if key not in most]
     except (OSError, ValueError) as error:
         raise BenchmarkDataError(
             f"{path} is unreadable ({type(error).__name__}); expected bounds as JSON"
         ) from None
     if missing:
         raise BenchmarkDataError(f"{path} has no {', '.join(missing)}; expected {', '.join(KEYS)}")
-    return found
+    return most
 
 
-def off(found: Mapping[str, Any], most: Mapping[str, Any]) -> list[str]:
+def off(counts: Counts, most: Counts) -> list[str]:
     """A line for each count above its bound, and for an operator type that has none."""
-    pairs = {key: (found[key], most[key]) for key in KEYS if key != "operators"}
-    pairs |= {
-        f"operators of type {kind}": (number, most["operators"].get(kind, 0))
-        for kind, number in found["operators"].items()
+    pairs: dict[str, tuple[float | None, float | None]] = {
+        "nodes": (counts["nodes"], most["nodes"]),
+        "graph_bytes": (counts["graph_bytes"], most["graph_bytes"]),
+        "load_anonymous_mb": (counts["load_anonymous_mb"], most["load_anonymous_mb"]),
     }
+    for kind, number in counts["operators"].items():
+        pairs[f"operators of type {kind}"] = number, most["operators"].get(kind, 0)
     return [
         f"{name}: {number}; expected at most {bound}"
         for name, (number, bound) in pairs.items()
-        if number is not None and number > bound
+        if number is not None and bound is not None and number > bound
     ]
 
 
-if __name__ == "__main__":
-    raise SystemExit(_results.guarded(main))
+COMMAND = Script(__name__, arguments, run)

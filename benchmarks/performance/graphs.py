@@ -17,26 +17,27 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.command import Script
 from benchmarks.harness.errors import BenchmarkDataError
-from benchmarks.performance._peak import options
+from benchmarks.runtimes.onnx_models import options, session
 from harmguard.core.cores import default_threads
-from harmguard.runtime.session import ort
 
 _SEED = 3
 # Ids of ordinary words in the vocabularies of BERT, RoBERTa and DeBERTa alike.
 _IDS = (1000, 2000)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Graphs, lengths, calls."""
+    parser.add_argument("graphs", nargs="+", metavar="NAME=FILE", help="ONNX files, each by a name")
+    parser.add_argument("--tokens", default="128,512", help="lengths (default 128,512)")
+    parser.add_argument("--calls", type=int, default=200, help="of each graph (default 200)")
+    parser.add_argument("--threads", type=int, default=default_threads())
+    parser.add_argument("--ids", default="{},{}".format(*_IDS), help="range of random token ids")
+
+
+def run(chosen: argparse.Namespace) -> int:
     """Print a line for each length."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks graphs", description=__doc__)
-    made.formatter_class = argparse.RawDescriptionHelpFormatter
-    made.add_argument("graphs", nargs="+", metavar="NAME=FILE", help="ONNX files, each by a name")
-    made.add_argument("--tokens", default="128,512", help="lengths (default 128,512)")
-    made.add_argument("--calls", type=int, default=200, help="of each graph (default 200)")
-    made.add_argument("--threads", type=int, default=default_threads())
-    made.add_argument("--ids", default="{},{}".format(*_IDS), help="range of the random token ids")
-    chosen = made.parse_args(arguments)
     sessions = load(chosen.graphs, chosen.threads)
     low, high = map(int, chosen.ids.split(","))
     for tokens in map(int, chosen.tokens.split(",")):
@@ -50,16 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def load(graphs: Sequence[str], threads: int) -> dict[str, Any]:
     """A session for each NAME=FILE; BenchmarkDataError for what is no such file."""
-    found = {}
+    sessions = {}
     for graph in graphs:
         name, _, path = graph.partition("=")
         if not Path(path).is_file():
             raise BenchmarkDataError(f"{graph!a}; expected NAME=FILE, an ONNX file")
         # As the guard's own sessions: a plan per shape keeps memory, and changes the speed.
-        made = options(threads)
-        made.enable_mem_pattern = False
-        found[name] = ort.InferenceSession(path, made, providers=["CPUExecutionProvider"])
-    return found
+        chosen = options(threads)
+        chosen.enable_mem_pattern = False
+        sessions[name] = session(Path(path), chosen)
+    return sessions
 
 
 def measure(sessions: Mapping[str, Any], ids: Any, calls: int) -> dict[str, float]:
@@ -72,12 +73,11 @@ def measure(sessions: Mapping[str, Any], ids: Any, calls: int) -> dict[str, floa
     feeds = {n: {i.name: given[i.name] for i in s.get_inputs()} for n, s in sessions.items()}
     fastest = dict.fromkeys(sessions, float("inf"))
     for _ in range(calls):
-        for name, session in sessions.items():
+        for name, ready in sessions.items():
             before = time.perf_counter()
-            session.run(None, feeds[name])
+            ready.run(None, feeds[name])
             fastest[name] = min(fastest[name], time.perf_counter() - before)
     return fastest
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+COMMAND = Script(__name__, arguments, run)

@@ -12,18 +12,21 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from benchmarks.harness.command import Script
 from benchmarks.harness.data import LENGTHS, val_rows
 from benchmarks.harness.results import write_text
 
-COUNT = 2000
-SEED = 3
+COUNT, SEED = 2000, 3
 
 
-def main() -> int:
-    """Write val_pair_lengths.json: [prompt tokens, response tokens] of 2,000 pairs of val."""
-    parser = argparse.ArgumentParser(description="Draw the committed pair lengths from val.")
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """TOKENIZER."""
     parser.add_argument("tokenizer", type=Path, help="tokenizer.json whose tokens are counted")
-    tokenizer = Tokenizer.from_file(str(parser.parse_args().tokenizer))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write val_pair_lengths.json: [prompt tokens, response tokens] of 2,000 pairs of val."""
+    tokenizer = Tokenizer.from_file(str(options.tokenizer))
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
@@ -40,5 +43,4 @@ def main() -> int:
     return 0
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+COMMAND = Script(__name__, arguments, run)

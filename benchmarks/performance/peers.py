@@ -21,16 +21,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import results as _results
+from benchmarks.harness.command import Benchmark, Part, takes_threads
 from benchmarks.harness.errors import OutputsDifferError, WorkerError
+from benchmarks.harness.results import Run, say, times
 from benchmarks.performance import _peers_table
-from benchmarks.runtimes import sameness as _setup
-from benchmarks.runtimes.models import CACHE, CACHE_HELP, SIZES, Models, Peer, Ready
+from benchmarks.performance._peers_table import Peers, Row
+from benchmarks.runtimes.models import (
+    ANCHOR,
+    CACHE,
+    CACHE_HELP,
+    PEERS,
+    REFERENCE,
+    SIZES,
+    Models,
+    Peer,
+    Ready,
+)
 from benchmarks.runtimes.pool import SETTLE_S, Worker, turns
+from benchmarks.runtimes.sameness import check_encoded, check_scores, logit_distance, moved
 from harmguard.bench import stats
-from harmguard.bench.machine import artefact, describe
+from harmguard.bench.machine import artefact
 from harmguard.bench.memory import Memory
-from harmguard.bench.text import Pair, TextMaker
+from harmguard.bench.results import Artefact
+from harmguard.bench.text import Exchange, TextMaker
 from harmguard.bundle import open_bundle
 from harmguard.errors import BenchError, MemoryUnreadableError
 from harmguard.prepared.prepare import prepare
@@ -49,81 +62,56 @@ AT_ONCE = {"mini": 12, "435m": 4}
 """Runtimes in memory together, the anchor not counted: large ones do not all fit."""
 SEED = 19
 LOADED_TOKENS = 128
-ANCHOR, REFERENCE = "harmguard int8", "torch"
 
 _ROUNDED = ("int8", "int4", "bf16")
 """Ends of the names of those whose scores may lie further from torch fp32."""
 
-PEERS = {
-    ANCHOR: Peer("harmguard", "harmguard", "int8"),
-    "harmguard int4": Peer("harmguard", "harmguard", "int4"),
-    "harmguard fp32": Peer("harmguard", "harmguard", "fp32"),
-    REFERENCE: Peer("torch", "torch"),
-    "torch bf16": Peer("torch_bf16", "torch"),
-    "optimum fp32": Peer("optimum_fp32", "optimum"),
-    "optimum int8": Peer("optimum", "optimum"),
-    "openvino fp32": Peer("openvino_fp32", "openvino"),
-    "openvino int8": Peer("openvino_int8", "openvino"),
-    "executorch": Peer("executorch", "executorch"),
-    "litert": Peer("litert", "litert"),
-    "llama-guard": Peer("llama_guard", "llama"),
-}
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Size, checkpoint, cache."""
+    parser.add_argument("size", choices=SIZES, help="shape of the guard")
+    parser.add_argument("--checkpoint", type=Path, help="Hugging Face folder (default: see above)")
+    parser.add_argument("--cache", type=Path, default=CACHE, help=CACHE_HELP)
+    parser.add_argument("--prepare", action="store_true", help="make what is cached, then end")
+    parser.add_argument("--retry", action="store_true", help="try again what could not be made")
+    parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER")
+    takes_threads(parser)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, write the raw JSON, print the table."""
-    options = _parser().parse_args(arguments)
-    run = _Run(options)
-    run.prepare()
-    if options.prepare:
-        for name, reason in run.missing.items():
+def measure(run: Run) -> Peers | None:
+    """Prepare all, then measure, unless nothing but the former was asked for."""
+    peers = Comparison(run)
+    peers.prepare()
+    if run.options.prepare:
+        for name, reason in peers.figures["missing"].items():
             print(f"{name}: {reason}")
-        return 0
-    run.measure()
-    _results.finish(run.result, options)
-    print(_peers_table.peers(run.result))
-    return 0
+        return None
+    peers.measure()
+    return peers.figures
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m benchmarks peers", description=__doc__)
-    made.formatter_class = argparse.RawDescriptionHelpFormatter
-    made.add_argument("size", choices=SIZES, help="shape of the guard")
-    made.add_argument("--checkpoint", type=Path, help="Hugging Face folder (default: see above)")
-    made.add_argument("--cache", type=Path, default=CACHE, help=CACHE_HELP)
-    made.add_argument("--prepare", action="store_true", help="make what is cached, measure nothing")
-    made.add_argument("--retry", action="store_true", help="try again what could not be made")
-    made.add_argument("--out", type=Path, help="raw JSON (default: results/peers-SIZE.json)")
-    made.add_argument("--quick", action="store_true", help="few samples, to see that it runs")
-    made.add_argument("--threads", type=int, default=2, help="threads of each (default: 2)")
-    made.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER")
-    return made
-
-
-class _Run:
+class Comparison:
     """The peers that can be loaded, the rows so far, and why the others are missing."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options, size = options, options.size
-        self._models = Models(options.cache.resolve(), size, options.checkpoint, options.threads)
+    def __init__(self, run: Run) -> None:
+        self._run, self._options = run, run.options
+        options, self._size = run.options, run.options.size
+        self._models = Models(
+            options.cache.resolve(), self._size, options.checkpoint, options.threads
+        )
         self._ready: dict[str, Ready] = {}
         self._workers: dict[str, Worker] = {}
         self._reference: dict[int, tuple[Any, ...]] = {}
         self._anchor: dict[int, list[float]] = {}
         self._taken: dict[tuple[str, int], list[list[float]]] = {}
         self._before: dict[tuple[str, int], list[list[float]]] = {}
-        self._lengths = QUICK_LENGTHS if options.quick else LENGTHS
-        self._pairs: dict[int, list[Pair]] = {}
-        self._warm: list[Pair] = []
-        self.rows: dict[str, dict[str, Any]] = {}
+        self._lengths = run.size(LENGTHS, QUICK_LENGTHS)
+        self._pairs: dict[int, list[Exchange]] = {}
+        self._warm: list[Exchange] = []
+        self.rows: dict[str, Row] = {}
         self.missing: dict[str, str] = {}
-        self.result: dict[str, Any] = {
-            "benchmark": f"peers-{size}",
-            "quick": options.quick,
-            "started": _results.now(),
-            "threads": options.threads,
-            "machine": describe(),
-            "size": size,
+        self.figures: Peers = {
+            "size": self._size,
             "weights": self._models.weights,
             "anchor": ANCHOR,
             "lengths": list(self._lengths),
@@ -151,15 +139,15 @@ class _Run:
                         self._workers[name] = self._open(name, stack)
                     except BenchError as error:
                         self._miss(name, error)
-                for number in range(1 if self._options.quick else PASSES):
+                for number in range(self._run.size(PASSES, 1)):
                     for tokens in self._pairs:
                         self._measure(tokens, check=number == 0)
-                        _results.keep(self.result, self._options)
+                        self._run.keep(self.figures)
 
     def _make_texts(self) -> None:
         """Texts of the lengths in tokens of the checkpoint's own tokenizer."""
         texts = TextMaker(self._models.checkpoint() / "tokenizer.json", SEED)
-        count = TEXTS[self._options.size]
+        count = TEXTS[self._size]
         self._pairs = {n: [texts.pair(n - 3) for _ in range(count)] for n in self._lengths}
         self._warm = [texts.pair(LOADED_TOKENS - 3)]
 
@@ -168,30 +156,32 @@ class _Run:
         anchor = [ANCHOR] if ANCHOR in self._ready else []
         others = [name for name in self._ready if name != ANCHOR]
         others.sort(key=lambda name: name != REFERENCE)
-        step = AT_ONCE[self._options.size]
+        step = AT_ONCE[self._size]
         for start in range(0, max(1, len(others)), step):
             yield anchor + others[start : start + step]
 
     def _open(self, name: str, stack: ExitStack) -> Worker:
         """A loaded worker, whose row is begun unless the peer has one."""
-        _results.say(f"loading {name} ...")
+        say(f"loading {name} ...")
         ready, runtime = self._ready[name], PEERS[name].runtime
-        loads = 1 if self._options.quick or name in self.rows else LOADS[self._options.size]
+        loads = 1 if name in self.rows else self._run.size(LOADS[self._size], 1)
         seconds = []
         for _ in range(loads - 1):
             with Worker(runtime, self._options.threads, ready.environment.python) as worker:
                 seconds.append(worker.call("load", **ready.settings)["call_s"])
-        made = Worker(runtime, self._options.threads, ready.environment.python)
-        worker = stack.enter_context(made)
+        worker = stack.enter_context(
+            Worker(runtime, self._options.threads, ready.environment.python)
+        )
         loaded = worker.call("load", **ready.settings)
         seconds.append(loaded["call_s"])
         worker.call("pairs", pairs=self._warm)
         worker.call("scores", mode="text")
         if name not in self.rows:
+            memory, refused = _memory(worker)
             self.rows[name] = {
                 "versions": loaded["versions"],
                 "load_s": {"best": round(min(seconds), 3), "n": loads},
-                **_memory(worker),
+                "memory_mb": memory,
                 "bundle": _artefact(PEERS[name], ready),
                 "file_mb": _mb(ready.files),
                 "prepared_mb": _prepared_mb(PEERS[name], ready),
@@ -205,29 +195,28 @@ class _Run:
                 "times_anchor": {},
                 "score_error": {},
             }
+            if refused:
+                self.rows[name]["memory_error"] = refused
         return worker
 
     def _measure(self, tokens: int, *, check: bool) -> None:
         """Errors if `check`, then times, of all that still run, at one length."""
-        _results.say(f"{tokens} tokens: {', '.join(self._workers)} ...")
+        say(f"{tokens} tokens: {', '.join(self._workers)} ...")
         for name in sorted(self._workers, key=lambda name: name != REFERENCE):
             if self._ask(name, "pairs", pairs=self._pairs[tokens]) is not None and check:
                 self._errors(name, tokens)
         others = [name for name in self._workers if name != ANCHOR] or list(self._workers)
-        rounds = QUICK_ROUNDS if self._options.quick else ROUNDS[self._options.size][tokens]
-        asked = {
-            "mode": "text",
-            "calls": QUICK_CALLS if self._options.quick else CALLS,
-            "limit_s": CALLS_S,
-        }
+        rounds = QUICK_ROUNDS if self._run.quick else ROUNDS[self._size][tokens]
+        asked = {"mode": "text", "calls": self._run.size(CALLS, QUICK_CALLS), "limit_s": CALLS_S}
         for _, name in turns(others, rounds):
             # The anchor right before each peer, so that slow seconds of the machine are in both.
-            for one, kept in ((ANCHOR, self._before), (name, self._taken)):
-                if {name, one} <= set(self._workers):
-                    found = self._ask(one, "time", **asked)
-                    if found is not None:
-                        kept.setdefault((name, tokens), []).append(found)
-                        self._anchor.setdefault(tokens, []).extend(found if one == ANCHOR else [])
+            for runtime, rounds_of in ((ANCHOR, self._before), (name, self._taken)):
+                if {name, runtime} <= set(self._workers):
+                    seconds = self._ask(runtime, "time", **asked)
+                    if seconds is not None:
+                        rounds_of.setdefault((name, tokens), []).append(seconds)
+                        if runtime == ANCHOR:
+                            self._anchor.setdefault(tokens, []).extend(seconds)
                     time.sleep(SETTLE_S)
         for name in self._workers:
             self._keep(name, tokens)
@@ -236,24 +225,24 @@ class _Run:
         if PEERS[name].runtime == "llama_guard":
             return
         # A public score of float32 is 1 where a logit still has digits, so logits are the model's.
-        found = []
+        scores = []
         for mode in ("text", "ids"):
             if name in self._workers:
-                found.append(self._ask(name, "scores", mode=mode))
+                scores.append(self._ask(name, "scores", mode=mode))
         encoded = self._ask(name, "encoded") if name in self._workers else None
         if name not in self._workers:
             return
         if name == REFERENCE:
-            self._reference[tokens] = (*found, encoded)
+            self._reference[tokens] = (*scores, encoded)
         reference = self._reference.get(tokens)
         if reference is None:
             return
         own = self._ready[name].settings["temperature"]
         wanted = self._ready[REFERENCE].settings["temperature"]
-        text, ids = (_setup.moved(scores, own, wanted) for scores in found)
+        text, ids = (moved(one, own, wanted) for one in scores)
         try:
-            _setup.check_encoded(name, _ids(encoded), _ids(reference[2]))
-            error = _setup.check_scores(
+            check_encoded(name, _ids(encoded), _ids(reference[2]))
+            error = check_scores(
                 name, text, reference[0], "int8" if name.endswith(_ROUNDED) else "fp32"
             )
         except OutputsDifferError as refused:
@@ -262,7 +251,7 @@ class _Run:
             return
         self.rows[name]["score_error"][str(tokens)] = {
             **error,
-            "model_logit": _setup.logit_distance(ids, reference[1]),
+            "model_logit": logit_distance(ids, reference[1]),
         }
 
     def _keep(self, name: str, tokens: int) -> None:
@@ -275,9 +264,9 @@ class _Run:
         if not seconds:
             return
         row, key = self.rows[name], str(tokens)
-        row["ms"][key] = asdict(stats.summary([1000 * s for s in seconds]))
+        row["ms"][key] = stats.summary([1000 * s for s in seconds]).to_json()
         if len(anchor) == len(rounds):
-            row["times_anchor"][key] = asdict(stats.ratio(rounds, anchor))
+            row["times_anchor"][key] = times(rounds, anchor)
 
     def _ask(self, name: str, call: str, **arguments: Any) -> Any:
         """The answer of a worker; None if it failed, which ends it and is kept as the reason."""
@@ -290,7 +279,7 @@ class _Run:
 
     def _miss(self, name: str, error: BenchError) -> None:
         self.missing[name] = str(error)
-        _results.say(f"{name} is missing: {error}")
+        say(f"{name} is missing: {error}")
 
 
 def _ids(encoded: Any) -> list[Any]:
@@ -298,7 +287,7 @@ def _ids(encoded: Any) -> list[Any]:
     return [ids for ids, _ in encoded]
 
 
-def _artefact(peer: Peer, ready: Ready) -> dict[str, Any] | None:
+def _artefact(peer: Peer, ready: Ready) -> Artefact | None:
     """What identifies the bundle of a harmguard row; the other rows are of the checkpoint."""
     return artefact(open_bundle(Path(ready.settings["bundle"]))) if peer.recipe else None
 
@@ -317,13 +306,25 @@ def _mb(files: Sequence[Path]) -> float:
     return round(sum(file.stat().st_size for file in files) / 1e6, 1)
 
 
-def _memory(worker: Worker) -> dict[str, Any]:
-    """Memory of the worker; where it may not be read it is unknown, and the reason is kept."""
+def _memory(worker: Worker) -> tuple[dict[str, float | None], str]:
+    """Memory of the worker, or all unknown and why it may not be read."""
     try:
-        return {"memory_mb": asdict(worker.memory())}
+        return asdict(worker.memory()), ""
     except MemoryUnreadableError as error:
-        return {"memory_mb": asdict(Memory()), "memory_error": str(error)}
+        return asdict(Memory()), str(error)
 
 
-if __name__ == "__main__":
-    raise SystemExit(_results.guarded(main))
+PLACES = [
+    Part(2, 600, 150, "mini --cache {cache} {given}", "peers-mini"),
+    Part(3, 1260, None, "435m --cache {cache}", "peers-435m"),
+]
+COMMAND = Benchmark(
+    __name__,
+    arguments,
+    measure,
+    _peers_table.tables,
+    picture=_peers_table.draw,
+    ratios=_peers_table.ratios,
+    result=lambda options: f"peers-{options.size}",
+    parts=PLACES,
+)

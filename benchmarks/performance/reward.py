@@ -14,26 +14,26 @@ import argparse
 import itertools
 import json
 import statistics
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.harness.results import guarded
+from benchmarks.harness.command import Script
 from harmguard import HarmGuard
 from harmguard.bench.machine import artefact, describe, load_average
 from harmguard.bundle import EMBEDDED, open_bundle
 from harmguard.training.harmaug.reward import GuardReward
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """BUNDLE, and how it is called."""
+    parser.add_argument("bundle", nargs="?", type=Path, default=EMBEDDED)
+    parser.add_argument("--calls", type=int, default=8, help="groups that are timed")
+    parser.add_argument("--group", type=int, default=64, help="completions per call")
+    parser.add_argument("--judged", choices=("exchange", "completion"), default="exchange")
+    parser.add_argument("--threads", type=int, default=1)
+
+
+def run(options: argparse.Namespace) -> int:
     """Score the groups after one that warms up; print their pairs per second as JSON."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks reward", description=__doc__)
-    made.add_argument("bundle", nargs="?", type=Path, default=EMBEDDED)
-    made.add_argument("--calls", type=int, default=8, help="groups that are timed")
-    made.add_argument("--group", type=int, default=64, help="completions per call")
-    made.add_argument("--judged", choices=("exchange", "completion"), default="exchange")
-    made.add_argument("--threads", type=int, default=1)
-    options = made.parse_args(arguments)
     lines = (options.bundle / "golden.jsonl").read_text(encoding="utf-8").splitlines()
     golden = [json.loads(line) for line in lines]
     texts = [str(row["prompt"]) for row in golden]
@@ -49,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exchange = options.judged == "exchange"
         judged = [pair if exchange else (pair[1], None) for pair in calls[0]]
         tokens = [verdict.tokens for verdict in guard.check_many(judged)]
-    found = {"median": statistics.median(rates[1:]), "min": min(rates[1:]), "max": max(rates[1:])}
+    pace = {"median": statistics.median(rates[1:]), "min": min(rates[1:]), "max": max(rates[1:])}
     result = {
         "pairs": options.calls * options.group,
-        "pairs_per_second": {name: round(rate, 1) for name, rate in found.items()},
+        "pairs_per_second": {name: round(rate, 1) for name, rate in pace.items()},
         "calls": options.calls,
         "judged": options.judged,
         "threads": options.threads,
@@ -65,5 +65,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(guarded(main))
+COMMAND = Script(__name__, arguments, run)

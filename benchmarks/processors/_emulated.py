@@ -85,8 +85,8 @@ def _exact() -> Iterator[None]:
 
 def features() -> list[str]:
     """What decides the matrix kernels, asked from the processor: /proc may show the host's."""
-    found = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
-    names = [name.lower() for name in _FEATURES if found.get(name)]
+    told = importlib.import_module("numpy._core._multiarray_umath").__cpu_features__
+    names = [name.lower() for name in _FEATURES if told.get(name)]
     if platform.machine() == "aarch64" and sys.platform == "linux":
         ask = ctypes.CDLL(None).getauxval
         ask.argtypes, ask.restype = [ctypes.c_ulong], ctypes.c_ulong
@@ -125,5 +125,5 @@ def _share(model: bytes) -> float:
         model, runtime._options(1), providers=["CPUExecutionProvider"]
     )
     rows, width = 4, session.get_inputs()[0].shape[1]
-    found = session.run(None, {"x": np.full((rows, width), 255, np.uint8)})[0]
-    return float(found.min() / (255 * 127 * width))
+    sums = session.run(None, {"x": np.full((rows, width), 255, np.uint8)})[0]
+    return float(sums.min() / (255 * 127 * width))

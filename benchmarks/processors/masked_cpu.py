@@ -18,11 +18,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.harness.command import Script
 from benchmarks.harness.errors import EnvironmentMissingError
-from benchmarks.harness.results import ROOT, guarded, say
+from benchmarks.harness.results import INPUTS, say
 
 CPUID, TRAP = b"\x0f\xa2", b"\x0f\x0b"
 # AMX in bfloat16, its tiles, and in int8: newer than both.
@@ -39,14 +39,14 @@ MASKS = {"avx512-python": _VNNI, "avx2-python": _AVX512}
 """Command -> the bits it hides: VNNI and AMX alone, or all of AVX-512 as well."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the commands in FOLDER and print them."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks masked_cpu",
-        description="Pythons on a lesser x86 processor.",
-    )
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """FOLDER."""
     parser.add_argument("folder", type=Path, help="a new folder, of about 100 MB")
-    for path in make(parser.parse_args(arguments).folder.resolve()):
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the commands in FOLDER and print them."""
+    for path in make(options.folder.resolve()):
         print(path)
     return 0
 
@@ -56,14 +56,14 @@ def make(folder: Path) -> list[Path]:
 
     Raises EnvironmentMissingError where a tool is missing or fails, or there is nothing to mask.
     """
-    found = importlib.util.find_spec("onnxruntime")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
         raise EnvironmentMissingError("onnxruntime is not installed; expected it in this Python")
     try:
-        shutil.copytree(Path(found.origin).parent, folder / "onnxruntime")
+        shutil.copytree(Path(spec.origin).parent, folder / "onnxruntime")
         count = sum(trap(path) for path in (folder / "onnxruntime").glob("capi/*pybind11*.so"))
         library = folder / "mask_cpu.so"
-        source = ROOT / "benchmarks" / "inputs" / "mask_cpu.c"
+        source = INPUTS / "mask_cpu.c"
         compiler = ["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source)]
         subprocess.run(compiler, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -115,5 +115,4 @@ def _command(folder: Path, name: str, library: Path) -> Path:
     return path
 
 
-if __name__ == "__main__":
-    raise SystemExit(guarded(main))
+COMMAND = Script(__name__, arguments, run)

@@ -12,24 +12,23 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks.performance._peak import options
+from benchmarks.harness.command import Script
+from benchmarks.runtimes.onnx_models import nodes, options, session
 from harmguard.bundle import EMBEDDED, open_bundle
-from harmguard.runtime.session import ort
 
 _STANDARD = "ai.onnx"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """BUNDLE."""
+    parser.add_argument("bundle", type=Path, nargs="?", default=EMBEDDED, help="default: mini")
+
+
+def run(chosen: argparse.Namespace) -> int:
     """Print the configuration."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks operators", description=__doc__)
-    made.formatter_class = argparse.RawDescriptionHelpFormatter
-    made.add_argument("bundle", type=Path, nargs="?", default=EMBEDDED, help="default: mini")
-    model = open_bundle(made.parse_args(arguments).bundle).path("model.onnx")
-    print(configuration(model), end="")
+    print(configuration(open_bundle(chosen.bundle).path("model.onnx")), end="")
     return 0
 
 
@@ -44,25 +43,14 @@ def configuration(model: Path) -> str:
         chosen.add_session_config_entry(
             "session.optimized_model_external_initializers_file_name", "model.onnx.data"
         )
-        ort.InferenceSession(str(model), chosen, providers=["CPUExecutionProvider"])
+        session(model, chosen)
         models = [onnx.load(str(path), load_external_data=False) for path in (model, optimised)]
     opsets = {one.domain or _STANDARD: one.version for m in models[::-1] for one in m.opset_import}
-    found: dict[str, set[str]] = {}
+    by: dict[str, set[str]] = {}
     for one in models:
-        for domain, operator in _operators(one.graph):
-            found.setdefault(domain, set()).add(operator)
-    lines = [f"{name};{opsets[name]};{','.join(sorted(found[name]))}\n" for name in sorted(found)]
-    return "".join(lines)
+        for node in nodes(one.graph):
+            by.setdefault(node.domain or _STANDARD, set()).add(node.op_type)
+    return "".join(f"{name};{opsets[name]};{','.join(sorted(by[name]))}\n" for name in sorted(by))
 
 
-def _operators(graph: Any) -> Iterator[tuple[str, str]]:
-    """Domain and name of every node, those of bodies included."""
-    for node in graph.node:
-        yield node.domain or _STANDARD, node.op_type
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _operators(attribute.g)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+COMMAND = Script(__name__, arguments, run)

@@ -18,20 +18,23 @@ import random
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from harmguard_export.pairs import read_pairs
-from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.harness import results as _results
+from benchmarks.harness.command import Benchmark, takes_bundle
 from benchmarks.harness.data import data_given, val_rows
 from benchmarks.harness.errors import ScoresDifferError, WorkerError
-from benchmarks.processors import _portability_table
+from benchmarks.harness.results import ROOT, Run, say
+from benchmarks.runtimes.onnx_models import product
+from benchmarks.runtimes.sameness import Distance
 from harmguard import HarmGuard
+from harmguard.bench.markdown import table
 from harmguard.bundle import Bundle, open_bundle
 from harmguard.inputs import Pair
 from harmguard.rows import Row
@@ -60,13 +63,51 @@ class Cpu:
     command: tuple[str, ...]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, write the raw JSON, print the table; ScoresDifferError if a limit is missed.
+PairOf = TypedDict("PairOf", {"from": str, "kind": str, "score": float})
+"""Where a pair is from, which thresholds judge it, its score in the native run."""
 
-    A processor whose command fails is left out of the result: then WorkerError, at the end.
-    """
-    about = "Scores and decisions of a bundle on emulated processors, against this one."
-    parser = _results.parser("portability", about, checkpoint=False)
+
+class Compared(TypedDict):
+    """How scores differ from the native run."""
+
+    difference: Distance
+    flips: int
+    far_flips: int
+
+
+class Scored(Compared):
+    """One processor's scores; `times_plain` is what the option costs."""
+
+    load_s: float
+    s_per_pair: float
+    times_plain: float
+    probe: float
+    scores: list[float]
+
+
+class Processor(TypedDict):
+    """One processor's answer; its runs are "plain" and, on x86, "precise"."""
+
+    command: str
+    machine: str
+    features: list[str]
+    versions: dict[str, str]
+    runs: dict[str, Scored]
+
+
+class Portability(TypedDict):
+    """The raw result."""
+
+    limit: float
+    pairs: list[PairOf]
+    cpus: dict[str, Processor]
+    passed: NotRequired[bool]
+    failed: NotRequired[list[str]]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """BUNDLE and processors."""
+    takes_bundle(parser)
     parser.add_argument(
         *("--cpu", "--emulator"),
         type=cpu,
@@ -76,46 +117,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="COMMAND starts a Python on the processor; may be given several times",
     )
     parser.set_defaults(threads=1)
-    options = parser.parse_args(arguments)
-    result = _results.begin("portability", options)
-    bundle = open_bundle(options.bundle)
-    pairs = chosen_pairs(bundle, quick=options.quick)
+
+
+def measure(run: Run) -> Portability:
+    """Score the pairs on each processor; one whose command fails is left out, and named."""
+    bundle = open_bundle(run.options.bundle)
+    pairs = chosen_pairs(bundle, quick=run.quick)
     request = {
         "bundle": str(bundle.folder.resolve()),
         "pairs": [pair for _, pair in pairs],
-        "threads": options.threads,
+        "threads": run.options.threads,
         "probe": base64.b64encode(saturating_model()).decode(),
     }
     native = ask(Cpu(NATIVE, (sys.executable,)), request)
-    expected = native["runs"]["plain"]["scores"]
-    result["limit"] = LIMIT
-    result["pairs"] = [
-        {"from": origin, "kind": kind_of(pair), "score": score}
-        for (origin, pair), score in zip(pairs, expected, strict=True)
-    ]
-    result["cpus"] = {}
-    failed: list[WorkerError] = []
-    for one in [Cpu(NATIVE, ("python",)), *options.cpu]:
+    figures: Portability = {"limit": LIMIT, "pairs": [], "cpus": {}, "passed": False}
+    for (origin, pair), score in zip(pairs, native["runs"]["plain"]["scores"], strict=True):
+        figures["pairs"].append({"from": origin, "kind": kind_of(pair), "score": score})
+    for one in [Cpu(NATIVE, ("python",)), *run.options.cpu]:
         try:
             reply = native if one.name == NATIVE else ask(one, request)
         except WorkerError as error:
             # The others' minutes are not thrown away.
-            failed.append(error)
+            figures.setdefault("failed", []).append(str(error))
             continue
-        for run in reply["runs"].values():
-            run.update(compared(bundle, result["pairs"], run["scores"]))
-        result["cpus"][one.name] = {"command": shown(one.command), **reply}
+        for own in reply["runs"].values():
+            differences = compared(bundle, figures["pairs"], own["scores"])
+            own["difference"] = differences["difference"]
+            own["flips"], own["far_flips"] = differences["flips"], differences["far_flips"]
+        figures["cpus"][one.name] = {**reply, "command": shown(one.command)}
+    figures["passed"] = not missed_limits(figures["cpus"]) and "failed" not in figures
+    return figures
+
+
+def ended(result: Portability, _: Run) -> int:
+    """ScoresDifferError if a limit is missed, WorkerError if a processor's command failed."""
     missed = missed_limits(result["cpus"])
-    result["passed"] = not missed and not failed
-    _results.finish(result, options)
-    print(_portability_table.portability(result))
     if missed:
         raise ScoresDifferError(
             f"{'; '.join(missed)}; expected at most {LIMIT:g}, and no flip of a pair further than "
             "that from a threshold; likely weights that saturate, or kernels of another arithmetic"
         )
-    if failed:
-        raise WorkerError("; ".join(map(str, failed)))
+    if "failed" in result:
+        raise WorkerError("; ".join(result["failed"]))
     return 0
 
 
@@ -138,13 +181,13 @@ def chosen_pairs(bundle: Bundle, *, quick: bool) -> list[tuple[str, Pair]]:
     golden = [pair for row in rows if short(pair := (row["prompt"], row["response"]))]
     benign = [pair for pair in read_pairs(None).pairs if pair not in golden and short(pair)]
     wanted = QUICK_PAIRS if quick else PAIRS
-    found: list[tuple[str, Pair]]
-    found = [("golden", pair) for pair in (golden[:wanted] if quick else golden)]
-    found += [("benign", pair) for pair in benign[: max(0, wanted - len(found))]]
+    chosen: list[tuple[str, Pair]]
+    chosen = [("golden", pair) for pair in (golden[:wanted] if quick else golden)]
+    chosen += [("benign", pair) for pair in benign[: max(0, wanted - len(chosen))]]
     if data_given():
         near = nearest(bundle, val_rows(), QUICK_PAIRS if quick else NEAR)
-        found += [("near", pair) for pair in near]
-    return found
+        chosen += [("near", pair) for pair in near]
+    return chosen
 
 
 def nearest(bundle: Bundle, rows: Sequence[Row], count: int) -> list[Pair]:
@@ -152,7 +195,7 @@ def nearest(bundle: Bundle, rows: Sequence[Row], count: int) -> list[Pair]:
     pairs = [pair for row in rows if short(pair := (row.prompt, row.response))]
     random.Random(SEED).shuffle(pairs)
     pairs = pairs[:CANDIDATES]
-    _results.say(f"looking for pairs near the threshold among {len(pairs)}")
+    say(f"looking for pairs near the threshold among {len(pairs)}")
     with HarmGuard(bundle.folder) as guard:
         verdicts = guard.check_many(pairs)
     distances = [abs(verdict.score - verdict.threshold) for verdict in verdicts]
@@ -174,27 +217,13 @@ def saturating_model() -> bytes:
 
     It shows that the emulated processor has no VNNI, and that the option works on it.
     """
-    weight = np.full((64, 16), 127, np.int8)
-    held = {"w": weight, "one": np.float32(1), "zero": np.uint8(0)}
-    product = helper.make_node(
-        "MatMulIntegerToFloat", ["x", "w", "one", "one", "zero"], ["y"], domain="com.microsoft"
-    )
-    graph = helper.make_graph(
-        [product],
-        "probe",
-        [helper.make_tensor_value_info("x", TensorProto.UINT8, ["rows", 64])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 16])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()],
-    )
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
-    return bytes(model.SerializeToString())
+    return product(np.full((64, 16), 127, np.int8), "rows")
 
 
-def ask(one: Cpu, request: Mapping[str, Any]) -> dict[str, Any]:
+def ask(one: Cpu, request: Mapping[str, Any]) -> Processor:
     """The reply of `_emulated.answer` on the processor. WorkerError with the last of its stderr."""
-    _results.say(f"{one.name}: {len(request['pairs'])} pairs")
-    start = _START.format(root=str(_results.ROOT))
+    say(f"{one.name}: {len(request['pairs'])} pairs")
+    start = _START.format(root=str(ROOT))
     try:
         done = subprocess.run(
             [*one.command, "-c", start],
@@ -205,7 +234,7 @@ def ask(one: Cpu, request: Mapping[str, Any]) -> dict[str, Any]:
             timeout=TIMEOUT_S,
             check=False,
         )
-        reply: dict[str, Any] = json.loads(done.stdout)
+        reply: Processor = json.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise WorkerError(
             f"{one.name}: {shown(one.command)} did not run ({type(error).__name__}); expected a "
@@ -221,9 +250,7 @@ def ask(one: Cpu, request: Mapping[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def compared(
-    bundle: Bundle, pairs: Sequence[Mapping[str, Any]], scores: Sequence[float]
-) -> dict[str, Any]:
+def compared(bundle: Bundle, pairs: Sequence[PairOf], scores: Sequence[float]) -> Compared:
     """Differences to the native scores, and flips at every operating point of the bundle.
 
     `flips` counts pairs and points; `far_flips` those further than LIMIT from their threshold.
@@ -242,7 +269,7 @@ def compared(
     }
 
 
-def missed_limits(cpus: Mapping[str, Any]) -> list[str]:
+def missed_limits(cpus: Mapping[str, Processor]) -> list[str]:
     """What of the runs as the product makes them misses a limit; the option's are for knowing."""
     missed = []
     for name, cpu in cpus.items():
@@ -255,5 +282,46 @@ def missed_limits(cpus: Mapping[str, Any]) -> list[str]:
     return missed
 
 
-if __name__ == "__main__":
-    raise SystemExit(_results.guarded(main))
+HEAD = (
+    *("processor", "largest difference", "mean", "flips", "far flips"),
+    *("probe", "s / pair", "times plain"),
+)
+_FROM = {
+    "golden": "golden pairs of the bundle",
+    "benign": "benign pairs of the export",
+    "near": "rows of the development set nearest to the threshold",
+}
+
+
+def tables(result: Portability) -> str:
+    """A row for each processor, and one more where onnxruntime's exact products were asked for."""
+    rows = []
+    for name, cpu in result["cpus"].items():
+        title = f"{name} ({', '.join([cpu['machine'], *cpu['features']])})"
+        for kind, run in cpu["runs"].items():
+            rows.append(_row(title if kind == "plain" else f"{name}, x64quantprecision", run))
+    counts = Counter(pair["from"] for pair in result["pairs"])
+    pairs = ", ".join(f"{count} {_FROM[origin]}" for origin, count in counts.items())
+    return (
+        f"{table(HEAD, rows)}\n\n"
+        f"Pairs: {pairs}. Difference: of the scores, to the native run. Flips: decisions that are "
+        "others, over the pairs and every operating point; far: further than "
+        f"{result['limit']:g} from the threshold. Probe: what a product of the largest 8-bit "
+        "integers gives of the right result; below 1 the processor saturates. Seconds under an "
+        "emulator tell nothing about the processor. Times plain: seconds with the option over "
+        "those without, the median over the pairs, one pair with either in turn."
+    )
+
+
+def _row(title: str, run: Scored) -> list[str]:
+    return [
+        title,
+        *(f"{run['difference']['max']:.5f}", f"{run['difference']['mean']:.5f}"),
+        *(str(run["flips"]), str(run["far_flips"])),
+        f"{run['probe']:.3f}",
+        f"{run['s_per_pair']:.3f}",
+        f"{run['times_plain']:.2f}",
+    ]
+
+
+COMMAND = Benchmark(__name__, arguments, measure, tables, ended=ended)

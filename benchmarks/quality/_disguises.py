@@ -12,12 +12,15 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from urllib.parse import quote
 
 Make = Callable[[str, Random], str]
 
 LOW = "abcdefghijklmnopqrstuvwxyz"
+_FILE = Path(__file__).parents[1] / "inputs" / "alphabets.json"
+_ALPHABETS = json.loads(_FILE.read_text("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -42,31 +45,16 @@ def _letters(change: Callable[[str, Random], str], share: float = 1.0) -> Make:
     return make
 
 
-def _table(pairs: str, share: float = 1.0) -> Make:
-    """Change letters by a table written as "a: x y, b: z"."""
-    table = {part.strip()[0]: part.strip()[2:].split() for part in pairs.split(",")}
+def _table(name: str, share: float = 1.0) -> Make:
+    """Change letters by an alphabet that is written as "a: x y, b: z"."""
+    parts = [part.strip() for part in _ALPHABETS[name].split(",")]
+    table = {part[0]: part[2:].split() for part in parts}
 
     def change(c: str, random: Random) -> str:
-        found = table.get(c) or table.get(c.lower())
-        return random.choice(found) if found else c
+        shapes = table.get(c) or table.get(c.lower())
+        return random.choice(shapes) if shapes else c
 
     return _letters(change, share)
-
-
-def _one_a_word(make: Make) -> Make:
-    """Apply a disguise to one letter of each word that it changes."""
-
-    def one(text: str, random: Random) -> str:
-        words = []
-        for word in text.split(" "):
-            places = [i for i, c in enumerate(word) if make(c, random) != c]
-            if places:
-                at = random.choice(places)
-                word = word[:at] + make(word[at], random) + word[at + 1 :]
-            words.append(word)
-        return " ".join(words)
-
-    return one
 
 
 def _offset(upper: int, lower: int) -> Make:
@@ -78,23 +66,71 @@ def _offset(upper: int, lower: int) -> Make:
     return _letters(change)
 
 
-def _between(*signs: str) -> Make:
-    """Put a sign between the letters of each word."""
-
-    def make(text: str, random: Random) -> str:
-        return " ".join(
-            "".join(c + random.choice(signs) for c in word[:-1]) + word[-1:]
-            for word in text.split(" ")
-        )
-
-    return make
-
-
 def _after(*signs: str, share: float = 1.0) -> Make:
     def change(c: str, random: Random) -> str:
         return c + random.choice(signs)
 
     return _letters(change, share)
+
+
+def _words(change: Make) -> Make:
+    """Change each word by itself."""
+    return lambda text, random: " ".join(change(word, random) for word in text.split(" "))
+
+
+def _per_word(change: Callable[[str], str]) -> Make:
+    return _words(lambda word, _: change(word))
+
+
+def _one_a_word(make: Make) -> Make:
+    """Apply a disguise to one letter of each word that it changes."""
+
+    def change(word: str, random: Random) -> str:
+        places = [i for i, c in enumerate(word) if make(c, random) != c]
+        if not places:
+            return word
+        at = random.choice(places)
+        return word[:at] + make(word[at], random) + word[at + 1 :]
+
+    return _words(change)
+
+
+def _between(*signs: str) -> Make:
+    """Put a sign between the letters of each word."""
+    return _words(lambda w, random: "".join(c + random.choice(signs) for c in w[:-1]) + w[-1:])
+
+
+def _split(sign: str) -> Make:
+    """A sign somewhere inside each longer word."""
+
+    def change(word: str, random: Random) -> str:
+        at = random.randrange(1, len(word)) if len(word) > 3 else 0
+        return word[:at] + sign + word[at:] if at else word
+
+    return _words(change)
+
+
+def _typo(word: str, random: Random) -> str:
+    if len(word) > 3 and random.random() < 0.5:
+        at = random.randrange(1, len(word) - 2)
+        word = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    return word
+
+
+def _drawn(shapes: str) -> Make:
+    """Small letters by their place in the alphabet."""
+    return lambda text, _: "".join(shapes[LOW.index(c)] if c in LOW else c for c in text.lower())
+
+
+def _spelt(name: str) -> Make:
+    """Letters by their names in an alphabet."""
+    names = _ALPHABETS[name]
+
+    def make(text: str, _: Random) -> str:
+        words = re.findall("[a-z]+", text.lower())
+        return " / ".join(" ".join(names[LOW.index(c)] for c in word) for word in words)
+
+    return make
 
 
 def _wide(text: str, _: Random) -> str:
@@ -121,48 +157,6 @@ def _bidi_noise(text: str, random: Random) -> str:
     return " ".join(f"{random.choice('‪‫⁦⁧')}{word}{random.choice('‬⁩')}" for word in text.split(" "))
 
 
-def _override_words(text: str, _: Random) -> str:
-    return " ".join(f"\u202e{word[::-1]}\u202c" for word in text.split(" "))
-
-
-def _small_capitals(text: str, _: Random) -> str:
-    shapes = "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘǫʀꜱᴛᴜᴠᴡxʏᴢ"
-    return "".join(shapes[LOW.index(c)] if c in LOW else c for c in text.lower())
-
-
-def _upside_down(text: str, _: Random) -> str:
-    shapes = "ɐqɔpǝɟƃɥᴉɾʞlɯuodbɹsʇnʌʍxʎz"
-    return "".join(shapes[LOW.index(c)] if c in LOW else c for c in text.lower())[::-1]
-
-
-def _braille(text: str, _: Random) -> str:
-    shapes = "⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵"
-    return "".join(shapes[LOW.index(c)] if c in LOW else c for c in text.lower())
-
-
-_DASHES = (
-    "sl lsss lsls lss s ssls lls ssss ss slll lsl slss ll ls lll slls llsl sls sss l ssl sssl sll "
-    "lssl lsll llss"
-).split()
-
-
-def _morse(text: str, _: Random) -> str:
-    words = re.findall("[a-z]+", text.lower())
-    spelt = (" ".join(_DASHES[LOW.index(c)] for c in word) for word in words)
-    return " / ".join(spelt).translate(str.maketrans("sl", ".-"))
-
-
-_RADIO = (
-    "alfa bravo charlie delta echo foxtrot golf hotel india juliett kilo lima mike november oscar "
-    "papa quebec romeo sierra tango uniform victor whiskey xray yankee zulu"
-).split()
-
-
-def _radio(text: str, _: Random) -> str:
-    words = re.findall("[a-z]+", text.lower())
-    return " / ".join(" ".join(_RADIO[LOW.index(c)] for c in word) for word in words)
-
-
 def _shift(by: int) -> Make:
     def change(c: str, _: Random) -> str:
         base = 65 if c.isupper() else 97
@@ -173,10 +167,6 @@ def _shift(by: int) -> Make:
 
 def _mirrored(text: str, _: Random) -> str:
     return "".join(LOW[25 - LOW.index(c)] if c in LOW else c for c in text.lower())
-
-
-def _per_word(change: Callable[[str], str]) -> Make:
-    return lambda text, _: " ".join(map(change, text.split(" ")))
 
 
 def _base64(text: str) -> str:
@@ -203,19 +193,6 @@ def _points(form: str, between: str = "") -> Make:
     return lambda text, _: between.join(form.format(ord(c)) for c in text)
 
 
-def _split(sign: str) -> Make:
-    """A sign somewhere inside each longer word."""
-
-    def make(text: str, random: Random) -> str:
-        words = []
-        for word in text.split(" "):
-            at = random.randrange(1, len(word)) if len(word) > 3 else 0
-            words.append(word[:at] + sign + word[at:] if at else word)
-        return " ".join(words)
-
-    return make
-
-
 def _both(*makes: Make) -> Make:
     def make(text: str, random: Random) -> str:
         for one in makes:
@@ -223,20 +200,6 @@ def _both(*makes: Make) -> Make:
         return text
 
     return make
-
-
-def _typos(text: str, random: Random) -> str:
-    words = []
-    for word in text.split(" "):
-        if len(word) > 3 and random.random() < 0.5:
-            at = random.randrange(1, len(word) - 2)
-            word = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
-        words.append(word)
-    return " ".join(words)
-
-
-def _vowelless(text: str, _: Random) -> str:
-    return " ".join(re.sub("(?<=.)[aeiou]", "", word) for word in text.split(" "))
 
 
 def _in_code(text: str, _: Random) -> str:
@@ -248,23 +211,8 @@ _AROUND = (
     " After that we had tea and looked at the pictures of our last holiday in the mountains.",
 )
 
-_CYRILLIC = "a:а,e:е,o:о,p:р,c:с,y:у,x:х,i:і,j:ј,s:ѕ,h:һ,d:ԁ,q:ԛ,w:ԝ,B:В,H:Н,K:К,M:М,T:Т,A:А,E:Е,O:О,P:Р,C:С,Y:У,X:Х,I:І"
-_GREEK = "a:α,e:ε,i:ι,k:κ,n:η,o:ο,p:ρ,t:τ,u:υ,v:ν,w:ω,x:χ,y:γ,A:Α,B:Β,E:Ε,H:Η,I:Ι,K:Κ,M:Μ,N:Ν,O:Ο,P:Ρ,T:Τ,X:Χ,Y:Υ,Z:Ζ"
-_FAUX = "a:д,b:ь,e:э є,h:н ћ,i:ї,k:к,m:м,n:п и,r:я г,t:т,u:ц,w:ш щ,x:ж,o:ф о,y:ү ч"
-_ARMENIAN = "d:ժ,g:ց,h:հ,n:ո,o:օ,q:զ գ,u:ս,w:ա,f:ք,j:յ,l:լ"
-_CHEROKEE = "a:Ꭺ,b:Ᏼ,c:Ꮯ,d:Ꭰ,e:Ꭼ,g:Ꮐ,h:Ꮋ,i:Ꭵ,j:Ꭻ,k:Ꮶ,l:Ꮮ,m:Ꮇ,p:Ꮲ,r:Ꮢ,s:Ꮪ,t:Ꭲ,v:Ꮩ,w:Ꮃ,y:Ꭹ,z:Ꮓ"
-_LISU = "a:ꓮ,b:ꓐ,c:ꓚ,d:ꓓ,e:ꓰ,f:ꓝ,g:ꓖ,h:ꓧ,i:ꓲ,j:ꓙ,k:ꓗ,l:ꓡ,m:ꓟ,n:ꓠ,o:ꓳ,p:ꓑ,r:ꓣ,s:ꓢ,t:ꓔ,u:ꓴ,v:ꓦ,w:ꓪ,x:ꓫ,y:ꓬ,z:ꓜ"
-_CURRENCY = "a:₳,b:฿,c:₵ ¢,e:€,f:₣,g:₲,k:₭,l:£,n:₦,p:₱,s:$,t:₮,w:₩,y:¥"
-_LATIN = "a:ɑ ą à ă,b:ƀ ɓ,c:ç ć,d:đ ɗ,e:ę ė ẹ,g:ɡ ǥ,h:ħ ɦ,i:ı ɩ,l:ł ƚ,n:ñ ŋ ɲ,o:ø ơ ọ,s:ş ṣ,t:ŧ ţ,u:ų ʋ,w:ŵ,y:ỵ ƴ,z:ʐ ż"
-_LEET = "a:4,e:3,i:1,o:0,s:5,t:7"
-_LEET_SIGNS = "a:@ 4,e:3,i:! 1,o:0,s:$ 5,t:7 +,l:| 1,b:8,g:9"
-_PHONETIC = "a:ᵃ,b:ᵇ,c:ᶜ,d:ᵈ,e:ᵉ,f:ᶠ,g:ᵍ,h:ʰ,i:ⁱ,j:ʲ,k:ᵏ,l:ˡ,m:ᵐ,n:ⁿ,o:ᵒ,p:ᵖ,r:ʳ,s:ˢ,t:ᵗ,u:ᵘ,v:ᵛ,w:ʷ,x:ˣ,y:ʸ,z:ᶻ"
 
-_SYLLABICS = "a:ᗩ,b:ᗷ,c:ᑕ,d:ᗪ,f:ᖴ,h:ᕼ,j:ᒍ,l:ᒪ,m:ᗰ,n:ᑎ,p:ᑭ,q:ᑫ,r:ᖇ,s:ᔕ,u:ᑌ,v:ᐯ,w:ᗯ,x:᙭,z:ᘔ"
-_RUNES = "a:ᚨ,b:ᛒ,d:ᛞ,e:ᛖ,f:ᚠ,g:ᚷ,h:ᚺ,i:ᛁ,j:ᛃ,k:ᚲ,c:ᚲ,l:ᛚ,m:ᛗ,n:ᚾ,o:ᛟ,p:ᛈ,r:ᚱ,s:ᛊ,t:ᛏ,u:ᚢ,w:ᚹ,z:ᛉ"
-_BRUSHED = "a:卂,b:乃,c:匚,e:乇,f:千,h:卄,i:丨,k:Ҝ,l:ㄥ,m:爪,n:几,o:ㄖ,p:卩,r:尺,s:丂,t:ㄒ,u:ㄩ,w:山,x:乂,y:ㄚ,z:乙"
-
-_SMILES = "😀 🎉 🙂 🔥 ✨ 💥 🌟 ❤️ 👍".split(" ")
+_SMILES: list[str] = _ALPHABETS["smiles"]
 _ZALGO = tuple(chr(cp) for cp in range(0x300, 0x330))
 _ZERO = ("\u200b", "\u200c", "\u200d", "\u2060", "\ufeff")
 
@@ -281,13 +229,13 @@ DISGUISES: tuple[Disguise, ...] = tuple(
             "tags": _tags, "selector payload": _selectors,
             "selector payload, high": lambda t, _: "Hello" + "".join(chr(0xE0100 + b) for b in t.encode()),
             "zero-width bits": lambda t, _: "Hi there." + "".join("\u200c" if c == "1" else "\u200b" for b in t.encode() for c in f"{b:08b}"),
-            "override": _override, "override by word": _override_words, "bidi noise": _bidi_noise,
+            "override": _override, "override by word": _per_word(lambda w: f"\u202e{w[::-1]}\u202c"), "bidi noise": _bidi_noise,
         }),
         ("marks", 3.0, {
             "one mark": _after("\u0301"), "overlay": _after("\u0336"), "slashed": _after("\u0338"),
             "many marks": lambda t, r: _both(*[_after(*_ZALGO)] * 1, lambda u, q: "".join(c + "".join(q.choices(_ZALGO, k=3)) if c.isalpha() else c for c in u))(t, r),
-            "mark below": _after("\u0323"), "accented letters": _table(_LATIN),
-            "accent a word": _one_a_word(_table(_LATIN)),
+            "mark below": _after("\u0323"), "accented letters": _table("latin"),
+            "accent a word": _one_a_word(_table("latin")),
         }),
         ("styled", 3.0, {
             "full width": _wide, "mathematical bold": _offset(0x1D400, 0x1D41A),
@@ -295,7 +243,7 @@ DISGUISES: tuple[Disguise, ...] = tuple(
             "double-struck": _letters(lambda c, _: chr(0x1D552 + ord(c) - 97) if c.islower() else c),
             "sans": _offset(0x1D5A0, 0x1D5BA), "monospace": _offset(0x1D670, 0x1D68A),
             "circled": _offset(0x24B6, 0x24D0), "parenthesised": _letters(lambda c, _: chr(0x249C + ord(c.lower()) - 97)),
-            "superscript": _table(_PHONETIC),
+            "superscript": _table("phonetic"),
         }),
         ("tokens", 3.0, {
             "[SEP] between words": lambda t, _: t.replace(" ", " [SEP] "),
@@ -306,11 +254,11 @@ DISGUISES: tuple[Disguise, ...] = tuple(
             "##": lambda t, _: " ".join("##" + w for w in t.split(" ")),
         }),
         ("look-alikes", 5.0, {
-            "Cyrillic, one a word": _one_a_word(_table(_CYRILLIC)), "Cyrillic": _table(_CYRILLIC),
-            "Greek, one a word": _one_a_word(_table(_GREEK)), "Greek": _table(_GREEK),
-            "Cyrillic and Greek": _both(_table(_CYRILLIC, 0.5), _table(_GREEK)),
-            "faux Cyrillic": _table(_FAUX), "Armenian": _table(_ARMENIAN),
-            "Cherokee": _table(_CHEROKEE), "Lisu": _table(_LISU), "currency": _table(_CURRENCY),
+            "Cyrillic, one a word": _one_a_word(_table("cyrillic")), "Cyrillic": _table("cyrillic"),
+            "Greek, one a word": _one_a_word(_table("greek")), "Greek": _table("greek"),
+            "Cyrillic and Greek": _both(_table("cyrillic", 0.5), _table("greek")),
+            "faux Cyrillic": _table("faux"), "Armenian": _table("armenian"),
+            "Cherokee": _table("cherokee"), "Lisu": _table("lisu"), "currency": _table("currency"),
         }),
         ("separators", 5.0, {
             "hyphens": _between("-"), "dots": _between("."), "underscores": _between("_"),
@@ -326,13 +274,13 @@ DISGUISES: tuple[Disguise, ...] = tuple(
             "double signs": _between("--"),
         }),
         ("drawn", 5.0, {
-            "small capitals": _small_capitals, "regional indicators": _offset(0x1F1E6, 0x1F1E6),
+            "small capitals": _drawn("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘǫʀꜱᴛᴜᴠᴡxʏᴢ"), "regional indicators": _offset(0x1F1E6, 0x1F1E6),
             "squared": _offset(0x1F130, 0x1F130), "negative squared": _offset(0x1F170, 0x1F170),
             "negative circled": _offset(0x1F150, 0x1F150), "enclosing circle": _after("\u20dd"),
             "enclosing square": _after("\u20de"), "keycaps": _after("\u20e3"),
         }),
         ("encoded", 10.0, {
-            "leet": _table(_LEET), "leet, signs": _table(_LEET_SIGNS), "leet, half": _table(_LEET, 0.5),
+            "leet": _table("leet"), "leet, signs": _table("leet_signs"), "leet, half": _table("leet", 0.5),
             "base64": lambda t, _: _base64(t), "base64, asked": _asked(lambda t, _: _base64(t)),
             "base64, URL-safe, unpadded": lambda t, _: base64.urlsafe_b64encode(t.encode()).decode().rstrip("="),
             "base64, lines": _lines, "base64 by word": _per_word(_base64),
@@ -355,11 +303,12 @@ DISGUISES: tuple[Disguise, ...] = tuple(
             "reversed, asked": _asked(lambda t, _: t[::-1]),
         }),
         ("alphabets", None, {
-            "upside down": _upside_down, "braille": _braille, "Morse": _morse, "NATO": _radio,
+            "upside down": _both(_drawn("ɐqɔpǝɟƃɥᴉɾʞlɯuodbɹsʇnʌʍxʎz"), lambda t, _: t[::-1]),
+            "braille": _drawn("⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵"), "Morse": _spelt("dashes"), "NATO": _spelt("radio"),
             "A1Z26": lambda t, _: " ".join("-".join(str(LOW.index(c) + 1) for c in w) for w in re.findall("[a-z]+", t.lower())),
         }),
         ("drawn alphabets", None, {
-            "syllabics": _table(_SYLLABICS), "runes": _table(_RUNES), "brushed": _table(_BRUSHED),
+            "syllabics": _table("syllabics"), "runes": _table("runes"), "brushed": _table("brushed"),
         }),
         ("split words", None, {
             "a dot a word": _split("."), "a hyphen a word": _split("-"), "a slash a word": _split("\\"),
@@ -368,21 +317,21 @@ DISGUISES: tuple[Disguise, ...] = tuple(
             "stars around words": _per_word(lambda w: f"*{w}*"), "a soft hyphen and a dot": _split("\u00ad."),
         }),
         ("mixed", None, {
-            "Cyrillic and hyphens": _both(_table(_CYRILLIC), _between("-")),
+            "Cyrillic and hyphens": _both(_table("cyrillic"), _between("-")),
             "full width and zero width": _both(_wide, _after(*_ZERO)),
-            "leet and dots": _both(_table(_LEET), _between(".")), "leet in base64": _both(_table(_LEET), lambda t, _: _base64(t)),
+            "leet and dots": _both(_table("leet"), _between(".")), "leet in base64": _both(_table("leet"), lambda t, _: _base64(t)),
             "rot13 in base64": lambda t, _: _base64(codecs.encode(t, "rot13")),
             "base64 twice": lambda t, _: _base64(_base64(t)), "base64 in hex": lambda t, _: _base64(t).encode().hex(),
-            "marks and Greek": _both(_table(_GREEK), _after("\u0336")), "Cyrillic reversed": _both(_table(_CYRILLIC), lambda t, _: t[::-1]),
+            "marks and Greek": _both(_table("greek"), _after("\u0336")), "Cyrillic reversed": _both(_table("cyrillic"), lambda t, _: t[::-1]),
             "spaces and tags": lambda t, r: _tags("  ".join(" ".join(w) for w in t.split(" ")), r),
-            "leet and Cyrillic": _both(_table(_LEET, 0.5), _table(_CYRILLIC)),
+            "leet and Cyrillic": _both(_table("leet", 0.5), _table("cyrillic")),
             "rot13 and hyphens": lambda t, r: _between("-")(codecs.encode(t, "rot13"), r),
-            "full-width leet": _both(_table(_LEET), _wide), "override and zero width": _both(_after("\u200b"), _override),
+            "full-width leet": _both(_table("leet"), _wide), "override and zero width": _both(_after("\u200b"), _override),
         }),
         ("for training", None, {
             "gaps removed": lambda t, _: t.replace(" ", ""), "letters doubled": _letters(lambda c, _: c * 2),
             "single spaces": lambda t, _: " ".join(t.replace(" ", "")),
-            "vowels dropped": _vowelless, "typos": _typos,
+            "vowels dropped": _per_word(lambda w: re.sub("(?<=.)[aeiou]", "", w)), "typos": _words(_typo),
             "in JSON": lambda t, _: json.dumps({"role": "user", "content": t, "id": 12}),
             "in code": _in_code, "benign words around": lambda t, _: _AROUND[0] + t + _AROUND[1],
             "words reversed in order": lambda t, _: " ".join(t.split(" ")[::-1]),

@@ -56,13 +56,17 @@ def splices(rows: Sequence[Row], count: int, seed: int) -> list[Splice]:
     ]
 
 
-def _splice(rows: Sequence[Row], benign: int, harmful: int, rng: random.Random) -> Splice:
-    text, inner = rows[benign].response or "", (rows[harmful].response or "").strip()
-    places = [0, *(end for _, end in sentences(text))]
-    at = rng.choice(places)
+def planted(text: str, inner: str, rng: random.Random) -> tuple[str, int, int]:
+    """`inner` at a random sentence's end of `text`, or before it; the text, and where it is."""
+    at = rng.choice([0, *(end for _, end in sentences(text))])
     head, tail = text[:at], text[at:]
     if head and not head[-1].isspace():
         head += " "
     if tail and not tail[0].isspace():
         tail = " " + tail
-    return Splice(benign, harmful, head + inner + tail, len(head), len(head) + len(inner))
+    return head + inner + tail, len(head), len(head) + len(inner)
+
+
+def _splice(rows: Sequence[Row], benign: int, harmful: int, rng: random.Random) -> Splice:
+    inner = (rows[harmful].response or "").strip()
+    return Splice(benign, harmful, *planted(rows[benign].response or "", inner, rng))

@@ -9,19 +9,20 @@ scoring on this machine, over the large guard's alone. No text is written.
 
 from __future__ import annotations
 
+import argparse
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from benchmarks.harness import results as _results
+from benchmarks.harness.command import Benchmark, takes_bundle
 from benchmarks.harness.data import val_rows
+from benchmarks.harness.results import Run, Share, share
 from harmguard import HarmGuard
-from harmguard.bench import stats
+from harmguard.bench.markdown import table
 from harmguard.rows import Row
 from harmguard.training.evaluate import metrics
 from harmguard.training.evaluate.cascade_fit import fit_kind, merged
@@ -33,29 +34,51 @@ BOUNDS = (0.05, 0.1, 0.15, 0.25, 0.5)
 QUICK_ROWS = 200
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, write the raw JSON."""
-    parser = _results.parser("cascade", "A cascade's quality against its cost.", checkpoint=False)
+class Line(TypedDict):
+    """One way at one bound."""
+
+    way: str
+    bound: float
+    cost: float
+    auprc: float
+    benign_up: NotRequired[Share]
+
+
+class Cascade(TypedDict):
+    """The raw result; curves by kind of input."""
+
+    seconds: dict[str, float]
+    curves: dict[str, list[Line]]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """BUNDLE LARGE."""
+    takes_bundle(parser)
     parser.add_argument("large", type=Path, help="folder of the large guard")
-    options = parser.parse_args(arguments)
-    result = _results.begin("cascade", options)
+
+
+def measure(run: Run) -> Cascade:
+    """Score all rows by both, then draw the curves."""
     rows = [row for row in val_rows() if not is_degenerate(row.prompt, row.response)]
     random.Random(SEED).shuffle(rows)
-    if options.quick:
-        rows = rows[:QUICK_ROWS]
-    small, small_s = timed(options.bundle, rows, options.threads)
-    large, large_s = timed(options.large, rows, options.threads)
-    result["seconds"] = {"small": small_s, "large": large_s}
-    result["curves"] = {
-        kind: curve(
-            [n for n, row in enumerate(rows) if (row.response is None) == (kind == "prompt")],
-            rows, small, large, kind, small_s / large_s,
-        )
-        for kind in ("prompt", "exchange")
-    }  # fmt: skip
-    _results.finish(result, options)
-    print(result["curves"])
-    return 0
+    rows = rows[: run.size(None, QUICK_ROWS)]
+    small, small_s = timed(run.options.bundle, rows, run.options.threads)
+    large, large_s = timed(run.options.large, rows, run.options.threads)
+    curves = {}
+    for kind in ("prompt", "exchange"):
+        own = [n for n, row in enumerate(rows) if (row.response is None) == (kind == "prompt")]
+        curves[kind] = curve(own, rows, small, large, kind, small_s / large_s)
+    return {"seconds": {"small": small_s, "large": large_s}, "curves": curves}
+
+
+def tables(result: Cascade) -> str:
+    """A line for each way and bound."""
+    rows = [
+        [kind, one["way"], f"{one['bound']:g}", f"{one['cost']:.3f}", f"{one['auprc']:.4f}"]
+        for kind, lines in result["curves"].items()
+        for one in lines
+    ]
+    return table(["input", "way", "bound", "cost", "AUPRC"], rows)
 
 
 def timed(bundle: Path, rows: Sequence[Row], threads: int) -> tuple[Floats, float]:
@@ -69,13 +92,13 @@ def timed(bundle: Path, rows: Sequence[Row], threads: int) -> tuple[Floats, floa
 
 def curve(
     own: Sequence[int], rows: Sequence[Row], small: Floats, large: Floats, kind: str, ratio: float
-) -> list[dict[str, Any]]:
+) -> list[Line]:
     """One line for each way and bound, of the half that was not fitted on."""
     labels = np.array([rows[n].label for n in own], np.int64)
     sources = [rows[n].source for n in own]
     fitting = np.arange(len(own)) % 2 == 0
     held = ~fitting
-    found: list[dict[str, Any]] = []
+    lines: list[Line] = []
     for bound in BOUNDS:
         fit, _ = fit_kind(
             small[own][fitting], large[own][fitting], labels[fitting],
@@ -87,21 +110,19 @@ def curve(
         nearest = np.argsort(np.abs(p - 0.5), kind="stable")[: int(up.sum())]
         entropy = p.copy()
         entropy[nearest] = q[nearest]
-        if not found:
-            found.append(_line("never", 0.0, p, labels[held], ratio))
-            found.append(_line("always", 1.0, q, labels[held], 1.0))
+        if not lines:
+            lines.append(_line("never", 0.0, p, labels[held], ratio))
+            lines.append(_line("always", 1.0, q, labels[held], 1.0))
         cost = ratio + float(up.mean())
         line = _line("band", bound, merged(p, q, band), labels[held], cost)
-        benign = up[labels[held] == 0]
-        line["benign_up"] = asdict(stats.wilson(int(benign.sum()), int(benign.size)))
-        found += [line, _line("entropy", bound, entropy, labels[held], cost)]
-    return found
+        line["benign_up"] = share(up[labels[held] == 0])
+        lines += [line, _line("entropy", bound, entropy, labels[held], cost)]
+    return lines
 
 
-def _line(way: str, bound: float, scores: Floats, labels: Any, cost: float) -> dict[str, Any]:
+def _line(way: str, bound: float, scores: Floats, labels: Any, cost: float) -> Line:
     auprc = metrics.point_metrics(labels, scores, 0.5)["auprc"]
     return {"way": way, "bound": bound, "cost": cost, "auprc": auprc}
 
 
-if __name__ == "__main__":
-    raise SystemExit(_results.guarded(main))
+COMMAND = Benchmark(__name__, arguments, measure, tables)

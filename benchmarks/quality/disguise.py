@@ -16,21 +16,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from benchmarks.harness import results as _results
+from benchmarks.harness.command import Benchmark, takes_bundle
 from benchmarks.harness.data import val_rows
 from benchmarks.harness.errors import BenchmarkDataError
-from benchmarks.quality import _disguise_table
+from benchmarks.harness.results import Run, say
 from benchmarks.quality._disguises import DISGUISES, Disguise
 from benchmarks.quality._everyday import everyday
 from harmguard import HarmGuard
+from harmguard.bench.markdown import table
 from harmguard.bundle import open_bundle, write_bundle
 from harmguard.inputs import Pair
 from harmguard.rows import Row
 
+POINTS = ("default", "fpr_5", "fpr_1")
 PROMPTS, QUICK_PROMPTS = 200, 10
 QUICK_ROWS = 40
 SEED = 24
@@ -43,50 +45,71 @@ class Guards:
     before: HarmGuard
     after: HarmGuard
 
-    def scores(self, pairs: Sequence[Pair]) -> dict[str, Any]:
+    def scores(self, pairs: Sequence[Pair]) -> tuple[Any, Any]:
         """Scores of both, float32 [pairs] each."""
-        return {"before": self.before.score_many(pairs), "after": self.after.score_many(pairs)}
+        return self.before.score_many(pairs), self.after.score_many(pairs)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, write the raw JSON, print the table."""
-    about = "Recall under disguises, and benign texts flagged, with and without views."
-    options = _results.parser("disguise", about, checkpoint=False).parse_args(arguments)
-    result = _results.begin("disguise", options)
-    rows = val_rows()
+class Sides(TypedDict):
+    """How many texts are flagged without views, and with them."""
+
+    before: int
+    after: int
+
+
+class Attack(TypedDict):
+    """Texts flagged by operating point, of both labels, in one disguise."""
+
+    name: str
+    group: str
+    most_lost: float | None
+    harmful: dict[str, Sides]
+    benign: dict[str, Sides]
+
+
+class Benign(Sides):
+    """Benign texts as they are, flagged at the default point."""
+
+    n: int
+    only_after: int
+
+
+class Disguised(TypedDict):
+    """The raw result."""
+
+    prompts: int
+    clean: Attack
+    attacks: list[Attack]
+    benign: dict[str, Benign]
+
+
+def measure(run: Run) -> Disguised:
+    """Every attack, then benign texts as they are."""
+    rows, wanted = val_rows(), run.size(PROMPTS, QUICK_PROMPTS)
     points = {
         kind: {name: point.value for name, point in named.items()}
-        for kind, named in open_bundle(options.bundle).manifest.thresholds.items()
+        for kind, named in open_bundle(run.options.bundle).manifest.thresholds.items()
     }
     with TemporaryDirectory() as folder:
-        plain = without_views(options.bundle, Path(folder) / "plain")
-        with (
-            HarmGuard(plain, threads=options.threads) as before,
-            HarmGuard(options.bundle, threads=options.threads) as after,
-        ):
+        plain = without_views(run.options.bundle, Path(folder) / "plain")
+        with HarmGuard(plain, threads=run.options.threads) as before, run.guard() as after:
             guards = Guards(before, after)
-            wanted = QUICK_PROMPTS if options.quick else PROMPTS
-            result["prompts"] = wanted
             texts = {label: prompts(rows, label, wanted) for label in (1, 0)}
-            result["clean"] = attack(guards, None, texts, points["prompt"])
-            result["attacks"] = []
+            clean = attack(guards, None, texts, points["prompt"])
+            figures: Disguised = {"prompts": wanted, "clean": clean, "attacks": [], "benign": {}}
             for disguise in DISGUISES:
-                found = attack(guards, disguise, texts, points["prompt"])
-                result["attacks"].append(found)
-                _results.say(f"{disguise.name}: {found['harmful']['default']}")
-                _results.keep(result, options)
-            benign = [(row.prompt, row.response) for row in rows if row.label == 0]
+                one = attack(guards, disguise, texts, points["prompt"])
+                figures["attacks"].append(one)
+                say(f"{disguise.name}: {one['harmful']['default']}")
+                run.keep(figures)
             sets: dict[str, list[Pair]] = {
-                "benign rows of val": benign,
-                **{name: [(text, None) for text in made] for name, made in everyday().items()},
+                "benign rows of val": [(r.prompt, r.response) for r in rows if r.label == 0],
+                **{name: [(text, None) for text in own] for name, own in everyday().items()},
             }
-            result["benign"] = {
-                name: flagged(guards, pairs[: QUICK_ROWS if options.quick else None], points)
-                for name, pairs in sets.items()
-            }
-    _results.finish(result, options)
-    print(_disguise_table.disguise(result))
-    return 0
+            most = run.size(None, QUICK_ROWS)
+            for name, pairs in sets.items():
+                figures["benign"][name] = flagged(guards, pairs[:most], points)
+    return figures
 
 
 def without_views(bundle: Path, out: Path) -> Path:
@@ -100,13 +123,13 @@ def without_views(bundle: Path, out: Path) -> Path:
 
 def prompts(rows: Sequence[Row], label: int, wanted: int) -> list[str]:
     """The first `wanted` prompts of a label in a fixed random order."""
-    found = [row.prompt for row in rows if row.label == label and row.response is None]
-    random.Random(SEED).shuffle(found)
-    if len(found) < wanted:
+    drawn = [row.prompt for row in rows if row.label == label and row.response is None]
+    random.Random(SEED).shuffle(drawn)
+    if len(drawn) < wanted:
         raise BenchmarkDataError(
-            f"{len(found)} prompts of label {label}; expected {wanted}; likely a small data file"
+            f"{len(drawn)} prompts of label {label}; expected {wanted}; likely a small data file"
         )
-    return found[:wanted]
+    return drawn[:wanted]
 
 
 def attack(
@@ -114,32 +137,34 @@ def attack(
     disguise: Disguise | None,
     texts: Mapping[int, Sequence[str]],
     points: Mapping[str, float],
-) -> dict[str, Any]:
+) -> Attack:
     """Texts flagged at each operating point, of both labels, in one disguise (None: clean)."""
-    found: dict[str, Any] = {
+
+    def count(label: int) -> dict[str, Sides]:
+        seeded = random.Random(SEED)
+        own = [disguise.make(text, seeded) if disguise else text for text in texts[label]]
+        before, after = guards.scores([(text, None) for text in own])
+        return {
+            name: {"before": int((before >= value).sum()), "after": int((after >= value).sum())}
+            for name, value in points.items()
+        }
+
+    return {
         "name": disguise.name if disguise else "clean",
         "group": disguise.group if disguise else "",
         "most_lost": disguise.most_lost if disguise else None,
+        "harmful": count(1),
+        "benign": count(0),
     }
-    for label, kind in ((1, "harmful"), (0, "benign")):
-        seeded = random.Random(SEED)
-        made = [disguise.make(text, seeded) if disguise else text for text in texts[label]]
-        scores = guards.scores([(text, None) for text in made])
-        found[kind] = {
-            name: {side: int((each >= value).sum()) for side, each in scores.items()}
-            for name, value in points.items()
-        }
-    return found
 
 
 def flagged(
     guards: Guards, pairs: Sequence[Pair], points: Mapping[str, Mapping[str, float]]
-) -> dict[str, Any]:
+) -> Benign:
     """How many of the pairs are flagged at the default point, and how many only with views."""
     kinds = ["prompt" if response is None else "exchange" for _, response in pairs]
     limits = np.array([points[kind]["default"] for kind in kinds], np.float32)
-    scores = guards.scores(pairs)
-    before, after = (scores[side] >= limits for side in ("before", "after"))
+    before, after = (scores >= limits for scores in guards.scores(pairs))
     return {
         "n": len(pairs),
         "before": int(before.sum()),
@@ -148,5 +173,37 @@ def flagged(
     }
 
 
-if __name__ == "__main__":
-    raise SystemExit(_results.guarded(main))
+def tables(result: Disguised) -> str:
+    """Recall and benign flagged by attack and operating point, then benign texts as they are."""
+    n, points = result["prompts"], [p for p in POINTS if p in result["clean"]["harmful"]]
+    header = ["disguise", "group", *(f"recall, {p}" for p in points)]
+    header += [*(f"benign flagged, {p}" for p in points), "points lost"]
+    rows = [_row(one, result["clean"], points, n) for one in [result["clean"], *result["attacks"]]]
+    benign = [
+        [name, str(one["n"]), str(one["before"]), str(one["after"]), str(one["only_after"])]
+        for name, one in result["benign"].items()
+    ]
+    return (
+        f"{n} harmful and {n} benign prompts, in %, without views -> with them; points of recall "
+        f"lost at the default point with views against clean text, and how many may be:\n\n"
+        f"{table(header, rows)}\n\nBenign texts as they are, flagged at the default point:\n\n"
+        + table(["texts", "n", "without views", "with views", "only with views"], benign)
+    )
+
+
+def _row(one: Attack, clean: Attack, points: list[str], n: int) -> list[str]:
+    def share(counts: Sides) -> str:
+        return f"{100 * counts['before'] / n:.0f} -> {100 * counts['after'] / n:.0f}"
+
+    lost = 100 * (clean["harmful"]["default"]["before"] - one["harmful"]["default"]["after"]) / n
+    limit = "" if one["most_lost"] is None else f" (at most {one['most_lost']:g})"
+    return [
+        one["name"].replace("|", "\\|"),
+        one["group"],
+        *(share(one["harmful"][point]) for point in points),
+        *(share(one["benign"][point]) for point in points),
+        f"{lost:.1f}{limit}",
+    ]
+
+
+COMMAND = Benchmark(__name__, takes_bundle, measure, tables)

@@ -1,7 +1,6 @@
 """Which sentence: how often `explain` names the right one first.
 
     HARMGUARD_DATA=... python -m benchmarks explaining harmguard/models/mini
-    HARMGUARD_DATA=... python -m benchmarks explaining harmguard/models/mini --quick
 
 Planted: a harmful answer of one sentence among the 2 to 12 sentences of a benign one, with the
 benign prompt; flagged texts only. Natural: harmful answers of 2 to 12 sentences that are flagged.
@@ -13,13 +12,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypedDict
 
-from benchmarks.harness import results as _results
+from benchmarks.harness.cells import percent
+from benchmarks.harness.command import Benchmark, takes_bundle
 from benchmarks.harness.data import val_rows
+from benchmarks.harness.results import Run, Share, share
+from benchmarks.quality._splices import planted
 from harmguard import HarmGuard
-from harmguard.bench import stats
+from harmguard.bench.markdown import table
+from harmguard.core.scores import logit
 from harmguard.core.sentences import sentences
 from harmguard.explain import Explanation, Part
 from harmguard.rows import Row
@@ -41,42 +44,48 @@ class Planted:
     end: int
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, write the raw JSON."""
-    about = "How often explain names the right sentence first."
-    options = _results.parser("explaining", about, checkpoint=False).parse_args(arguments)
-    result = _results.begin("explaining", options)
+class Natural(TypedDict):
+    """Of flagged harmful answers, what their sentences' removal does."""
+
+    flagged: int
+    no_single_removal_passes: Share
+    said_to_be_spread: Share
+    named_removed_passes: Share
+    random_other_removed_passes: Share
+
+
+class Explaining(TypedDict):
+    """The raw result; planted: candidates, and for each group of texts n, ways and chance."""
+
+    planted: dict[str, Any]
+    natural: Natural
+
+
+def measure(run: Run) -> Explaining:
+    """Planted sentences, then natural ones."""
     rows = [row for row in val_rows() if row.response]
-    with HarmGuard(options.bundle, threads=options.threads) as guard:
-        made = planted(rows, QUICK_CANDIDATES if options.quick else CANDIDATES)
-        result["planted"] = named_planted(guard, made)
-        _results.keep(result, options)
-        result["natural"] = natural(guard, rows, QUICK_NATURAL if options.quick else NATURAL)
-    _results.finish(result, options)
-    print(result["planted"], result["natural"], sep="\n")
-    return 0
+    with run.guard() as guard:
+        named = named_planted(guard, planted_rows(rows, run.size(CANDIDATES, QUICK_CANDIDATES)))
+        run.keep({"planted": named})
+        own = natural(guard, rows, run.size(NATURAL, QUICK_NATURAL))
+    return {"planted": named, "natural": own}
 
 
-def planted(rows: Sequence[Row], count: int) -> list[Planted]:
+def planted_rows(rows: Sequence[Row], count: int) -> list[Planted]:
     """Benign answers, each with a harmful sentence at a random sentence's end."""
     rng = random.Random(SEED)
     benign = [r for r in rows if r.label == 0 and 2 <= len(sentences(r.response or "")) <= MOST]
     harmful = [r for r in rows if r.label == 1 and len(sentences(r.response or "")) == 1]
     rng.shuffle(benign)
     rng.shuffle(harmful)
-    found = []
+    texts = []
     for number in range(count):
         row = benign[number % len(benign)]
-        text = row.response or ""
         inner = (harmful[number % len(harmful)].response or "").strip()
         inner += "" if inner[-1] in ".!?" else "."
-        at = rng.choice([0, *(end for _, end in sentences(text))])
-        head, tail = text[:at], text[at:]
-        head += "" if not head or head[-1].isspace() else " "
-        space = "" if not tail or tail[0].isspace() else " "
-        start, end = len(head), len(head) + len(inner)
-        found.append(Planted(row.prompt, text, head + inner + space + tail, start, end))
-    return found
+        plain = row.response or ""
+        texts.append(Planted(row.prompt, plain, *planted(plain, inner, rng)))
+    return texts
 
 
 def named_planted(guard: HarmGuard, made: Sequence[Planted]) -> dict[str, Any]:
@@ -92,10 +101,10 @@ def named_planted(guard: HarmGuard, made: Sequence[Planted]) -> dict[str, Any]:
     for one, is_flagged, was in zip(made, flagged, before, strict=True):
         if not is_flagged:
             continue
-        found = guard.explain(one.prompt, one.text)
-        right = max(found.parts, key=lambda part: _overlap(part, one))
-        hits = {name: float(max(found.parts, key=way) is right) for name, way in ways.items()}
-        hits["chance"] = 1 / len(found.parts)
+        parts = guard.explain(one.prompt, one.text).parts
+        right = max(parts, key=lambda part: _overlap(part, one))
+        hits = {name: float(max(parts, key=way) is right) for name, way in ways.items()}
+        hits["chance"] = 1 / len(parts)
         groups["flagged"].append(hits)
         if not was:
             groups["flagged only with it"].append(hits)
@@ -104,10 +113,7 @@ def named_planted(guard: HarmGuard, made: Sequence[Planted]) -> dict[str, Any]:
         **{
             name: {
                 "n": len(hits),
-                **{
-                    way: asdict(stats.wilson(int(sum(h[way] for h in hits)), len(hits)))
-                    for way in ways
-                },
+                **{way: share(h[way] for h in hits) for way in ways},
                 "chance": sum(h["chance"] for h in hits) / max(1, len(hits)),
             }
             for name, hits in groups.items()
@@ -119,42 +125,72 @@ def _overlap(part: Part, one: Planted) -> int:
     return min(part.end, one.end) - max(part.start, one.start)
 
 
-def natural(guard: HarmGuard, rows: Sequence[Row], count: int) -> dict[str, Any]:
+def natural(guard: HarmGuard, rows: Sequence[Row], count: int) -> Natural:
     """Flagged harmful answers: does the text without the sentence named first pass?"""
     rng = random.Random(SEED)
     long = [r for r in rows if r.label == 1 and 2 <= len(sentences(r.response or "")) <= MOST]
     rng.shuffle(long)
     named: list[bool] = []
     other: list[bool] = []
-    flagged = none = spread = 0
+    none: list[bool] = []
+    spread: list[bool] = []
     for row in long[:count]:
-        found = guard.explain(row.prompt, row.response)
-        if not found.verdict.harmful or len(found.parts) < 2:
+        explained = guard.explain(row.prompt, row.response)
+        if not explained.verdict.harmful or len(explained.parts) < 2:
             continue
-        flagged += 1
-        spread += found.spread
-        passes = _passes(found)
-        if not any(passes.values()):
-            none += 1
-            continue
-        first = found.named[0]
-        named.append(passes[first])
-        other.append(passes[rng.choice([part for part in found.parts if part is not first])])
+        spread.append(explained.spread)
+        passes = _passes(explained)
+        none.append(not any(passes.values()))
+        if not none[-1]:
+            first = explained.named[0]
+            named.append(passes[first])
+            other.append(passes[rng.choice([p for p in explained.parts if p is not first])])
     return {
-        "flagged": flagged,
-        "no_single_removal_passes": asdict(stats.wilson(none, flagged)),
-        "said_to_be_spread": asdict(stats.wilson(spread, flagged)),
-        "named_removed_passes": asdict(stats.wilson(sum(named), len(named))),
-        "random_other_removed_passes": asdict(stats.wilson(sum(other), len(other))),
+        "flagged": len(none),
+        "no_single_removal_passes": share(none),
+        "said_to_be_spread": share(spread),
+        "named_removed_passes": share(named),
+        "random_other_removed_passes": share(other),
     }
 
 
-def _passes(found: Explanation) -> dict[Part, bool]:
-    from harmguard.core.scores import logit
-
-    over = float(logit(found.verdict.score) - logit(found.verdict.threshold))
-    return {part: part.drop > over for part in found.parts}
+def _passes(explained: Explanation) -> dict[Part, bool]:
+    over = float(logit(explained.verdict.score) - logit(explained.verdict.threshold))
+    return {part: part.drop > over for part in explained.parts}
 
 
-if __name__ == "__main__":
-    raise SystemExit(_results.guarded(main))
+def tables(result: Explaining) -> str:
+    """How often the right sentence is named first."""
+    texts, own = result["planted"], result["natural"]
+    ways = ("explain", "sentence alone", "leave one out")
+    first = table(
+        ["texts", "n", *ways, "chance"],
+        [
+            [
+                name,
+                str(texts[name]["n"]),
+                *(percent(texts[name][way]) for way in ways),
+                f"{texts[name]['chance']:.0%}",
+            ]
+            for name in ("flagged", "flagged only with it")
+        ],
+    )
+    removed = table(
+        ["of flagged harmful answers", "share"],
+        [
+            [name, f"{percent(part)}, n = {part['n']}"]
+            for name, part in (
+                ("no single sentence's removal lets it pass", own["no_single_removal_passes"]),
+                ("said to be spread", own["said_to_be_spread"]),
+                ("else: passes without the one named first", own["named_removed_passes"]),
+                ("else: passes without a random other one", own["random_other_removed_passes"]),
+            )
+        ],
+    )
+    return (
+        f"A harmful sentence planted among 2 to 12 of a benign answer ({texts['candidates']:,} "
+        f"texts), named first:\n\n{first}\n\n{removed}"
+    )
+
+
+COMMAND = Benchmark(__name__, takes_bundle, measure, tables)

@@ -1,7 +1,6 @@
 """Streams: whom they stop, and when; what they cost.
 
     HARMGUARD_DATA=... python -m benchmarks streaming harmguard/models/mini
-    HARMGUARD_DATA=... python -m benchmarks streaming harmguard/models/mini --quick
 
 Whole answers of val while they come, the operating point fitted on half of the benign ones and
 counted on the other half, both ways round; harmful answers of one or two sentences spliced into
@@ -19,17 +18,16 @@ import statistics
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import results as _results
+from benchmarks.harness.command import Benchmark, takes_bundle
 from benchmarks.harness.data import val_rows
+from benchmarks.harness.results import ROOT, Run, say, share
+from benchmarks.quality import _streamed
 from benchmarks.quality._splices import Splice, splices
 from harmguard import HarmGuard
-from harmguard.bench import stats
 from harmguard.bench.text import TextMaker
 from harmguard.bundle import open_bundle
 from harmguard.core.batch import padded_length
@@ -43,58 +41,58 @@ SPLICES, QUICK_SPLICES = 300, 12
 QUICK_ROWS = 120
 CHUNK = 250
 STREAMS, QUICK_STREAMS = 2000, 40
-DIALOGUES = Path(__file__).parents[2] / "tests" / "runtime" / "dialogues.jsonl"
+DIALOGUES = ROOT / "tests" / "runtime" / "dialogues.jsonl"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, write the raw JSON."""
-    about = "Whom streams stop, and what they cost."
-    options = _results.parser("streaming", about, checkpoint=False).parse_args(arguments)
-    result = _results.begin("streaming", options)
+def measure(run: Run) -> _streamed.Streaming:
+    """Answers, splices, dialogues, then cost."""
     rows = [
         row
         for row in val_rows()
         if row.response is not None and not is_degenerate(row.prompt, row.response)
     ]
-    if options.quick:
+    if run.quick:
         random.Random(SEED).shuffle(rows)
         rows = rows[:QUICK_ROWS]
-    points = open_bundle(options.bundle).manifest.thresholds["exchange"]
+    thresholds = open_bundle(run.options.bundle).manifest.thresholds
+    points = thresholds["exchange"]
     default = points["default"].value
-    with HarmGuard(options.bundle, threads=options.threads) as guard:
-        result["whole"] = whole(guard, rows, default)
-        _results.keep(result, options)
-        threshold = points[STREAM].value if STREAM in points else result["whole"]["point"]
-        count = QUICK_SPLICES if options.quick else SPLICES
-        result["splices"] = spliced(guard, rows, splices(rows, count, SEED), default, threshold)
-        _results.keep(result, options)
-        both = open_bundle(options.bundle).manifest.thresholds
-        common = {
-            name: {kind: both[kind][name].value for kind in both}
-            for name in ("default", "fpr_5", "fpr_1")
-            if all(name in named for named in both.values())
+    common = {
+        name: {kind: thresholds[kind][name].value for kind in thresholds}
+        for name in ("default", "fpr_5", "fpr_1")
+        if all(name in named for named in thresholds.values())
+    }
+    texts = TextMaker(run.options.bundle / "tokenizer.json", SEED)
+    with run.guard() as guard:
+        answers = whole(guard, rows, default)
+        run.keep({"whole": answers})
+        # Where no point was found, nothing is stopped.
+        point = 1.0 if answers["point"] is None else answers["point"]
+        threshold = points[STREAM].value if STREAM in points else point
+        drawn = splices(rows, run.size(SPLICES, QUICK_SPLICES), SEED)
+        spliced_ = spliced(guard, rows, drawn, default, threshold)
+        run.keep({"whole": answers, "splices": spliced_})
+        streams = run.size(STREAMS, QUICK_STREAMS)
+        return {
+            "whole": answers,
+            "splices": spliced_,
+            "dialogues": dialogues(guard, common),
+            "cost": [cost(guard, texts, tokens) for tokens in (512, 2000)],
+            "cost_of_val": cost_of_val(guard, rows),
+            "together": asyncio.run(together(guard, texts.text(40), streams)),
         }
-        result["dialogues"] = dialogues(guard, common)
-        texts = TextMaker(options.bundle / "tokenizer.json", SEED)
-        result["cost"] = [cost(guard, texts, tokens) for tokens in (512, 2000)]
-        result["cost_of_val"] = cost_of_val(guard, rows)
-        streams = QUICK_STREAMS if options.quick else STREAMS
-        result["together"] = asyncio.run(together(guard, texts.text(40), streams))
-    _results.finish(result, options)
-    print(json.dumps({key: result[key] for key in ("whole", "splices", "dialogues")}, indent=1))
-    return 0
 
 
 def scored(guard: HarmGuard, pairs: Sequence[tuple[str, str | None]], what: str) -> Floats:
     """Scores, float64 [pairs], with progress."""
-    found: list[float] = []
+    scores: list[float] = []
     for start in range(0, len(pairs), CHUNK):
-        found += guard.score_many(pairs[start : start + CHUNK]).tolist()
-        _results.say(f"{what}: {len(found)} of {len(pairs)}")
-    return np.array(found)
+        scores += guard.score_many(pairs[start : start + CHUNK]).tolist()
+        say(f"{what}: {len(scores)} of {len(pairs)}")
+    return np.array(scores)
 
 
-def whole(guard: HarmGuard, rows: Sequence[Row], default: float) -> dict[str, Any]:
+def whole(guard: HarmGuard, rows: Sequence[Row], default: float) -> _streamed.Whole:
     """Stopped while they come against flagged whole, on the half that was not fitted on."""
     texts = [prefixes(row.response or "") for row in rows]
     pairs = [(row.prompt, text) for row, own in zip(rows, texts, strict=True) for text in own]
@@ -113,31 +111,32 @@ def whole(guard: HarmGuard, rows: Sequence[Row], default: float) -> dict[str, An
         stopped[~fold] = highest[~fold] >= (1.0 if value is None else value)
     flagged = last >= default
     everything = labels == 0
+
+    def answers(label: int) -> _streamed.Answers:
+        own = labels == label
+        return {
+            "n": int(own.sum()),
+            "flagged_whole": share(flagged[own]),
+            "stopped": share(stopped[own]),
+            "stopped_less_flagged": _difference(stopped[own], flagged[own]),
+        }
+
     return {
         "default": default,
         "point": stream_threshold(last[everything], highest[everything], default),
         "points_of_halves": folds,
         "verdicts": len(pairs),
-        **{
-            name: {
-                "n": int((labels == label).sum()),
-                "flagged_whole": _share(flagged[labels == label]),
-                "stopped": _share(stopped[labels == label]),
-                "stopped_less_flagged": _difference(
-                    stopped[labels == label], flagged[labels == label]
-                ),
-            }
-            for name, label in (("benign", 0), ("harmful", 1))
-        },
+        "benign": answers(0),
+        "harmful": answers(1),
     }
 
 
 def spliced(
     guard: HarmGuard, rows: Sequence[Row], made: Sequence[Splice], default: float, threshold: float
-) -> dict[str, Any]:
+) -> _streamed.Splices:
     """Where streams of the splices stop, with the harmful row's prompt and with the benign's."""
-    found: dict[str, Any] = {"n": len(made), "threshold": threshold}
-    for whose in ("harmful", "benign"):
+
+    def stops_with(whose: str) -> _streamed.Stops:
         prompts = [rows[getattr(one, whose)].prompt for one in made]
         alone = [
             (prompt, one.text[one.start : one.end])
@@ -156,17 +155,23 @@ def spliced(
             [bool(at) and at[0] <= one.start for at, one in zip(stops, made, strict=True)]
         )
         stopped = np.array([bool(at) for at in stops])
-        found[f"prompt_of_{whose}_row"] = {
+        return {
             "flagged_alone": int(flagged.sum()),
-            "stopped_of_flagged_alone": _share(stopped[flagged]),
-            "of_them_before_the_harm": _share(before[flagged]),
-            "stopped_of_all": _share(stopped),
-            "of_all_before_the_harm": _share(before),
+            "stopped_of_flagged_alone": share(stopped[flagged]),
+            "of_them_before_the_harm": share(before[flagged]),
+            "stopped_of_all": share(stopped),
+            "of_all_before_the_harm": share(before),
         }
-    return found
+
+    return {
+        "n": len(made),
+        "threshold": threshold,
+        "prompt_of_harmful_row": stops_with("harmful"),
+        "prompt_of_benign_row": stops_with("benign"),
+    }
 
 
-def dialogues(guard: HarmGuard, points: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+def dialogues(guard: HarmGuard, points: dict[str, dict[str, float]]) -> list[_streamed.Dialogue]:
     """False alarms on harmless dialogues, by what stands in the prompt before the last answer."""
     turns = [json.loads(line)["turns"] for line in DIALOGUES.read_text("utf-8").splitlines()]
     ways = {
@@ -174,20 +179,20 @@ def dialogues(guard: HarmGuard, points: dict[str, dict[str, float]]) -> list[dic
         "both user turns": [(f"{t[0]}\n\n{t[2]}", t[3]) for t in turns],
         "all turns before": [("\n\n".join(t[:3]), t[3]) for t in turns],
     }
-    found = []
+    alarms: list[_streamed.Dialogue] = []
     for way, pairs in ways.items():
         prompts = guard.score_many([(prompt, None) for prompt, _ in pairs])
         exchanges = guard.score_many(pairs)
         for name, point in points.items():
-            found.append({
+            alarms.append({
                 "prompt": way, "point": name,
-                "prompt_flagged": _share(prompts >= point["prompt"]),
-                "exchange_flagged": _share(exchanges >= point["exchange"]),
+                "prompt_flagged": share(prompts >= point["prompt"]),
+                "exchange_flagged": share(exchanges >= point["exchange"]),
             })  # fmt: skip
-    return found
+    return alarms
 
 
-def cost(guard: HarmGuard, texts: TextMaker, tokens: int) -> dict[str, Any]:
+def cost(guard: HarmGuard, texts: TextMaker, tokens: int) -> _streamed.Cost:
     """Tokens, padding included, that a stream of an answer runs, against one whole score."""
     # Sentences of 15 tokens, the stop included: short ones, so the verdicts are many.
     prompt = texts.text(12)
@@ -209,7 +214,7 @@ def cost(guard: HarmGuard, texts: TextMaker, tokens: int) -> dict[str, Any]:
     }
 
 
-def cost_of_val(guard: HarmGuard, rows: Sequence[Row]) -> dict[str, Any]:
+def cost_of_val(guard: HarmGuard, rows: Sequence[Row]) -> dict[str, float]:
     """Whole-text scores of val's answers of at least 300 tokens, by lengths alone."""
     encoder = guard._encoder
     ratios = []
@@ -243,7 +248,7 @@ def counted(guard: HarmGuard) -> tuple[Any, Any]:
     return session, lambda: seen[0]
 
 
-async def together(guard: HarmGuard, sentence: str, count: int) -> dict[str, Any]:
+async def together(guard: HarmGuard, sentence: str, count: int) -> _streamed.Together:
     """Bytes of a stream beside its text, and waits for verdicts of many streams at once."""
     text = (sentence + ". ") * 3
     waits: list[list[float]] = []
@@ -286,11 +291,6 @@ async def together(guard: HarmGuard, sentence: str, count: int) -> dict[str, Any
     }
 
 
-def _share(flags: Any) -> dict[str, Any]:
-    flags = np.asarray(flags, bool)
-    return asdict(stats.wilson(int(flags.sum()), int(flags.size)))
-
-
 def _difference(one: Any, other: Any) -> list[float]:
     """A paired difference of shares with its 95 % interval by the normal approximation."""
     d = np.asarray(one, float) - np.asarray(other, float)
@@ -298,5 +298,4 @@ def _difference(one: Any, other: Any) -> list[float]:
     return [float(d.mean()), float(d.mean()) - half, float(d.mean()) + half]
 
 
-if __name__ == "__main__":
-    raise SystemExit(_results.guarded(main))
+COMMAND = Benchmark(__name__, takes_bundle, measure, _streamed.tables)

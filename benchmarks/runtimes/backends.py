@@ -123,6 +123,7 @@ class HuggingFaceBackend:
         self._max_tokens = int(settings["max_tokens"])
         from_pretrained: Any = AutoTokenizer.from_pretrained  # untyped in transformers
         self._tokenizer = from_pretrained(settings["checkpoint"])
+        self._names = list(self._tokenizer.model_input_names)
 
     def tokenize(self, prompts: list[str], responses: list[str]) -> Any:
         """Model inputs, padded to the longest of the batch and cut at the model's length."""
@@ -143,6 +144,11 @@ class HuggingFaceBackend:
         ids = np.asarray(made["input_ids"][0], np.int64)
         types = made.get("token_type_ids")
         return ids, np.zeros_like(ids) if types is None else np.asarray(types[0], np.int64)
+
+    def feed(self, ids: IntArray, types: IntArray) -> Any:
+        """Arrays for the inputs that the model has."""
+        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": types}
+        return {name: feed[name] for name in self._names}
 
     def score(self, prompt: str, response: str) -> float:
         """One pair, from text."""
@@ -188,10 +194,7 @@ class TorchBackend(HuggingFaceBackend):
 
     def feed(self, ids: IntArray, types: IntArray) -> Any:
         """Tensors."""
-        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        if "token_type_ids" in self._tokenizer.model_input_names:
-            feed["token_type_ids"] = types
-        return {name: self._torch.from_numpy(value) for name, value in feed.items()}
+        return {n: self._torch.from_numpy(a) for n, a in super().feed(ids, types).items()}
 
     def run(self, feed: Any) -> FloatArray:
         """One forward pass."""
@@ -242,11 +245,6 @@ class OptimumBackend(HuggingFaceBackend):
         size = (Path(settings["optimum"]) / self.file).stat().st_size
         found = versions("optimum", "optimum-onnx", "onnxruntime", "transformers")
         return {"load_s": seconds, "versions": found, "model_bytes": size}
-
-    def feed(self, ids: IntArray, types: IntArray) -> Any:
-        """Arrays for the inputs that the graph has."""
-        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": types}
-        return {name: feed[name] for name in self._names}
 
     def run(self, feed: Any) -> FloatArray:
         """One call of the session."""

@@ -21,6 +21,7 @@ from benchmarks.runtimes.backends import (
     versions,
 )
 
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LENGTHS = (32, 128, 512)
 LOADED = 128
 """The program of this length is loaded with the runtime; another one takes its place when used."""
@@ -35,7 +36,7 @@ def logits_model(checkpoint: str) -> tuple[Any, list[str]]:
 
     from_pretrained: Any = AutoTokenizer.from_pretrained  # untyped in transformers
     names = list(from_pretrained(checkpoint).model_input_names)
-    order = [n for n in ("input_ids", "attention_mask", "token_type_ids") if n in names]
+    order = [n for n in INPUTS if n in names]
     inner = AutoModelForSequenceClassification.from_pretrained(checkpoint).eval()
 
     class LogitsModel(torch.nn.Module):
@@ -94,11 +95,6 @@ class OpenVinoBackend(HuggingFaceBackend):
         self._names = [value.get_any_name() for value in self._model.inputs]
         return {"versions": versions("openvino", "transformers")}
 
-    def feed(self, ids: IntArray, types: IntArray) -> Any:
-        """Arrays by name."""
-        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": types}
-        return {name: feed[name] for name in self._names}
-
     def run(self, feed: Any) -> FloatArray:
         """One inference."""
         return np.asarray(self._model(feed)[0])
@@ -148,22 +144,20 @@ class FixedShapeBackend(HuggingFaceBackend):
         self.prepare(settings)
         self._settings = settings
         self._held: tuple[int, Any] | None = None
-        names = self._tokenizer.model_input_names
-        self._order = [n for n in ("input_ids", "attention_mask", "token_type_ids") if n in names]
+        self._names.sort(key=INPUTS.index)
         self._program(min(LOADED, settings["max_tokens"]))
         return {"versions": versions(*self.packages, "transformers")}
 
     def feed(self, ids: IntArray, types: IntArray) -> Any:
         """Arrays in the order of the program."""
-        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": types}
-        return [feed[name] for name in self._order]
+        return list(super().feed(ids, types).values())
 
     def run(self, feed: Any) -> FloatArray:
         """One call of the program of this length."""
         return np.asarray(self._program(feed[0].shape[1])(feed))
 
     def _logits(self, inputs: Any) -> Any:
-        return self.run([np.asarray(inputs[name], np.int64) for name in self._order])
+        return self.run([np.asarray(inputs[name], np.int64) for name in self._names])
 
     def _program(self, tokens: int) -> Any:
         if self._held is None or self._held[0] != tokens:

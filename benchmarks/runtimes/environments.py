@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -12,9 +11,10 @@ import time
 import venv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from benchmarks.harness.errors import EnvironmentMissingError
-from benchmarks.harness.results import ROOT, say, write_json, write_text
+from benchmarks.harness.results import ROOT, read_json, say, write_json, write_text
 from harmguard.bench.machine import load_average
 
 _TORCH = "torch==2.13.0"
@@ -34,14 +34,20 @@ REQUIREMENTS: dict[str, list[str]] = {
 _DROPPED = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_REQUIRE_VIRTUALENV")
 
 
+class Cost(TypedDict):
+    """What making something took, and the load average then."""
+
+    seconds: float
+    load_average: float | None
+
+
 @dataclass(frozen=True)
 class Environment:
     """An environment that is ready: its interpreter, its packages' size, and what it cost."""
 
     python: str
     installed_mb: float
-    made: dict[str, float | None]
-    """Seconds that its making took, and the load average then."""
+    made: Cost
 
 
 def make(name: str, folder: Path) -> Environment:
@@ -66,11 +72,15 @@ def make(name: str, folder: Path) -> Environment:
                 "the disk; likely a Python whose distribution packs venv apart"
             ) from error
         _install(name, python, folder / f"{name}.log")
-        made = {"seconds": round(time.monotonic() - before, 1), "load_average": load_average()}
-        write_json(cost, {"made": made, "installed_mb": installed_mb(home)})
+        write_json(cost, {"made": cost_since(before), "installed_mb": installed_mb(home)})
         write_text(stamp, wanted)
-    found = json.loads(cost.read_text(encoding="utf-8"))
-    return Environment(str(python), found["installed_mb"], found["made"])
+    kept = read_json(cost)
+    return Environment(str(python), kept["installed_mb"], kept["made"])
+
+
+def cost_since(before: float) -> Cost:
+    """The cost of what began at `before`, in seconds of `time.monotonic`."""
+    return {"seconds": round(time.monotonic() - before, 1), "load_average": load_average()}
 
 
 def _install(name: str, python: Path, log: Path) -> None:

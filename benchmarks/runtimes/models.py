@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -12,22 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import results as _results
 from benchmarks.harness.errors import EnvironmentMissingError, WorkerError
-from benchmarks.runtimes import environments as _environments
-from benchmarks.runtimes import sameness as _setup
-from benchmarks.runtimes.environments import Environment
+from benchmarks.harness.results import ROOT, read_json, say, write_json, write_text
+from benchmarks.runtimes import environments
+from benchmarks.runtimes.environments import Cost, Environment, cost_since
 from benchmarks.runtimes.pool import Worker, environment
-from harmguard.bench.machine import load_average
+from benchmarks.runtimes.sameness import settings
 from harmguard.bundle import EMBEDDED
 from harmguard.core.files import work_folder
 
 SIZES = ("mini", "435m")
-CACHE = Path(os.environ.get("HARMGUARD_PEERS_CACHE") or _results.ROOT / ".venvs" / "peers")
+CACHE = Path(os.environ.get("HARMGUARD_PEERS_CACHE") or ROOT / ".venvs" / "peers")
 CACHE_HELP = "default: $HARMGUARD_PEERS_CACHE, or .venvs/peers"
-EXPORTER = _results.ROOT / "export" / "harmguard_export"
+EXPORTER = ROOT / "export" / "harmguard_export"
 _SOURCES = [
-    _results.ROOT / "benchmarks" / "checkpoints" / f"{name}.py"
+    ROOT / "benchmarks" / "checkpoints" / f"{name}.py"
     for name in ("deberta_large", "_outliers", "_unigram_tokenizer")
 ]
 """What a checkpoint with random weights is made by."""
@@ -35,11 +33,29 @@ _SOURCES = [
 
 @dataclass(frozen=True)
 class Peer:
-    """A row: its runtime in `_worker`, its environment, and for harmguard its recipe."""
+    """A row: title, runtime in `worker`, environment, and for harmguard its recipe."""
 
+    title: str
     runtime: str
     environment: str
     recipe: str | None = None
+
+
+ANCHOR, REFERENCE = "harmguard int8", "torch"
+PEERS = {
+    ANCHOR: Peer("harmguard int8", "harmguard", "harmguard", "int8"),
+    "harmguard int4": Peer("harmguard int4", "harmguard", "harmguard", "int4"),
+    "harmguard fp32": Peer("harmguard fp32", "harmguard", "harmguard", "fp32"),
+    REFERENCE: Peer("transformers + torch fp32", "torch", "torch"),
+    "torch bf16": Peer("transformers + torch bf16", "torch_bf16", "torch"),
+    "optimum fp32": Peer("optimum + onnxruntime fp32", "optimum_fp32", "optimum"),
+    "optimum int8": Peer("optimum + onnxruntime dynamic int8", "optimum", "optimum"),
+    "openvino fp32": Peer("OpenVINO fp32", "openvino_fp32", "openvino"),
+    "openvino int8": Peer("OpenVINO int8 weights", "openvino_int8", "openvino"),
+    "executorch": Peer("ExecuTorch + XNNPACK fp32", "executorch", "executorch"),
+    "litert": Peer("LiteRT fp32", "litert", "litert"),
+    "llama-guard": Peer("Llama-Guard-3-1B shape, llama.cpp Q4_0", "llama_guard", "llama"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +65,8 @@ class Ready:
     environment: Environment
     settings: dict[str, Any]
     files: list[Path]
-    converted: dict[str, float | None]
-    exported: dict[str, float | None] | None = None
+    converted: Cost
+    exported: Cost | None = None
     """What making harmguard's bundle cost; None where there was none to make."""
 
 
@@ -74,9 +90,9 @@ class Models:
         if self._given is not None:
             return self._given.resolve()
         if self.weights == "rebuilt":
-            self._make(out, "benchmarks.checkpoints.rebuilt", str(EMBEDDED), str(out))
+            self._make(out, "benchmarks", "rebuilt", str(EMBEDDED), str(out))
         else:
-            self._make(out, "benchmarks.checkpoints.deberta_large", str(out))
+            self._make(out, "benchmarks", "deberta_large", str(out))
         return out
 
     def bundle(self, recipe: str) -> Path:
@@ -111,11 +127,11 @@ class Models:
         if failed.exists() and not retry:
             raise WorkerError(failed.read_text(encoding="utf-8").strip())
         try:
-            made = _environments.make(peer.environment, self._cache)
+            made = environments.make(peer.environment, self._cache)
             settings = self._settings(peer, cache)
             files, cost = self._converted(name, peer, made, settings)
         except (EnvironmentMissingError, WorkerError) as error:
-            _results.write_text(failed, f"{error}\n")
+            write_text(failed, f"{error}\n")
             raise
         failed.unlink(missing_ok=True)
         exported = None if peer.recipe is None else self._cost(self.bundle(peer.recipe))
@@ -123,51 +139,50 @@ class Models:
 
     def _converted_by(self, environment: str) -> Path:
         """The folder of what an environment's packages make, another one for other versions."""
-        wanted = _environments.made_from(environment).encode()
+        wanted = environments.made_from(environment).encode()
         return self._folder / f"{environment}-{hashlib.sha256(wanted).hexdigest()[:8]}"
 
     def _settings(self, peer: Peer, cache: Path) -> dict[str, Any]:
         bundle = EMBEDDED if peer.recipe is None else self.bundle(peer.recipe)
         return {
-            **_setup.settings(bundle, self.checkpoint(), self.optimum(), self._threads),
+            **settings(bundle, self.checkpoint(), self.optimum(), self._threads),
             "spinning": "1",
             "cache": str(cache),
         }
 
     def _converted(
         self, name: str, peer: Peer, made: Environment, settings: dict[str, Any]
-    ) -> tuple[list[Path], dict[str, float | None]]:
+    ) -> tuple[list[Path], Cost]:
         """The files of the model and what the conversion cost, converted unless they are there."""
         stamp = Path(settings["cache"]) / f"{peer.runtime}-{peer.recipe}.json"
         if stamp.exists():
-            kept = json.loads(stamp.read_text(encoding="utf-8"))
+            kept = read_json(stamp)
             files = [Path(file) for file in kept["files"]]
             # Peers convert the checkpoint; the shipped bundle has another path in each clone.
             same = peer.recipe is None or kept["bundle"] == settings["bundle"]
             if same and all(file.exists() for file in files):
                 return files, kept["made"]
-        _results.say(f"{name}: converting (once) ...")
+        say(f"{name}: converting (once) ...")
         before = time.monotonic()
         with Worker(peer.runtime, self._threads, made.python) as worker:
-            found: list[str] = worker.call("convert", **settings)
-        took = round(time.monotonic() - before, 1)
-        cost: dict[str, float | None] = {"seconds": took, "load_average": load_average()}
-        value = {"files": found, "bundle": settings["bundle"], "made": cost}
-        _results.write_json(stamp, value)
-        return [Path(file) for file in found], cost
+            files = [Path(file) for file in worker.call("convert", **settings)]
+        cost = cost_since(before)
+        names = [str(file) for file in files]
+        write_json(stamp, {"files": names, "bundle": settings["bundle"], "made": cost})
+        return files, cost
 
     def _make(self, out: Path, module: str, *arguments: str) -> None:
         """Run a module that writes `out`, aside first; nothing if it is there."""
         if out.exists():
             return
-        _results.say(f"making {out.name} of {self._size} (once) ...")
+        say(f"making {out.name} of {self._size} (once) ...")
         before = time.monotonic()
         with work_folder(out) as folder:
             aside = folder / out.name
             written = [str(aside) if argument == str(out) else argument for argument in arguments]
             done = subprocess.run(
                 [sys.executable, "-m", module, *written],
-                cwd=_results.ROOT,
+                cwd=ROOT,
                 env=environment(self._threads),
                 capture_output=True,
                 text=True,
@@ -176,18 +191,17 @@ class Models:
             if done.returncode:
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]
                 log = out.with_name(f"{out.name}.log")
-                _results.write_text(log, done.stderr)
+                write_text(log, done.stderr)
                 raise WorkerError(f"{out.name} could not be made: {last} (all of it: {log.name})")
-            took = round(time.monotonic() - before, 1)
-            _results.write_json(_beside(out), {"seconds": took, "load_average": load_average()})
+            write_json(_beside(out), cost_since(before))
             aside.rename(out)
 
-    def _cost(self, out: Path) -> dict[str, float | None] | None:
+    def _cost(self, out: Path) -> Cost | None:
         """What making `out` cost; None for what nobody made here, as the shipped bundle."""
         if not _beside(out).exists():
             return None
-        found: dict[str, float | None] = json.loads(_beside(out).read_text(encoding="utf-8"))
-        return found
+        cost: Cost = read_json(_beside(out))
+        return cost
 
 
 def _beside(out: Path) -> Path:

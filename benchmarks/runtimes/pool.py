@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -101,13 +101,6 @@ def environment(threads: int) -> dict[str, str]:
             filter(None, [str(ROOT), str(ROOT / "export"), os.environ.get("PYTHONPATH")])
         ),
     }
-
-
-@contextmanager
-def workers(runtimes: Sequence[str], threads: int) -> Iterator[dict[str, Worker]]:
-    """A running worker for each runtime, all ended with the block."""
-    with ExitStack() as stack:
-        yield {name: stack.enter_context(Worker(name, threads)) for name in runtimes}
 
 
 def turns(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:

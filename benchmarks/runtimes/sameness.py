@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import subprocess
 import sys
@@ -9,8 +10,9 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from benchmarks.harness.command import takes_bundle
 from benchmarks.harness.errors import OutputsDifferError, WorkerError
 from benchmarks.harness.results import say
 from benchmarks.runtimes.pool import Worker, environment
@@ -28,42 +30,61 @@ _LEAST = sys.float_info.epsilon
 """A probability is held this far from 0 and 1, so that it has a logit."""
 
 
+class Distance(TypedDict):
+    """Mean and largest absolute difference of scores."""
+
+    mean: float
+    max: float
+
+
+def takes_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """BUNDLE, CHECKPOINT, --optimum and --threads."""
+    takes_bundle(parser)
+    exported = "Hugging Face folder that the bundle was exported from"
+    parser.add_argument("checkpoint", type=Path, help=exported)
+    parser.add_argument("--optimum", type=Path, help="optimum's export of it (default: made)")
+
+
+def started(
+    stack: ExitStack, names: Sequence[str], options: argparse.Namespace
+) -> tuple[dict[str, Worker], dict[str, Any], dict[str, Any]]:
+    """Loaded workers that end with `stack`, their settings, and what they said of themselves.
+
+    harmguard comes first: the others get its spinning. Raises WorkerError.
+    """
+    optimum = options.optimum
+    if optimum is None:
+        optimum = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "optimum"
+        export_optimum(options.checkpoint, optimum, options.threads)
+    made = settings(options.bundle, options.checkpoint, optimum, options.threads)
+    workers = {name: stack.enter_context(Worker(name, options.threads)) for name in names}
+    loaded: dict[str, Any] = {}
+    for name, worker in workers.items():
+        say(f"loading {name} ...")
+        loaded[name] = worker.call("load", **made)
+        made.setdefault("spinning", loaded[name].get("spinning", "1"))
+    return workers, made, loaded
+
+
 def settings(bundle: Path, checkpoint: Path, optimum: Path, threads: int) -> dict[str, Any]:
     """What every worker is loaded with."""
     manifest = open_bundle(bundle).manifest
     return {
         "bundle": str(bundle.resolve()),
         "checkpoint": str(checkpoint.resolve()),
-        "optimum": str(optimum),
+        "optimum": str(optimum.resolve()),
         "threads": threads,
         "temperature": manifest.output.temperature,
         "max_tokens": manifest.input.max_tokens,
     }
 
 
-def optimum(checkpoint: Path, given: Path | None, stack: ExitStack, threads: int) -> Path:
-    """The folder of optimum's int8 model: `given`, or made for as long as `stack` is open.
-
-    Raises WorkerError if the export fails.
-    """
-    if given is not None:
-        return given.resolve()
-    out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "optimum"
-    export_optimum(checkpoint, out, threads)
-    return out
-
-
 def export_optimum(checkpoint: Path, out: Path, threads: int) -> None:
-    """Write optimum's int8 model of the checkpoint to `out`. WorkerError if that fails."""
+    """Write optimum's models of the checkpoint to `out`. WorkerError if that fails."""
     say("exporting the checkpoint with optimum ...")
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.runtimes.optimum_export",
-        str(checkpoint.resolve()),
-    ]
+    module = ["-m", "benchmarks.runtimes.optimum_export"]
     done = subprocess.run(
-        [*command, str(out)],
+        [sys.executable, *module, str(checkpoint.resolve()), str(out)],
         env=environment(threads),
         capture_output=True,
         text=True,
@@ -74,40 +95,30 @@ def export_optimum(checkpoint: Path, out: Path, threads: int) -> None:
         raise WorkerError(f"optimum's export of {checkpoint.name} failed: {last}")
 
 
-def load(workers: dict[str, Worker], made: dict[str, Any]) -> dict[str, Any]:
-    """Load every runtime, harmguard first: the others get its spinning."""
-    loaded: dict[str, Any] = {}
-    for name, worker in workers.items():
-        say(f"loading {name} ...")
-        loaded[name] = worker.call("load", **made)
-        made.setdefault("spinning", loaded[name].get("spinning", "1"))
-    return loaded
-
-
 def check_scores(
     name: str, scores: Sequence[float], reference: Sequence[float], recipe: str
-) -> dict[str, float]:
+) -> Distance:
     """Mean and largest distance. OutputsDifferError when they are not of the same model."""
     kind = "fp32" if recipe == "fp32" else "int8"
-    found = distance(scores, reference)
-    if found["mean"] > MEAN_ERROR[kind] or found["max"] > MAX_ERROR[kind]:
+    apart = distance(scores, reference)
+    if apart["mean"] > MEAN_ERROR[kind] or apart["max"] > MAX_ERROR[kind]:
         raise OutputsDifferError(
-            f"{name}: scores are {found['mean']:.4f} (mean) and {found['max']:.4f} (most) from the "
+            f"{name}: scores are {apart['mean']:.4f} (mean) and {apart['max']:.4f} (most) from the "
             f"reference; expected at most {MEAN_ERROR[kind]} and {MAX_ERROR[kind]}; "
             "likely the bundle was not exported from this checkpoint"
         )
-    return found
+    return apart
 
 
-def check_same(name: str, scores: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
+def check_same(name: str, scores: Sequence[float], reference: Sequence[float]) -> Distance:
     """As `check_scores`, for two ways to run one model."""
-    found = distance(scores, reference)
-    if found["max"] > API_ERROR:
+    apart = distance(scores, reference)
+    if apart["max"] > API_ERROR:
         raise OutputsDifferError(
-            f"{name}: scores differ by up to {found['max']:.4f}; expected at most {API_ERROR}; "
+            f"{name}: scores differ by up to {apart['max']:.4f}; expected at most {API_ERROR}; "
             "likely a score depends on its batch or padding"
         )
-    return found
+    return apart
 
 
 def check_encoded(name: str, encoded: Sequence[Any], reference: Sequence[Any]) -> None:
@@ -120,7 +131,7 @@ def check_encoded(name: str, encoded: Sequence[Any], reference: Sequence[Any]) -
         )
 
 
-def distance(scores: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
+def distance(scores: Sequence[float], reference: Sequence[float]) -> Distance:
     """Mean and largest absolute difference of two lists of equal length."""
     errors = [abs(a - b) for a, b in zip(scores, reference, strict=True)]
     return {"mean": sum(errors) / len(errors), "max": max(errors)}

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from benchmarks.runtimes.backends import BACKENDS, Backend, probability
+from benchmarks.runtimes.backends import BACKENDS, Backend, Pair, probability
 from benchmarks.runtimes.converted import PEER_BACKENDS
 
 WARM_S = 1.0
@@ -79,18 +79,20 @@ class Server:
 
     def bulk(self, batch: int, stride: int = 1, first: int = 0) -> dict[str, Any]:
         """Seconds and scores of every `stride`-th pair in batches; batch 0 is the runtime's own."""
-        pairs = self._pairs[first::stride]
-        gc.collect()
-        start = time.perf_counter()
-        scores = self._backend.score_many(pairs, batch)
-        return {"seconds": time.perf_counter() - start, "scores": scores}
+        return self._timed(lambda pairs: self._backend.score_many(pairs, batch), stride, first)
 
     def one_by_one(self, stride: int = 1, first: int = 0) -> dict[str, Any]:
         """Seconds and scores of every `stride`-th pair, a call for each."""
+        score = self._backend.score
+        return self._timed(lambda pairs: [score(*pair) for pair in pairs], stride, first)
+
+    def _timed(
+        self, score: Callable[[list[Pair]], list[float]], stride: int, first: int
+    ) -> dict[str, Any]:
         pairs = self._pairs[first::stride]
         gc.collect()
         start = time.perf_counter()
-        scores = [self._backend.score(*pair) for pair in pairs]
+        scores = score(pairs)
         return {"seconds": time.perf_counter() - start, "scores": scores}
 
     def _call(self, mode: str) -> Callable[[int], float]:

@@ -14,42 +14,76 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from benchmarks.harness import results as _results
-from harmguard.bench.machine import describe
+from benchmarks.harness.command import Benchmark
+from benchmarks.harness.results import Run, say
+from harmguard.bench.markdown import table
 from harmguard.bundle import open_bundle
 from harmguard.bundle.spec import CoremlRequires
 from harmguard.core.files import sha256_of
 
-OUT = _results.ROOT / "benchmarks" / "results" / "coreml.json"
 _LENGTH = 128
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Export, write the JSON after each, print a line for each."""
-    parser = argparse.ArgumentParser(prog="benchmarks.training.coreml", description=__doc__)
+class Export(TypedDict):
+    """One checkpoint by one recipe; what the bundle is made of, unless it failed."""
+
+    checkpoint: str
+    recipe: str
+    gate: str
+    error: str | None
+    seconds: float
+    peak_rss_bytes: int
+    report: list[str]
+    guard_json_sha256: NotRequired[str]
+    deployment: NotRequired[str]
+    package_bytes: NotRequired[int]
+    parity: NotRequired[Any]
+    exceptions: NotRequired[list[str]]
+    operators: NotRequired[dict[str, int]]
+    multiply_adds: NotRequired[dict[str, int]]
+
+
+class Coreml(TypedDict):
+    """The raw result."""
+
+    exports: list[Export]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Checkpoints, pairs, recipes, the gate."""
     parser.add_argument("checkpoints", nargs="+", type=Path)
     parser.add_argument("--pairs", type=Path, help="for the parity (500 of them)")
     parser.add_argument("--recipes", default="fp16,int8,int4,palette4")
     parser.add_argument("--gate", choices=("on", "off"), default="on")
-    parser.add_argument("--out", type=Path, default=OUT, help="(default: benchmarks/results)")
-    options = parser.parse_args(arguments)
-    result: dict[str, Any] = {"machine": describe(), "exports": []}
+
+
+def measure(run: Run) -> Coreml:
+    """Export each; a cut run keeps what it has."""
+    options, figures = run.options, Coreml(exports=[])
     for checkpoint in options.checkpoints:
         for recipe in options.recipes.split(","):
-            found = _export(checkpoint, recipe, options.pairs, options.gate)
-            result["exports"].append(found)
-            _results.write_json(options.out, result)  # a cut run keeps what it has
-            print({name: found[name] for name in ("checkpoint", "recipe", "error", "seconds")})
-    return 0
+            say(f"{checkpoint.name}, {recipe} ...")
+            export = _export(checkpoint, recipe, options.pairs, options.gate)
+            figures["exports"].append(export)
+            run.keep(figures)
+    return figures
 
 
-def _export(checkpoint: Path, recipe: str, pairs: Path | None, gate: str) -> dict[str, Any]:
+def tables(result: Coreml) -> str:
+    """A line for each export."""
+    rows = [
+        [one["checkpoint"], one["recipe"], one["error"] or "-", f"{one['seconds']:.1f}"]
+        for one in result["exports"]
+    ]
+    return table(["checkpoint", "recipe", "error", "seconds"], rows)
+
+
+def _export(checkpoint: Path, recipe: str, pairs: Path | None, gate: str) -> Export:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "bundle"
         call = [sys.executable, "-m", "harmguard", "export", str(checkpoint), str(out)]
@@ -62,7 +96,7 @@ def _export(checkpoint: Path, recipe: str, pairs: Path | None, gate: str) -> dic
             seconds = time.monotonic() - started
             log.seek(0)
             lines = log.read().splitlines()
-        found: dict[str, Any] = {
+        export: Export = {
             "checkpoint": checkpoint.name,
             "recipe": recipe,
             "gate": gate,
@@ -71,10 +105,10 @@ def _export(checkpoint: Path, recipe: str, pairs: Path | None, gate: str) -> dic
             "peak_rss_bytes": usage.ru_maxrss * 1024,
             "report": [line for line in lines if line.startswith(("parity", "  "))],
         }
-        return found if status else found | _described(out)
+        return export if status else {**export, **_described(out)}
 
 
-def _described(out: Path) -> dict[str, Any]:
+def _described(out: Path) -> Any:
     from harmguard_export.coreml.package import NAME
     from harmguard_export.coreml.torch_program import Evaluator, read_program
 
@@ -96,5 +130,4 @@ def _described(out: Path) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+COMMAND = Benchmark(__name__, arguments, measure, tables, quick=False)

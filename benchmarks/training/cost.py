@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, TypedDict, cast
 
 import torch
 from transformers import (
@@ -23,45 +24,19 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from benchmarks.harness import results as _results
-from harmguard.bench.machine import describe
+from benchmarks.harness.command import Benchmark
+from benchmarks.harness.results import INPUTS, Run, read_json, say
 from harmguard.training.distill import has_bf16
 from harmguard.training.harmaug.engines.local import LocalModel
 from harmguard.training.harmaug.plan import Sampling
 from harmguard.training.loss import distillation_loss
 
-OUT = _results.ROOT / "benchmarks" / "results" / "cost.json"
 PAIRS, EPOCHS = 297_000, 3  # of the paper
 PAIR_TOKENS = 350  # assumed mean length of a training row; hours are proportional to it
 SEED = 7
 
-DEBERTA: dict[str, Any] = {
-    "model_type": "deberta-v2", "relative_attention": True, "position_buckets": 256,
-    "pos_att_type": ["p2c", "c2p"], "share_att_key": True, "norm_rel_ebd": "layer_norm",
-    "type_vocab_size": 0, "position_biased_input": False, "max_position_embeddings": 1024,
-}  # fmt: skip
-SHAPES: dict[bool, dict[str, dict[str, Any]]] = {
-    False: {
-        "student": {**DEBERTA, "vocab_size": 128_100, "hidden_size": 1024, "num_hidden_layers": 24,
-                    "num_attention_heads": 16, "intermediate_size": 4096},
-        "teacher": {"model_type": "llama", "vocab_size": 128_256, "hidden_size": 4096,
-                    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
-                    "intermediate_size": 14_336, "max_position_embeddings": 8192},
-        "generator": {"model_type": "gemma", "vocab_size": 256_000, "hidden_size": 2048,
-                      "num_hidden_layers": 18, "num_attention_heads": 8, "num_key_value_heads": 1,
-                      "head_dim": 256, "intermediate_size": 16_384},
-    },
-    True: {
-        "student": {**DEBERTA, "vocab_size": 1000, "hidden_size": 128, "num_hidden_layers": 2,
-                    "num_attention_heads": 4, "intermediate_size": 512},
-        "teacher": {"model_type": "llama", "vocab_size": 1000, "hidden_size": 256,
-                    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-                    "intermediate_size": 512, "max_position_embeddings": 1024},
-        "generator": {"model_type": "gemma", "vocab_size": 1000, "hidden_size": 128,
-                      "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 1,
-                      "head_dim": 32, "intermediate_size": 512},
-    },
-}  # fmt: skip
+SHAPES = read_json(INPUTS / "shapes.json")
+SCALED_DOWN = ", scaled down"
 # scaled down? -> rows per device, and tokens of a row
 STUDENT_ROWS = {False: (8, 16, 32), True: (2, 4)}
 STUDENT_TOKENS = {False: (256, 512, 1024), True: (64, 128)}
@@ -71,96 +46,116 @@ GENERATOR_ROWS = {False: (64, 256, 512), True: (4, 8)}
 GENERATOR_TOKENS = {False: (256, 32), True: (32, 8)}  # of the prompt, and generated
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure all three, write the JSON, print a line for each."""
-    parser = argparse.ArgumentParser(prog="benchmarks.training.cost", description=__doc__)
+class Setting(TypedDict):
+    """One setting: median seconds, peak memory, and what it does in a second."""
+
+    rows: int
+    tokens: int
+    new_tokens: int
+    seconds: float
+    peak_mb: float | None
+    rate: float
+
+
+class Hours(TypedDict):
+    """What the paper's training would take."""
+
+    pairs: int
+    epochs: int
+    mean_tokens: int
+    hours: float
+
+
+class Costs(TypedDict):
+    """The raw result."""
+
+    gpu: str | None
+    scaled_down: bool
+    bf16: bool
+    teacher: list[Setting]
+    student: list[Setting]
+    generator: list[Setting]
+    training_hours: Hours
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """--scaled-down."""
     parser.add_argument("--scaled-down", action="store_true", help="small shapes, for any machine")
-    parser.add_argument("--out", type=Path, default=OUT, help="(default: benchmarks/results)")
-    options = parser.parse_args(arguments)
-    small: bool = options.scaled_down
+
+
+def measure(run: Run) -> Costs:
+    """Measure all three; a cut run keeps what it has."""
+    small: bool = run.options.scaled_down
     torch.manual_seed(SEED)
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    result: dict[str, Any] = {"machine": describe(), "gpu": gpu, "scaled_down": small}
-    result["bf16"] = has_bf16()
-    for part, measure in (("teacher", _teacher), ("student", _student), ("generator", _generator)):
-        result[part] = measure(small)
-        _results.write_json(options.out, result)  # a cut run keeps what it has
-    best = max(result["student"], key=lambda one: float(one["tokens_per_s"]))
-    hours = PAIRS * EPOCHS * PAIR_TOKENS / best["tokens_per_s"] / 3600
-    result["training_hours"] = {
-        "pairs": PAIRS, "epochs": EPOCHS, "mean_tokens": PAIR_TOKENS, "hours": hours,
-    }  # fmt: skip
-    _results.write_json(options.out, result)
-    for name in ("student", "teacher", "generator"):
-        top = max(result[name], key=lambda one: float(one["rate"]))
-        print(f"{name}: {top}")
-    if small:
-        print("scaled down: the hours of the paper's run follow from a full run only")
-    else:
-        print(f"3 epochs over {PAIRS:,} pairs of {PAIR_TOKENS} tokens: {hours:.1f} h")
-    return 0
+    head = {
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "scaled_down": small,
+        "bf16": has_bf16(),
+    }
+    parts: dict[str, list[Setting]] = {}
+    for part, steps in (("teacher", _teacher), ("student", _student), ("generator", _generator)):
+        timed = (_timed(*step) for step in steps(small))
+        parts[part] = [one for one in timed if one is not None]
+        run.keep({**head, **parts})
+    best = max(one["rate"] for one in parts["student"])
+    hours = PAIRS * EPOCHS * PAIR_TOKENS / best / 3600
+    of_paper = Hours(pairs=PAIRS, epochs=EPOCHS, mean_tokens=PAIR_TOKENS, hours=hours)
+    return cast(Costs, {**head, **parts, "training_hours": of_paper})
 
 
-def _student(small: bool) -> list[dict[str, Any]]:
-    """Forward, loss, backward and AdamW step of the student, per length and rows."""
+def fastest(result: Costs) -> str:
+    """A line for each part, and the hours."""
+    parts = {"student": result["student"], "teacher": result["teacher"]}
+    parts["generator"] = result["generator"]
+    lines = [f"{part}: {max(own, key=lambda one: one['rate'])}" for part, own in parts.items()]
+    hours = f"3 epochs over {PAIRS:,} pairs of {PAIR_TOKENS} tokens: "
+    hours += f"{result['training_hours']['hours']:.1f} h"
+    if result["scaled_down"]:
+        hours = "scaled down: the hours of the paper's run follow from a full run only"
+    return "\n".join([*lines, hours])
+
+
+Step = tuple[int, int, int, int, Callable[[], object]]
+"""Rows, tokens of each, tokens generated for each, what is counted of all, and the work."""
+
+
+def _student(small: bool) -> Iterator[Step]:
+    """Forward, loss, backward and AdamW step; tokens are counted."""
     with torch.device(_device()):
         model = AutoModelForSequenceClassification.from_config(_config("student", small))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-5, weight_decay=0.1)
     soft = torch.tensor([0.1, 0.9], device=_device())
-    found = []
-    for tokens in STUDENT_TOKENS[small]:
-        for rows in STUDENT_ROWS[small]:
-            ids = torch.randint(5, model.config.vocab_size, (rows, tokens), device=_device())
-            teacher = soft.repeat(rows)[:rows]
+    for tokens, rows in itertools.product(STUDENT_TOKENS[small], STUDENT_ROWS[small]):
+        ids = torch.randint(5, model.config.vocab_size, (rows, tokens), device=_device())
+        teacher = soft.repeat(rows)[:rows]
 
-            def step(ids: torch.Tensor = ids, teacher: torch.Tensor = teacher) -> None:
-                with torch.autocast(_device(), torch.bfloat16, enabled=has_bf16()):
-                    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-                labels = (teacher > 0.5).long()
-                loss = distillation_loss(logits, labels, teacher, torch.ones_like(teacher))
-                (loss / len(ids)).backward()
-                optimizer.step()
-                optimizer.zero_grad()
+        def step(ids: torch.Tensor = ids, teacher: torch.Tensor = teacher) -> None:
+            with torch.autocast(_device(), torch.bfloat16, enabled=has_bf16()):
+                logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+            labels = (teacher > 0.5).long()
+            loss = distillation_loss(logits, labels, teacher, torch.ones_like(teacher))
+            (loss / len(ids)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
 
-            timed = _timed(step, {"rows": rows, "tokens": tokens})
-            if timed is not None:
-                rate = rows * tokens / timed["seconds"]
-                found.append({**timed, "tokens_per_s": rate, "rate": rate})
-    return found
+        yield rows, tokens, 0, rows * tokens, step
 
 
-def _teacher(small: bool) -> list[dict[str, Any]]:
-    """Verdicts per second."""
+def _teacher(small: bool) -> Iterator[Step]:
+    """Verdicts."""
     model, tokens = _causal("teacher", small), TEACHER_TOKENS[small]
-    found = []
     for rows in TEACHER_ROWS[small]:
         prompts = torch.randint(5, 900, (rows, tokens)).tolist()
-
-        def step(prompts: list[list[int]] = prompts) -> None:
-            model.verdicts(prompts, (7, 8))
-
-        timed = _timed(step, {"rows": rows})
-        if timed is not None:
-            found.append({**timed, "tokens": tokens, "rate": rows / timed["seconds"]})
-    return found
+        yield rows, tokens, 0, rows, partial(model.verdicts, prompts, (7, 8))
 
 
-def _generator(small: bool) -> list[dict[str, Any]]:
-    """Generated tokens per second, with the engine's sampling."""
+def _generator(small: bool) -> Iterator[Step]:
+    """Generated tokens, with the engine's sampling."""
     model, (tokens, new) = _causal("generator", small), GENERATOR_TOKENS[small]
-    found = []
     for rows in GENERATOR_ROWS[small]:
         prompts = torch.randint(5, 900, (rows, tokens)).tolist()
-        sampling = Sampling(max_new_tokens=new)
-
-        def step(prompts: list[list[int]] = prompts, sampling: Sampling = sampling) -> None:
-            model.generate(prompts, range(len(prompts)), sampling)
-
-        timed = _timed(step, {"rows": rows})
-        if timed is not None:
-            rate = rows * new / timed["seconds"]
-            found.append({**timed, "prompt_tokens": tokens, "new_tokens": new, "rate": rate})
-    return found
+        step = partial(model.generate, prompts, range(rows), Sampling(max_new_tokens=new))
+        yield rows, tokens, new, rows * new, step
 
 
 class _NoWords:
@@ -182,14 +177,16 @@ def _causal(name: str, small: bool) -> LocalModel:
 
 
 def _config(name: str, small: bool) -> Any:
-    shape = dict(SHAPES[small][name])
+    shape = (SHAPES["deberta"] if name == "student" else {}) | SHAPES[name + SCALED_DOWN * small]
     return AutoConfig.for_model(shape.pop("model_type"), **shape)
 
 
-def _timed(step: Callable[[], object], setting: dict[str, int]) -> dict[str, Any] | None:
+def _timed(
+    rows: int, tokens: int, new: int, counted: int, step: Callable[[], object]
+) -> Setting | None:
     """Median seconds of three runs after one untimed, and peak memory; None when out of memory."""
     cuda = _device() == "cuda"
-    _results.say(f"{setting} ...")
+    say(f"{rows} rows of {tokens} tokens ...")
     try:
         if cuda:
             torch.cuda.reset_peak_memory_stats()
@@ -204,12 +201,17 @@ def _timed(step: Callable[[], object], setting: dict[str, int]) -> dict[str, Any
         torch.cuda.empty_cache()
         return None
     peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else None
-    return {**setting, "seconds": sorted(seconds[1:])[1], "peak_mb": peak}
+    median = sorted(seconds[1:])[1]
+    return {"rows": rows, "tokens": tokens, "new_tokens": new, "seconds": median,
+            "peak_mb": peak, "rate": counted / median}  # fmt: skip
 
 
 def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-if __name__ == "__main__":
-    raise SystemExit(_results.guarded(main))
+def _named(options: argparse.Namespace) -> str:
+    return "cost-scaled-down" if options.scaled_down else "cost"
+
+
+COMMAND = Benchmark(__name__, arguments, measure, fastest, quick=False, result=_named)

@@ -19,64 +19,77 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from benchmarks.harness import results as _results
-from harmguard.bench.machine import describe
-from harmguard.core.files import new_folder, sha256_of, write_file
+from benchmarks.harness.command import Benchmark
+from benchmarks.harness.data import write_rows
+from benchmarks.harness.results import INPUTS, Run, read_json, write_json
+from harmguard.bench.markdown import table
+from harmguard.core.files import new_folder, sha256_of
 from harmguard.rows import Row, read_rows
 from harmguard.training import mini
 from harmguard.training.ensemble import RowScorer
 from harmguard.training.evaluate.report import evaluate
 from harmguard.training.evaluate.scored import scored
 
-OUT = _results.RESULTS / "distillation.json"
 ROWS_PER_CELL, MAX_TOKENS, SEED = 3000, 128, 17
 KEPT_LAYERS = (1, 3, 5)  # of the six, for the student of three
 SEEDS = {"mini": (0,), "3 layers": (0, 1, 2)}  # of a student; of the teacher:
 TEACHER_SEEDS = (0, 1, 2)
 HARD, SOFT, MORE = "hard", "soft", "soft, and unlabelled pairs"
 FILES = {HARD: ["hard.jsonl"], SOFT: ["soft.jsonl"], MORE: ["soft.jsonl", "unlabelled.jsonl"]}
-Run = tuple[str, str, int]
+Settings = tuple[str, str, int]
 """Student, labels, seed."""
-CONFIG = """\
-[student]
-path = {student}
-max_tokens = {tokens}
-dropout = 0.1
-[data]
-train = {train}
-balance = false
-[optim]
-lr = 2e-4
-epochs = 1
-batch_rows = 64
-device_rows = 64
-warmup_steps = 20
-weight_decay = 0.01
-seed = {seed}
-"""
+CONFIG = (INPUTS / "distillation.toml").read_text(encoding="utf-8")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train teachers and students, score val, write the JSON and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks distillation", description=__doc__)
+class Quality(TypedDict):
+    """AUPRC on val."""
+
+    macro: float
+    prompt: float
+    exchange: float
+    sources: dict[str, float]
+
+
+class Student(Quality):
+    """One run's."""
+
+    student: str
+    labels: str
+    seed: int
+
+
+class Distillation(TypedDict):
+    """The raw result."""
+
+    gpu: str | None
+    val_sha256: str
+    settings: dict[str, Any]
+    teacher: Quality
+    students: list[Student]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """DATA WORK, the backbone, jobs."""
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--backbone", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
-    parser.add_argument("--out", type=Path, default=OUT, help="raw JSON")
-    options = parser.parse_args(arguments)
-    data, work, jobs = options.data, options.work, options.jobs
+
+
+def measure(run: Run) -> Distillation:
+    """Train teachers and students, score val."""
+    data, work, jobs = run.options.data, run.options.work, run.options.jobs
     if not (work / "data").is_dir():
-        mini.write(data, work / "data", options.backbone)
+        mini.write(data, work / "data", run.options.backbone)
     _three_layers(work)
     drawn = _hard(work)
     teachers = _runs(work, [("mini", HARD, seed) for seed in TEACHER_SEEDS], jobs)
@@ -86,46 +99,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = teachers | _runs(work, every, jobs)
     val = read_rows(data / "val.jsonl.gz")
     scorer = RowScorer(val)
-    scores = {run: _val_scores(folder, val, scorer) for run, folder in runs.items()}
-    found = {
-        "machine": describe(),
+    scores = {own: _val_scores(folder, val, scorer) for own, folder in runs.items()}
+    return {
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "val_sha256": sha256_of(data / "val.jsonl.gz"),
         "settings": {"rows": len(drawn), "tokens": MAX_TOKENS, "config": CONFIG},
-        "teacher": _quality(val, np.mean([scores[run] for run in teachers], axis=0)),
+        "teacher": _quality(val, np.mean([scores[own] for own in teachers], axis=0)),
         "students": [
-            {"student": student, "labels": labels, "seed": seed}
-            | _quality(val, scores[student, labels, seed])
-            for student, labels, seed in runs
+            {"student": own[0], "labels": own[1], "seed": own[2], **_quality(val, scores[own])}
+            for own in runs
         ],
     }
-    _results.write_json(options.out, found)
-    print(table(found))
-    return 0
 
 
-def table(found: dict[str, Any]) -> str:
-    """The result as a Markdown table: AUPRC on val, mean over seeds and their spread."""
-    lines = ["| student | labels | seeds | macro | prompts | pairs |", "|---|---|---|---|---|---|"]
-    lines.append(_line("teacher", "mean of mini's 3 seeds", [found["teacher"]]))
+def tables(result: Distillation) -> str:
+    """AUPRC on val, mean over seeds and their spread."""
+    rows = [_line("teacher", "mean of mini's 3 seeds", [result["teacher"]])]
     for student in SEEDS:
         for labels in FILES:
-            chosen = [r for r in found["students"]
-                      if (r["student"], r["labels"]) == (student, labels)]  # fmt: skip
-            lines.append(_line(student, labels, chosen))
-    return "\n".join(lines)
+            own = [
+                r for r in result["students"] if (r["student"], r["labels"]) == (student, labels)
+            ]
+            rows.append(_line(student, labels, own))
+    return table(["student", "labels", "seeds", "macro", "prompts", "pairs"], rows)
 
 
-def _line(name: str, labels: str, figures: Sequence[dict[str, Any]]) -> str:
+def _line(name: str, labels: str, figures: Sequence[Quality]) -> list[str]:
     cells = []
-    for key in ("macro", "prompt", "exchange"):
-        values = [figure[key] for figure in figures]
+    for values in ([f["macro"] for f in figures], [f["prompt"] for f in figures],
+                   [f["exchange"] for f in figures]):  # fmt: skip
         spread = f" ± {stdev(values):.4f}" if len(values) > 1 else ""
         cells.append(f"{mean(values):.4f}{spread}")
-    return f"| {name} | {labels} | {len(figures)} | {' | '.join(cells)} |"
+    return [name, labels, str(len(figures)), *cells]
 
 
-def _runs(work: Path, wanted: Sequence[Run], jobs: int) -> dict[Run, Path]:
+def _runs(work: Path, wanted: Sequence[Settings], jobs: int) -> dict[Settings, Path]:
     """The folder of the student of each run."""
     configs = [_config(work, *run) for run in wanted]
     outs = {config: config.with_suffix("") for config in configs}
@@ -167,7 +175,7 @@ def _hard(work: Path) -> list[Row]:
     """The rows of every run, also in hard.jsonl."""
     rows = _draw(read_rows(work / "data" / "train.jsonl"))
     if not (work / "hard.jsonl").is_file():
-        _write(work / "hard.jsonl", rows)
+        write_rows(work / "hard.jsonl", rows)
     return rows
 
 
@@ -178,7 +186,7 @@ def _soft(data: Path, work: Path, drawn: Sequence[Row], teachers: Sequence[Path]
         path = work / f"{name}.jsonl"
         if not path.is_file():
             soft = RowScorer(part).scores(teachers)
-            _write(path, [replace(r, soft=float(s)) for r, s in zip(part, soft, strict=True)])
+            write_rows(path, [replace(r, soft=float(s)) for r, s in zip(part, soft, strict=True)])
 
 
 def _draw(rows: Sequence[Row]) -> list[Row]:
@@ -190,11 +198,6 @@ def _draw(rows: Sequence[Row]) -> list[Row]:
                 [r for r in rows if r.kind == kind and r.label == label], ROWS_PER_CELL
             )
     return drawn
-
-
-def _write(path: Path, rows: Sequence[Row]) -> None:
-    lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
-    write_file(path, "".join(lines), replace=True)
 
 
 def _three_layers(work: Path) -> None:
@@ -222,23 +225,24 @@ def _val_scores(student: Path, val: Sequence[Row], scorer: RowScorer) -> list[fl
         "rows": hashlib.sha256(repr([row.pair for row in val]).encode()).hexdigest(),
     }
     if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path)
         if {key: kept[key] for key in about} == about:
-            found: list[float] = kept["scores"]
-            return found
+            return list(kept["scores"])
     scores = [float(score) for score in scorer.scores([student])]
-    _results.write_json(path, {**about, "scores": scores})
+    write_json(path, {**about, "scores": scores})
     return scores
 
 
-def _quality(val: Sequence[Row], scores: Any) -> dict[str, Any]:
+def _quality(val: Sequence[Row], scores: Any) -> Quality:
     """AUPRC on val: macro over sources, pooled over prompts and over pairs."""
     rows = scored(val, [float(score) for score in scores])
     report = evaluate(rows, {"prompt": 0.5, "exchange": 0.5}, resamples=10)
-    pooled = {kind: report["pooled"][kind]["auprc"]["value"] for kind in ("prompt", "exchange")}
-    sources = {s["source"]: s["auprc"]["value"] for s in report["sources"] if s["in_macro"]}
-    return {"macro": report["macro"]["all"]["auprc"]["value"], **pooled, "sources": sources}
+    return {
+        "macro": report["macro"]["all"]["auprc"]["value"],
+        "prompt": report["pooled"]["prompt"]["auprc"]["value"],
+        "exchange": report["pooled"]["exchange"]["auprc"]["value"],
+        "sources": {s["source"]: s["auprc"]["value"] for s in report["sources"] if s["in_macro"]},
+    }
 
 
-if __name__ == "__main__":
-    raise SystemExit(_results.guarded(main))
+COMMAND = Benchmark(__name__, arguments, measure, tables, quick=False)

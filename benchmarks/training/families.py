@@ -16,10 +16,8 @@ import io
 import json
 import random
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from dataclasses import field as field_
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
-from benchmarks.harness import results as _results
+from benchmarks.harness.command import Script
+from benchmarks.harness.results import INPUTS, read_json
 from harmguard import cli
 from harmguard.checkpoint.quiet import quiet
 
@@ -42,9 +41,6 @@ SIZES: dict[str, Any] = {
     "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3,
     "id2label": {0: "safe", 1: "harmful"}, "label2id": {"safe": 0, "harmful": 1},
 }  # fmt: skip
-ROBERTA = {"pad_token_id": 1, "type_vocab_size": 1}
-DEBERTA = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0,
-           "position_biased_input": False}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,51 +49,20 @@ class Family:
 
     name: str
     kind: str
-    more: dict[str, Any] = field_(default_factory=dict)
+    more: dict[str, Any]
 
 
-FAMILIES = (
-    Family("BERT", "bert"),
-    Family("MiniLM", "bert", {"hidden_size": 48, "num_attention_heads": 12, "num_hidden_layers": 6,
-                              "intermediate_size": 192}),
-    Family("RoBERTa", "roberta", ROBERTA),
-    Family("XLM-RoBERTa", "xlm-roberta", ROBERTA),
-    Family("CamemBERT", "camembert", ROBERTA),
-    Family("DistilBERT", "distilbert", {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}),
-    Family("ELECTRA", "electra", {"embedding_size": 16}),
-    Family("MPNet", "mpnet", {"pad_token_id": 1}),
-    Family("ALBERT", "albert", {"embedding_size": 16}),
-    Family("DeBERTa", "deberta", {**DEBERTA, "max_relative_positions": -1}),
-    Family("DeBERTa v2", "deberta-v2", {**DEBERTA, "conv_kernel_size": 3, "conv_act": "gelu"}),
-    Family("DeBERTa v3", "deberta-v2", {**DEBERTA, "position_buckets": 8, "share_att_key": True,
-                                        "norm_rel_ebd": "layer_norm"}),
-    Family("ModernBERT", "modernbert"),
-    Family("data2vec-text", "data2vec-text", ROBERTA),
-    Family("MegatronBERT", "megatron-bert"),
-    Family("RoFormer", "roformer", {"embedding_size": 32}),
-    Family("SqueezeBERT", "squeezebert", {"embedding_size": 32}),
-    Family("MobileBERT", "mobilebert", {"embedding_size": 16, "intra_bottleneck_size": 16,
-                                        "true_hidden_size": 16}),
-    Family("XLM", "xlm", {"emb_dim": 32, "n_layers": 2, "n_heads": 2, "pad_index": 0,
-                          "bos_index": 2, "eos_index": 3, "unk_index": 1}),
-    Family("Funnel", "funnel", {"d_model": 32, "n_head": 2, "d_head": 16, "d_inner": 64,
-                                "block_sizes": [1, 1], "num_hidden_layers": None}),
-    Family("Longformer", "longformer", {**ROBERTA, "attention_window": 16}),
-    Family("BigBird", "big_bird"),
-    Family("ConvBERT", "convbert", {"embedding_size": 32}),
-    Family("Nystromformer", "nystromformer"),
-    Family("ERNIE", "ernie"),
-    Family("CANINE", "canine"),
-    Family("FNet", "fnet"),
-)  # fmt: skip
+FAMILIES = [Family(*fields) for fields in read_json(INPUTS / "families.json")]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table of all families, or of those named."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks families", description=__doc__)
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """WORK and families."""
     parser.add_argument("work", type=Path)
     parser.add_argument("families", nargs="*", metavar="FAMILY", help="names of the table")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table of all families, or of those named."""
     chosen = [f for f in FAMILIES if not options.families or f.name in options.families]
     print(HEAD)
     for family in chosen:
@@ -195,5 +160,4 @@ def _rows(count: int) -> Iterator[dict[str, Any]]:
         yield {"prompt": texts[0], "response": texts[1] if i % 4 > 1 else None, "label": i % 2}
 
 
-if __name__ == "__main__":
-    sys.exit(_results.guarded(main))
+COMMAND = Script(__name__, arguments, run)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.harness.errors import BenchmarkDataError
-from benchmarks.quality import _disguise_table, _disguises, _everyday, disguise
+from benchmarks.quality import _disguises, _everyday, disguise
 from benchmarks.quality._disguises import DISGUISES, Disguise
 from benchmarks.quality._everyday import ROWS, everyday
 from harmguard import HarmGuard
@@ -89,7 +89,7 @@ def test_the_table() -> None:
         "prompts": 10, "clean": clean, "attacks": [one],
         "benign": {"chat": {"n": 300, "before": 1, "after": 2, "only_after": 1}},
     }  # fmt: skip
-    made = _disguise_table.disguise(json.loads(json.dumps(result)))
+    made = disguise.tables(json.loads(json.dumps(result)))
     assert "a\\|b" in made
     assert "10 -> 70" in made
     assert "10.0 (at most 5)" in made

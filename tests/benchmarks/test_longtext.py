@@ -90,7 +90,7 @@ def test_a_quick_run(
             file.write(json.dumps({**value, "source": row.source, "task": task}) + "\n")
     monkeypatch.setenv("HARMGUARD_DATA", str(tmp_path))
     out = tmp_path / "longtext.json"
-    assert longtext.main([str(needle_bundle), "--quick", "--out", str(out)]) == 0
+    assert longtext.COMMAND.main([str(needle_bundle), "--quick", "--out", str(out)]) == 0
     text = out.read_text(encoding="utf-8")
     assert json.loads(text)["needles"]["all"]["share"] == 1.0
     assert "danger" not in text

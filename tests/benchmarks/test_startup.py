@@ -19,7 +19,7 @@ def test_a_quick_run(
 ) -> None:
     monkeypatch.setattr(startup, "QUICK_STARTS", 2)
     out = tmp_path / "startup.json"
-    assert startup.main([str(small_bundle), "--quick", "--out", str(out)]) == 0
+    assert startup.COMMAND.main([str(small_bundle), "--quick", "--out", str(out)]) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
     assert (found["benchmark"], found["quick"], found["threads"]) == ("startup", True, 2)
     assert found["startup_s"]["total"]["n"] == 2

@@ -1,72 +1,110 @@
-"""Pictures of raw results, as SVG: white background and dark ink, for dark pages too."""
+"""What a guard's call could cost at least, and the picture of how far from it a call is."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from benchmarks.performance._peers_table import TITLES
-from benchmarks.performance._scaling_table import call_ms, floor_ms, macs, read_mb, spent_ms
-from harmguard.core.files import new_file
+from benchmarks.harness.picture import COLOURS, MARKS, SMALL, figure, plain, save, short
+from benchmarks.performance._peak import Kernel
+from harmguard.bench.results import Artefact
 
-_COLOURS = ("#0b5fa5", "#b3470a", "#3a7d34", "#7a3e9d", "#a8862a")
-_MARKS = "os^Dv"
-_SMALL = {"fontsize": 7, "ha": "center"}
 _SIDES = ((11, -7), (11, 7), (-11, 7), (-11, -7), (0, 9), (0, -9))
 
 
-def peers(result: Mapping[str, Any], path: Path) -> None:
-    """A bar for each runtime and length, the fastest at the shortest length on top."""
-    figure = _figure((8.4, 0.55 * len(result["rows"]) + 1.6))
-    axes = figure.subplots()
-    lengths = [str(n) for n in result["lengths"]]
+class Cell(TypedDict):
+    """One batch of one length."""
 
-    def time(name: str) -> float:
-        # All have the shortest length, if they have any.
-        cell = result["rows"][name]["ms"].get(lengths[0])
-        return 0.0 if cell is None else float(cell["median"])
-
-    names = sorted(result["rows"], key=time, reverse=True)
-    height = 0.8 / len(lengths)
-    for index, (tokens, colour) in enumerate(zip(lengths, _COLOURS, strict=False)):
-        cells = [result["rows"][name]["ms"].get(tokens) for name in names]
-        values = [0.0 if cell is None else cell["median"] for cell in cells]
-        places = [i + 0.4 - height * (index + 0.5) for i in range(len(names))]
-        bars = axes.barh(places, values, height, color=colour, label=f"{tokens} tokens")
-        labels = ["-" if cell is None else _short(cell["median"]) for cell in cells]
-        axes.bar_label(bars, labels, padding=3, fontsize=7)
-    axes.set_yticks(range(len(names)), [TITLES[name] for name in names])
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    left, right = axes.get_xlim()
-    axes.set_xlim(left, 2 * right)  # room for the longest bar's label
-    axes.set(
-        xlabel="ms a pair, text to score (median, log scale)",
-        title=f"Latency, size {result['size']}",
-    )
-    axes.grid(alpha=0.25, axis="x")
-    axes.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=len(lengths), frameon=False)
-    _save(figure, path)
+    batch: int
+    tokens: int
+    ms: float
+    fastest_ms: float
+    n: int
+    spread: float
+    peak_anonymous_mb: float | None
+    memory_error: NotRequired[str]
 
 
-def scaling(result: Mapping[str, Any], path: Path) -> None:
+class Fit(TypedDict):
+    """ms = call + token x (batch x tokens) + square x (batch x tokens^2); the largest error."""
+
+    call_ms: float
+    token_ms: float
+    square_ms: float
+    worst: float
+
+
+class Guard(TypedDict):
+    """What was measured of one bundle; by tokens: a profile, and the fastest call beside it."""
+
+    bundle: Artefact
+    prepared: bool
+    bytes_read: dict[str, float]
+    cells: list[Cell]
+    fit: Fit
+    profile: dict[str, dict[str, Kernel]]
+    calls_ms: dict[str, float]
+    peak_gops: dict[str, float]
+
+
+class Scaling(TypedDict):
+    """The raw result."""
+
+    read_gbs: float
+    guards: list[Guard]
+    missing: dict[str, str]
+
+
+def kind(guard: Guard) -> str:
+    """What most multiply-adds are of: fp32 for the recipe fp32, int8 for all others."""
+    return "fp32" if guard["bundle"]["recipe"] == "fp32" else "int8"
+
+
+def floor_ms(guard: Guard, tokens: str) -> float:
+    """Milliseconds that the multiply-adds alone would take at the peak beside the guard's calls."""
+    return float(2000 * macs(guard, tokens) / (guard["peak_gops"][kind(guard)] * 1e9))
+
+
+def call_ms(guard: Guard, tokens: str) -> float:
+    """Milliseconds of the fastest call of one text."""
+    cells = [c for c in guard["cells"] if (c["batch"], str(c["tokens"])) == (1, tokens)]
+    beside = [ms for key, ms in guard["calls_ms"].items() if key == tokens]
+    return float(min([c["fastest_ms"] for c in cells] + beside))
+
+
+def spent_ms(profile: dict[str, Kernel]) -> float:
+    """Milliseconds of all kernels of a profile."""
+    return sum(float(cell["ms"]) for cell in profile.values())
+
+
+def macs(guard: Guard, tokens: str) -> float:
+    """Multiply-adds of a verdict."""
+    return sum(float(cell["macs"]) for cell in guard["profile"][tokens].values())
+
+
+def read_mb(guard: Guard, tokens: str) -> float:
+    """MB of weights that a verdict reads, as the file has them."""
+    found = guard["bytes_read"]
+    return float(found["whole"] + int(tokens) * found["token"]) / 1e6
+
+
+def draw(result: Scaling, path: Path) -> None:
     """The roofline on top; below, for each guard, latency and what the kernels spend."""
     guards = result["guards"]
-    figure = _figure((10.4, 4.4 + 3.9 * len(guards)))
-    top, below = figure.subfigures(2, 1, height_ratios=[4.4, 3.9 * len(guards)])
+    sheet = figure((10.4, 4.4 + 3.9 * len(guards)))
+    top, below = sheet.subfigures(2, 1, height_ratios=[4.4, 3.9 * len(guards)])
     _roofline(top.subplots(), result)
     panels = below.subplots(len(guards), 2, squeeze=False)
     for guard, (left, right) in zip(guards, panels, strict=True):
         _latency(left, guard)
         _parts(right, guard)
-    _save(figure, path)
+    save(sheet, path)
 
 
-def _roofline(axes: Any, result: Mapping[str, Any]) -> None:
+def _roofline(axes: Any, result: Scaling) -> None:
     """Operations in a second against operations a byte of weights, one text at a time."""
     points = [[_point(guard, tokens) for tokens in guard["profile"]] for guard in result["guards"]]
     most = 2 * max(x for found in points for x, _ in found)
@@ -76,15 +114,15 @@ def _roofline(axes: Any, result: Mapping[str, Any]) -> None:
         knee = peak / result["read_gbs"]
         ends = sorted({least, min(max(knee, least), most), most})
         roof = [min(peak, x * result["read_gbs"]) for x in ends]
-        label = f"{kind}: {_short(peak)} GOPS, {_short(result['read_gbs'])} GB/s"
+        label = f"{kind}: {short(peak)} GOPS, {short(result['read_gbs'])} GB/s"
         axes.plot(ends, roof, line, color="#444444", label=label)
     for index, (guard, found) in enumerate(zip(result["guards"], points, strict=True)):
-        style = {"color": _COLOURS[index % len(_COLOURS)], "marker": _MARKS[index % len(_MARKS)]}
-        axes.plot(*zip(*found, strict=True), ":", ms=5, label=_title(guard), **style)
+        style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKS[index % len(MARKS)]}
+        axes.plot(*zip(*found, strict=True), ":", ms=5, label=title(guard), **style)
     axes.set(xscale="log", yscale="log", title="Roofline, one text; the numbers are its tokens")
     _label(axes, points, [tokens for guard in result["guards"] for tokens in guard["profile"]])
     axes.set(xlabel="operations a byte of weights read", ylabel="10^9 operations a second")
-    _plain(axes.xaxis, axes.yaxis)
+    plain(axes.xaxis, axes.yaxis)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
 
@@ -109,31 +147,31 @@ def _label(
         best = room.index(max(room))
         taken.append(sides[best])
         offset = {"textcoords": "offset points", "va": "center"}
-        axes.annotate(text, value, _SIDES[best], **offset, **_SMALL)
+        axes.annotate(text, value, _SIDES[best], **offset, **SMALL)
 
 
-def _point(guard: Mapping[str, Any], tokens: str) -> tuple[float, float]:
+def _point(guard: Guard, tokens: str) -> tuple[float, float]:
     """Operations a byte, and 10^9 operations a second of the fastest call."""
     operations = 2 * macs(guard, tokens)
     spent = call_ms(guard, tokens)
     return operations / (1e6 * read_mb(guard, tokens)), operations / (1e6 * spent)
 
 
-def _latency(axes: Any, guard: Mapping[str, Any]) -> None:
+def _latency(axes: Any, guard: Guard) -> None:
     for index, batch in enumerate(sorted({cell["batch"] for cell in guard["cells"]})):
         cells = [cell for cell in guard["cells"] if cell["batch"] == batch]
-        style = {"color": _COLOURS[index % 4], "marker": _MARKS[index % 4], "ms": 4}
+        style = {"color": COLOURS[index % 4], "marker": MARKS[index % 4], "ms": 4}
         tokens, ms = [c["tokens"] for c in cells], [c["ms"] / batch for c in cells]
         axes.plot(tokens, ms, label=f"batch {batch}", **style)
-    axes.set(xlabel="tokens", ylabel="ms a text", title=_title(guard), xscale="log", yscale="log")
+    axes.set(xlabel="tokens", ylabel="ms a text", title=title(guard), xscale="log", yscale="log")
     axes.legend(frameon=False)
     axes.grid(alpha=0.25)
-    _plain(axes.xaxis, axes.yaxis)
+    plain(axes.xaxis, axes.yaxis)
     lengths = sorted({cell["tokens"] for cell in guard["cells"]})
     axes.set_xticks(lengths, [str(n) for n in lengths])
 
 
-def _parts(axes: Any, guard: Mapping[str, Any]) -> None:
+def _parts(axes: Any, guard: Guard) -> None:
     """Beside the floor, the call, split as its kernels' time is: largest types, then the rest."""
     profiles = guard["profile"]
     lengths = list(profiles)
@@ -147,9 +185,9 @@ def _parts(axes: Any, guard: Mapping[str, Any]) -> None:
         whole = spent_ms(profiles[tokens])
         for name, cell in profiles[tokens].items():
             share[name] = share.get(name, 0.0) + cell["ms"] / whole
-    shown = sorted(share, key=lambda name: -share[name])[: len(_COLOURS)]
+    shown = sorted(share, key=lambda name: -share[name])[: len(COLOURS)]
     under = [0.0] * len(lengths)
-    for name, colour in zip([*shown, "others"], [*_COLOURS, "#d0d0d0"], strict=False):
+    for name, colour in zip([*shown, "others"], [*COLOURS, "#d0d0d0"], strict=False):
         ms = [
             sum(
                 c["ms"] for n, c in p.items() if (n not in shown if name == "others" else n == name)
@@ -164,10 +202,10 @@ def _parts(axes: Any, guard: Mapping[str, Any]) -> None:
         axes.bar([i + 0.2 for i in places], values, 0.38, under, color=colour, label=name)
         under = [u + v for u, v in zip(under, values, strict=True)]
     for i, (times, floor) in enumerate(zip(under, floors, strict=True)):
-        text = f"{_short(times * floor)} ms"
-        axes.annotate(text, (i + 0.2, times), (0, 3), textcoords="offset points", **_SMALL)
+        text = f"{short(times * floor)} ms"
+        axes.annotate(text, (i + 0.2, times), (0, 3), textcoords="offset points", **SMALL)
         axes.annotate(
-            f"{_short(floor)} ms", (i - 0.2, 1), (0, 3), textcoords="offset points", **_SMALL
+            f"{short(floor)} ms", (i - 0.2, 1), (0, 3), textcoords="offset points", **SMALL
         )
     axes.set_xticks(places, lengths)
     axes.set(xlabel="tokens", ylabel="times the floor", title="One text, by its kernels")
@@ -177,35 +215,7 @@ def _parts(axes: Any, guard: Mapping[str, Any]) -> None:
     axes.set_axisbelow(True)
 
 
-def _plain(*scales: Any) -> None:
-    """Ticks of a logarithmic scale at 1, 2 and 5, as plain numbers."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    for scale in scales:
-        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        scale.set_major_formatter(lambda value, _: f"{value:g}")
-        scale.set_minor_formatter(NullFormatter())
-
-
-def _title(guard: Mapping[str, Any]) -> str:
+def title(guard: Guard) -> str:
+    """Name, version and recipe of its bundle."""
     about = guard["bundle"]
     return f"{about['name']} {about['version']}, {about['recipe']}"
-
-
-def _short(value: float) -> str:
-    """Three digits that count, never as a power of ten."""
-    return f"{float(f'{value:.3g}'):g}"
-
-
-def _figure(size: tuple[float, float]) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=size, layout="constrained")
-
-
-def _save(figure: Any, path: Path) -> None:
-    """Write the whole picture or none; the same results give the same bytes."""
-    import matplotlib
-
-    with new_file(path, replace=True) as file, matplotlib.rc_context({"svg.hashsalt": path.stem}):
-        figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None})

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as whole
-from benchmarks.__main__ import LIMIT_S, PLANNED_S, QUICK_LIMIT_S, Part
+from benchmarks import run as whole
+from benchmarks.harness.command import command, command_of, commands
 from benchmarks.harness.errors import BenchmarkDataError, WorkerError
+from benchmarks.harness.results import ROOT
+from benchmarks.run import LIMIT_S, QUICK_LIMIT_S, Part
 from benchmarks.runtimes.models import Models
 
 
@@ -25,7 +27,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def options(tmp_path: Path, *arguments: str) -> argparse.Namespace:
-    return whole._parser().parse_args(["--cache", str(tmp_path), *arguments])
+    return whole.COMMAND.parser().parse_args(["--cache", str(tmp_path), *arguments])
 
 
 def names(parts: list[Part]) -> list[str]:
@@ -42,10 +44,34 @@ def test_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = whole.parts(options(tmp_path))
     assert names(found) == [*every, "longtext"]
     for part in [*found, whole.REPORT]:
-        assert importlib.util.find_spec(part.command[0]) is not None
-    for planned, limit in zip(zip(*PLANNED_S.values(), strict=True), (3600, 300), strict=True):
-        assert sum(planned) <= limit
+        assert part.command[0] == "benchmarks"
+        assert part.command[1] in commands()
+    for planned, limit in ((found, LIMIT_S), (quick, QUICK_LIMIT_S)):
+        assert sum(part.planned_s for part in planned) <= limit
     assert (LIMIT_S, QUICK_LIMIT_S) == (3600, 300)
+
+
+def test_every_command_has_a_name_of_its_own_and_says_what_it_does() -> None:
+    named = list(commands().values())
+    assert len(named) == len({module.rpartition(".")[2] for module in named}) > 25
+    for name in ("speed", "bulk", "startup", "report", "compare", "run", "counts", "longtext"):
+        found = command(name)
+        assert found.name == name
+        assert f"python -m benchmarks {name if name != 'run' else ''}".strip() in str(found.about)
+
+
+def test_a_result_belongs_to_the_command_of_its_name() -> None:
+    assert command_of("peers-435m").name == "peers"
+    assert command_of("speed").name == "speed"
+    for name in ("speed.quick", "peers-mini.partial", "nonesuch"):
+        assert command_of(name) is None
+
+
+def test_one_command_by_name(capfd: pytest.CaptureFixture[str]) -> None:
+    module = [sys.executable, "-m", "benchmarks"]
+    done = subprocess.run([*module, "compare", "no", "where"], cwd=ROOT, check=False)
+    assert done.returncode == 3
+    assert "BenchmarkDataError: no and where have no ratio in common" in capfd.readouterr().err
 
 
 def test_results_elsewhere_leave_the_pages(tmp_path: Path) -> None:
@@ -70,8 +96,8 @@ def test_a_failure_and_the_limit_are_named_and_the_others_go_on(
     monkeypatch.setattr(whole, "parts", lambda options: made)
     results = tmp_path / "results"
     arguments = ["--quick", "--cache", str(tmp_path), "--results", str(results)]
-    assert whole.main(arguments) == 3
-    err = capsys.readouterr().err
+    assert whole.COMMAND.main(arguments) == 3
+    err = "".join(capsys.readouterr())
     found = json.loads((results / "run.quick.json").read_text(encoding="utf-8"))
     assert [one["name"] for one in found["parts"]] == [part.name for part in made]
     assert found["parts"][0]["ended"] == "exit status 3"
@@ -98,7 +124,7 @@ def test_without_a_checkpoint_what_needs_none_runs(
 
 def test_a_checkpoint_that_is_none_is_named_first(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkDataError, match=r"nowhere has no config\.json; expected a"):
-        whole.main(["--checkpoint", str(tmp_path / "nowhere"), "--cache", str(tmp_path)])
+        whole.COMMAND.main(["--checkpoint", str(tmp_path / "nowhere"), "--cache", str(tmp_path)])
 
 
 def test_the_report_is_made_whatever_the_clock_says(
@@ -106,7 +132,6 @@ def test_the_report_is_made_whatever_the_clock_says(
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(whole, "prepare", lambda options: None)
-    monkeypatch.setattr(whole, "RESULTS", tmp_path)
     monkeypatch.setattr(whole, "LIMIT_S", 0)
     monkeypatch.setattr(whole, "parts", lambda options: [Part("late", ["json"], 1)])
     run = whole._run
@@ -116,7 +141,8 @@ def test_the_report_is_made_whatever_the_clock_says(
         return run(part, left_s) if part.name == "late" else ""
 
     monkeypatch.setattr(whole, "_run", noted)
-    assert whole.main(["--cache", str(tmp_path)]) == 3
+    out = ["--out", str(tmp_path / "run.json")]
+    assert whole.COMMAND.main(["--cache", str(tmp_path), *out]) == 3
     assert asked == ["late", "report"]
     found = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     assert found["parts"][0]["ended"] == "not begun: the time was over"
