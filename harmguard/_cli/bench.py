@@ -36,7 +36,10 @@ def add(subparsers: Any) -> None:
         epilog=_EPILOG + EXIT_CODES,
     )
     parser.add_argument(
-        "folder", nargs="?", metavar="BUNDLE", help="its folder (default: the embedded mini guard)"
+        "folder",
+        nargs="?",
+        metavar="BUNDLE",
+        help="its folder, or installed:NAME (default: the embedded mini guard)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument(
@@ -57,11 +60,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; 3 if a part failed."""
     from harmguard.bench import picture, show
     from harmguard.bench.run import Plan, failures, measure
-    from harmguard.bundle import EMBEDDED
     from harmguard.core.cores import default_threads
+    from harmguard.installed import guard_folder
 
-    folder = EMBEDDED if args.folder is None else Path(args.folder)
-    plan = Plan(folder, args.threads or default_threads(), args.samples)
+    plan = Plan(guard_folder(args.folder), args.threads or default_threads(), args.samples)
     if args.picture is not None:
         picture.check(args.picture)
     result = measure(plan, lambda message: print(message, file=sys.stderr, flush=True))
