@@ -5,6 +5,7 @@
     HarmGuardError
     ├── BundleError                  the folder of a guard
     │   ├── BundleNotFoundError      no such folder, or no manifest in it
+    │   ├── AmbiguousGuardError      two packages have a guard of one name
     │   ├── ManifestError            guard.json is malformed
     │   │   └── UnsupportedVersionError
     │   ├── BundleFileError          a file is missing, truncated, altered, or a git-lfs pointer
@@ -81,6 +82,10 @@ class BundleError(HarmGuardError):
 
 class BundleNotFoundError(BundleError):
     """The path is not a folder, or the folder holds no manifest."""
+
+
+class AmbiguousGuardError(BundleError):
+    """Two installed packages have a guard of one name."""
 
 
 class ManifestError(BundleError):

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ from harmguard.errors import (
     UnverifiedBundleWarning,
 )
 from harmguard.inputs import Pair
+from harmguard.installed import installed_folder
 from harmguard.runtime.calls import under_way
 from harmguard.verdict import Verdict
 
@@ -44,11 +45,21 @@ if TYPE_CHECKING:
     from harmguard.runtime.session import Session
 
 
+class GuardOptions(TypedDict, total=False):
+    """The keyword arguments of `HarmGuard`, which explains them."""
+
+    threads: int | None
+    threshold: float | str
+    long_text: Literal["window", "error"]
+    cache: str | os.PathLike[str] | None
+    max_chars: int | None
+
+
 class HarmGuard(Streaming):
     """A guard: scores how harmful a prompt, or a prompt with its response, is.
 
-    `bundle` is a bundle's folder; None is the guard that comes with the package. A guard is
-    never looked up by name or downloaded.
+    `bundle` is a bundle's folder; None is the guard that comes with the package, mini. Others
+    that packages bring are `HarmGuard.installed(name)`. Nothing is ever downloaded.
 
     - `threads`: threads of the model, at least 1, and no more than the cores that affinity and
       the container's CPU quota allow. None: those cores, at most 4.
@@ -131,6 +142,17 @@ class HarmGuard(Streaming):
                 UnverifiedBundleWarning,
                 stacklevel=2,
             )
+
+    @classmethod
+    def installed(cls, name: str, **options: Unpack[GuardOptions]) -> Self:
+        """Load the guard `name` of an installed package, as `pip install harmguard-base` brings.
+
+        Only packages of this environment are looked at (`harmguard.installed`); nothing is
+        downloaded, and a name that two packages have is refused. Options are the constructor's.
+        Raises BundleNotFoundError, AmbiguousGuardError, InputTypeError, InputError, and what
+        loading raises.
+        """
+        return cls(installed_folder(name), **options)
 
     @property
     def max_chars(self) -> int:

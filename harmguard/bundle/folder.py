@@ -130,7 +130,7 @@ def _open(folder: Path, record: Mapping[str, Any]) -> tuple[Bundle, dict[str, An
             )
         raise BundleNotFoundError(
             f"no folder at {str(folder)!r}; expected a bundle's folder; likely a wrong path "
-            "(a guard is never looked up by name or downloaded)"
+            "(for a guard of an installed package: HarmGuard.installed(name), or installed:NAME)"
         )
     if not os.path.lexists(folder / MANIFEST):
         raise BundleNotFoundError(

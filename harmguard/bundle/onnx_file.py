@@ -345,7 +345,20 @@ def _signed(value: int) -> int:
 
 
 def _varints(data: bytes, start: int, end: int) -> int:
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8, end - start, start) < 0x80))
+    """How many numbers are packed there. Raises BundleFileError as `Reader.varint` does."""
+    if start == end:
+        return 0
+    found = np.frombuffer(data, np.uint8, end - start, start)
+    more = found >= 0x80
+    if more[-1]:
+        raise malformed("numbers cut short")
+    two = more[:-1] & more[1:]
+    four = two[:-2] & two[2:]
+    nine = (four[:-4] & four[4:])[:-1] & more[8:]
+    # Nine bytes hold 63 bits: the tenth has one of its own, and is the last.
+    if np.any(nine[: max(len(found) - 9, 0)] & (found[9:] > 1)):
+        raise malformed("a number of more than 64 bits")
+    return len(found) - int(np.count_nonzero(more))
 
 
 def small_ints(tensor: Tensor, data: bytes) -> list[int] | None:

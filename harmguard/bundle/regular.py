@@ -21,6 +21,7 @@ from harmguard.errors import BundleFileError, UnsafePathError
 
 EMBEDDED = Path(__file__).parent.parent / "models" / "mini"
 """The guard that comes with the package."""
+_packaged = {EMBEDDED}
 _CHUNK = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -36,6 +37,11 @@ class Identity(NamedTuple):
     ctime_ns: int
 
 
+def trust_package(folder: Path) -> None:
+    """Let the files of `folder`, which an installed package holds, be links of its installer."""
+    _packaged.add(folder)
+
+
 @contextmanager
 def open_regular(folder: Path, name: str) -> Iterator[FileIO]:
     """The file `name` of `folder`, open for reading; it must be a regular file of the folder.
@@ -43,7 +49,7 @@ def open_regular(folder: Path, name: str) -> Iterator[FileIO]:
     `name` may have folders, as the files of a Core ML package have, none of them a link. Raises
     BundleFileError for a file that is not there and UnsafePathError for any other kind of file.
     """
-    if folder == EMBEDDED:
+    if folder in _packaged:
         # Some installers link a package's files into place: as safe as the code beside them.
         target = (folder / name).resolve()
         folder, name = target.parent, target.name

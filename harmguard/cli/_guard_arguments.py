@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "input (UTF-8, one newline at its end is left off); put -- before texts that begin with -",
     )
     parser.add_argument(
-        "--guard", metavar="FOLDER", help="the bundle's folder (default: the embedded mini guard)"
+        "--guard",
+        metavar="FOLDER",
+        help="the bundle's folder, or installed:NAME (default: the embedded mini guard)",
     )
     parser.add_argument(
         "--threads",
@@ -88,9 +90,11 @@ def _standard_input(max_chars: int) -> str:
 def open_guard(args: argparse.Namespace, threshold: float | str = "default") -> HarmGuard:
     """The guard that the arguments ask for."""
     from harmguard.guard import HarmGuard
+    from harmguard.installed import guard_folder
 
     # None, and only None, is the embedded guard: "" is a wrong path.
-    return HarmGuard(args.guard, threads=args.threads, threshold=threshold, cache=args.cache)
+    folder = guard_folder(args.guard) if args.guard else args.guard
+    return HarmGuard(folder, threads=args.threads, threshold=threshold, cache=args.cache)
 
 
 def say_unreadable(verdict: Verdict) -> None:

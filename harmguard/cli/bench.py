@@ -29,7 +29,10 @@ examples:
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument(
-        "folder", nargs="?", metavar="BUNDLE", help="its folder (default: the embedded mini guard)"
+        "folder",
+        nargs="?",
+        metavar="BUNDLE",
+        help="its folder, or installed:NAME (default: the embedded mini guard)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument(
@@ -54,11 +57,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; 3 if a part failed."""
     from harmguard.bench import markdown, picture
     from harmguard.bench.run import Settings, failures, measure
-    from harmguard.bundle import EMBEDDED
     from harmguard.core.cores import default_threads
+    from harmguard.installed import guard_folder
 
-    folder = EMBEDDED if args.folder is None else Path(args.folder)
-    settings = Settings(folder, args.threads or default_threads(), args.samples)
+    settings = Settings(guard_folder(args.folder), args.threads or default_threads(), args.samples)
     if args.picture is not None:
         picture.check(args.picture)
     result = measure(settings, lambda message: print(message, file=sys.stderr, flush=True))

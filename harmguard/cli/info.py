@@ -28,7 +28,10 @@ examples:
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument(
-        "folder", nargs="?", metavar="FOLDER", help="the bundle (default: the embedded mini guard)"
+        "folder",
+        nargs="?",
+        metavar="FOLDER",
+        help="its folder, or installed:NAME (default: the embedded mini guard)",
     )
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="say what copy is prepared there, if any"
@@ -37,9 +40,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the manifest in words, and a note for everything that is missing."""
-    from harmguard.bundle import EMBEDDED, open_bundle
+    from harmguard.bundle import open_bundle
+    from harmguard.installed import guard_folder
 
-    bundle = open_bundle(EMBEDDED if args.folder is None else args.folder)
+    bundle = open_bundle(guard_folder(args.folder))
     for name, value in _lines(bundle.manifest):
         print(f"{name:<12} {printable(value)}")
     if args.cache is not None:

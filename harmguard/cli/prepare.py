@@ -25,7 +25,10 @@ examples:
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument(
-        "folder", nargs="?", metavar="BUNDLE", help="the bundle (default: the embedded mini guard)"
+        "folder",
+        nargs="?",
+        metavar="BUNDLE",
+        help="its folder, or installed:NAME (default: the embedded mini guard)",
     )
     parser.add_argument(
         "--cache",
@@ -37,11 +40,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare, and say where the copy is and what it takes."""
-    from harmguard.bundle import EMBEDDED, open_and_record
+    from harmguard.bundle import open_and_record
     from harmguard.core.text import printable
+    from harmguard.installed import guard_folder
     from harmguard.prepared.prepare import default_cache, prepare, remove_stale
 
-    bundle, _ = open_and_record(EMBEDDED if args.folder is None else Path(args.folder))
+    bundle, _ = open_and_record(guard_folder(args.folder))
     copy = prepare(bundle, args.cache or default_cache())
     size = sum(entry.size for entry in bundle.manifest.files.values())
     print(f"prepared   {printable(str(copy.folder))}")

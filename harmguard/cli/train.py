@@ -62,6 +62,11 @@ _STAGES = {
         "OUT gets rows, student and configs from DATA, a folder as docs/data.md describes.",
         "  harmguard train mini data mini-data",
     ),
+    "base": (
+        "make the training set and the starting student of the base guard",
+        "OUT gets rows, student and config from DATA, a folder as docs/data.md describes.",
+        "  harmguard train base data base-data",
+    ),
 }
 DESCRIPTION = "Train a guard, in stages or by a plan of all of them."
 EPILOG = "examples:\n" + "\n".join(examples for *_, examples in _STAGES.values()) + "\n\n"
@@ -121,12 +126,17 @@ def _add_ensemble(_: str, stage: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_mini(_: str, stage: argparse.ArgumentParser) -> None:
+def _add_guard(_: str, stage: argparse.ArgumentParser) -> None:
     stage.add_argument("data", type=Path, metavar="DATA", help="the folder of the data")
     stage.add_argument("out", type=Path, metavar="OUT", help="a new folder")
 
 
-_TOOLS = {"average": _add_average, "ensemble": _add_ensemble, "mini": _add_mini}
+_TOOLS = {
+    "average": _add_average,
+    "ensemble": _add_ensemble,
+    "mini": _add_guard,
+    "base": _add_guard,
+}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -166,6 +176,10 @@ def _tool(args: argparse.Namespace) -> str:
         from harmguard.training.ensemble import label
 
         return f"{label(args.teachers, args.data, args.out)} rows"
+    if args.stage == "base":
+        from harmguard.training import base
+
+        return f"{base.write(args.data, args.out, base.mpnet_archive())} rows"
     from harmguard.training import mini
 
     return f"{mini.write(args.data, args.out, mini.minilm_folder())} rows"

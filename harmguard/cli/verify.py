@@ -24,16 +24,19 @@ examples:
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument(
-        "folder", nargs="?", metavar="FOLDER", help="the bundle (default: the embedded mini guard)"
+        "folder",
+        nargs="?",
+        metavar="FOLDER",
+        help="its folder, or installed:NAME (default: the embedded mini guard)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Verify and say what was checked; a failure is an error."""
-    from harmguard.bundle import EMBEDDED
+    from harmguard.installed import guard_folder
     from harmguard.verify import verify
 
-    report = verify(EMBEDDED if args.folder is None else args.folder, _package_scorer)
+    report = verify(guard_folder(args.folder), _package_scorer)
     print(f"files    {report.files} with {report.bytes:,} bytes, all as the manifest says")
     scores = (
         f"scores within {report.worst:.4f} of the reference (tolerance {report.tolerance:g})"

@@ -291,13 +291,15 @@ def test_labels_the_other_way_round_are_put_right_and_recorded(
         ("XLMRoberta", {}, 2),
         ("MPNet", {}, 2),
         ("ModernBert", {"cls_token_id": 2, "sep_token_id": 3, "eos_token_id": 3}, 2),
+        # Traced with an `If` on lengths that are always equal, which a bundle may not hold.
+        ("Deberta", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}, 2),
     ],
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # transformers' ModernBERT
 def test_families(
     tiny_checkpoint: Path, tmp_path: Path, family: str, options: dict[str, Any], inputs: int
 ) -> None:
-    traced = options.get("hidden_act") == "mish"
+    traced = options.get("hidden_act") == "mish" or family == "Deberta"
     if traced:
         pytest.importorskip("optimum.exporters.onnx")
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / family))

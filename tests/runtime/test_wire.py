@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from harmguard.bundle import onnx_file
@@ -147,3 +149,30 @@ def test_metadata_that_protobuf_refuses(place: str) -> None:
     assert spoilt != data
     with pytest.raises(BundleFileError):
         read_model(spoilt)
+
+
+@given(st.lists(st.binary(max_size=12), max_size=4).map(b"".join))
+def test_packed_numbers_are_counted_as_they_are_read(data: bytes) -> None:
+    """Found by fuzzing: a packed list whose last number was cut short was counted."""
+    count, start = 0, 0
+    try:
+        while start < len(data):
+            _, start = Reader(data).varint(start, len(data))
+            count += 1
+    except BundleFileError:
+        with pytest.raises(BundleFileError):
+            onnx_file._varints(data, 0, len(data))
+    else:
+        assert onnx_file._varints(data, 0, len(data)) == count
+
+
+@pytest.mark.parametrize("number", [5, 7, 11])
+@pytest.mark.parametrize(
+    "packed", [b"\x80", b"\x01\xff", b"\xff" * 10 + b"\x01", b"\x01" + b"\xff" * 9 + b"\x02"]
+)
+def test_packed_numbers_that_protobuf_refuses_or_cuts(number: int, packed: bytes) -> None:
+    tensor = TensorProto(name="t", data_type=1, dims=[1]).SerializeToString()
+    tensor += field(varint(number << 3 | 2), packed)
+    graph = field(varint(5 << 3 | 2), tensor)
+    with pytest.raises(BundleFileError, match=r"cut short|64 bits|ten bytes"):
+        read_model(field(varint(7 << 3 | 2), graph))

@@ -13,7 +13,7 @@ from harmguard.checkpoint import load_student
 from harmguard.cli import main
 from harmguard.errors import DataError, MissingExtraError, OutputExistsError
 from harmguard.rows import read_rows
-from harmguard.training import mini
+from harmguard.training import corpus, mini
 from harmguard.training.config import read_config
 from tests.training import tiny
 
@@ -68,7 +68,7 @@ def test_rows_are_permissive_unique_and_hold_the_made_ones(data: Path) -> None:
     for row in rows:
         if row.id.endswith("/refused"):
             assert (row.label, row.kind) == (0, "exchange")
-            assert row.response in mini.REFUSALS
+            assert row.response in corpus.REFUSALS
     hay = [row for row in rows if row.id.endswith("/long") and row.kind == "prompt"]
     assert all(row.id.removesuffix("/long").split("/")[0] in row.prompt for row in hay)
     assert all(len(row.prompt) > 100 for row in hay)

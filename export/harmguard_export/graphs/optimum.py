@@ -42,6 +42,7 @@ def export_with_optimum(checkpoint: Checkpoint, folder: Path) -> list[str]:
             "type that it knows; likely a new or a rare architecture"
         ) from None
     _check_inputs(traced / "model.onnx", kind)
+    _settle_branches(traced / "model.onnx")
     for name in ("model.onnx", "model.onnx_data"):
         if (traced / name).exists():
             (traced / name).rename(folder / name)
@@ -53,6 +54,52 @@ def graph_inputs(path: Path) -> tuple[str, ...]:
     graph = onnx.load(path, load_external_data=False).graph
     constants = {tensor.name for tensor in graph.initializer}
     return tuple(value.name for value in graph.input if value.name not in constants)
+
+
+def _settle_branches(path: Path) -> None:
+    """Take what an encoder does where a traced graph asks whether queries are as many as keys.
+
+    The first DeBERTa's code asks it, because in a decoder they need not be; a bundle may not hold
+    `If`. Other branches stay, and are refused by the rules for graphs.
+    """
+    model = onnx.load(path, load_external_data=False)
+    makers = {output: node for node in model.graph.node for output in node.output}
+    settled: dict[str, str] = {}
+    kept = []
+    for node in model.graph.node:
+        taken = _taken_when_equal(node, makers)
+        if taken is None:
+            kept.append(node)
+        else:
+            settled[node.output[0]] = taken
+    if not settled:
+        return
+    for node in kept:
+        for index, name in enumerate(node.input):
+            while name in settled:
+                name = settled[name]
+            node.input[index] = name
+    used = {name for node in kept for name in node.input}
+    # A branch that stays may use constants too: the file is refused then, whatever it holds.
+    constants = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    for field, values in ((model.graph.node, kept), (model.graph.initializer, constants)):
+        del field[:]
+        field.extend(values)
+    onnx.save(model, path)
+
+
+def _taken_when_equal(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> str | None:
+    """What an `If` that asks whether two numbers differ gives where they do not; else None."""
+    if node.op_type != "If":
+        return None
+    asked = makers.get(node.input[0])
+    for op in ("Cast", "Not", "Equal"):
+        if asked is None or asked.op_type != op:
+            return None
+        asked = makers.get(asked.input[0])
+    branches = {attribute.name: attribute.g for attribute in node.attribute}
+    other = branches["else_branch"].node
+    return str(other[0].input[0]) if [n.op_type for n in other] == ["Identity"] else None
 
 
 def _check_inputs(path: Path, kind: str) -> None:
