@@ -243,8 +243,8 @@ class OptimumBackend(HuggingFaceBackend):
         self._names = [value.name for value in self._session.get_inputs()]
         seconds = time.perf_counter() - start
         size = (Path(settings["optimum"]) / self.file).stat().st_size
-        found = versions("optimum", "optimum-onnx", "onnxruntime", "transformers")
-        return {"load_s": seconds, "versions": found, "model_bytes": size}
+        packages = versions("optimum", "optimum-onnx", "onnxruntime", "transformers")
+        return {"load_s": seconds, "versions": packages, "model_bytes": size}
 
     def run(self, feed: Any) -> FloatArray:
         """One call of the session."""
