@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
-Pair = tuple[str, str]
+Exchange = tuple[str, str]
 
 
 class Backend(Protocol):
@@ -35,7 +35,7 @@ class Backend(Protocol):
     def score(self, prompt: str, response: str) -> float:
         """From text to P(harmful)."""
 
-    def score_many(self, pairs: Sequence[Pair], batch: int) -> list[float]:
+    def score_many(self, pairs: Sequence[Exchange], batch: int) -> list[float]:
         """From texts to P(harmful), input order, `batch` texts at a time (0: as it likes)."""
 
     def feed(self, ids: IntArray, types: IntArray) -> Any:
@@ -91,7 +91,7 @@ class HarmGuardBackend:
         """HarmGuard.score."""
         return self._guard.score(prompt, response)
 
-    def score_many(self, pairs: Sequence[Pair], batch: int) -> list[float]:
+    def score_many(self, pairs: Sequence[Exchange], batch: int) -> list[float]:
         """HarmGuard.score_many, which makes batches of like length itself."""
         return [float(score) for score in self._guard.score_many(pairs)]
 
@@ -154,7 +154,7 @@ class HuggingFaceBackend:
         """One pair, from text."""
         return self._scores([prompt], [response])[0]
 
-    def score_many(self, pairs: Sequence[Pair], batch: int) -> list[float]:
+    def score_many(self, pairs: Sequence[Exchange], batch: int) -> list[float]:
         """Batches in input order."""
         scores: list[float] = []
         for start in range(0, len(pairs), batch):
