@@ -149,30 +149,30 @@ def parts(options: argparse.Namespace) -> list[Part]:
     """Each benchmark in the order in which they run; one whose checkpoint fails has a reason."""
     fill = _words(options)
     own = [
-        (part, name)
+        (place, name)
         for name, module in command.commands().items()
         if module.split(".")[1] in FOLDERS
-        for part in getattr(command.command(name), "parts", ())
-        if (part.quick_s is not None or not options.quick)
-        and ("{data}" not in part.arguments or data_given())
+        for place in getattr(command.command(name), "places", ())
+        if (place.quick_s is not None or not options.quick)
+        and ("{data}" not in place.arguments or data_given())
     ]
     ready = []
-    for part, name in sorted(own, key=lambda item: item[0].place):
-        result, refused, words = part.name or name, "", []
+    for place, name in sorted(own, key=lambda item: item[0].order):
+        result, refused, words = place.name or name, "", []
         try:
-            words = [out for word in part.arguments.split() for out in fill(word)]
+            words = [out for word in place.arguments.split() for out in fill(word)]
         except BenchError as error:
             refused = str(error)
         words += ["--quick"] if options.quick else []
         if options.results:
             words += ["--out", str(options.results.resolve() / f"{result}.json")]
-        planned = part.quick_s if options.quick else part.planned_s
+        planned = place.quick_s if options.quick else place.planned_s
         ready.append(Part(result, ["benchmarks", name, *words], planned or 0, refused))
     return ready
 
 
 def _words(options: argparse.Namespace) -> Callable[[str], list[str]]:
-    """What stands for a word of `Part.arguments`; raises BenchError where it cannot be made."""
+    """What stands for a word of `Place.arguments`; raises BenchError where it cannot be made."""
     cache = options.cache.resolve()
     mini = Models(cache, "mini", options.checkpoint, 2)
     large = None if options.quick else Models(cache, "435m", None, 2)

@@ -24,10 +24,10 @@ Figures = TypeVar("Figures")
 
 
 @dataclass(frozen=True)
-class Part:
+class Place:
     """A benchmark's place in the whole run, and the seconds that it takes on two idle cores."""
 
-    place: int
+    order: int
     planned_s: int
     quick_s: int | None
     """None: a quick run leaves it out."""
@@ -104,7 +104,7 @@ class Benchmark(Command, Generic[Figures]):
     """What two runs must agree on, by name."""
     ended: Callable[[Figures, Run], int] = lambda *_: 0
     """The exit status once the result is written; may raise."""
-    parts: Sequence[Part] = ()
+    places: Sequence[Place] = ()
     quick: bool = True
     """Whether it can be run with few samples."""
     result: Callable[[argparse.Namespace], str] | None = None

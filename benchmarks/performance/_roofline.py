@@ -87,8 +87,8 @@ def macs(guard: Guard, tokens: str) -> float:
 
 def read_mb(guard: Guard, tokens: str) -> float:
     """MB of weights that a verdict reads, as the file has them."""
-    found = guard["bytes_read"]
-    return float(found["whole"] + int(tokens) * found["token"]) / 1e6
+    read = guard["bytes_read"]
+    return float(read["whole"] + int(tokens) * read["token"]) / 1e6
 
 
 def draw(result: Scaling, path: Path) -> None:
@@ -107,8 +107,8 @@ def draw(result: Scaling, path: Path) -> None:
 def _roofline(axes: Any, result: Scaling) -> None:
     """Operations in a second against operations a byte of weights, one text at a time."""
     points = [[_point(guard, tokens) for tokens in guard["profile"]] for guard in result["guards"]]
-    most = 2 * max(x for found in points for x, _ in found)
-    least = 0.5 * min(x for found in points for x, _ in found)
+    most = 2 * max(x for line in points for x, _ in line)
+    least = 0.5 * min(x for line in points for x, _ in line)
     for kind, line in (("int8", "-"), ("fp32", "--")):
         peak = max(guard["peak_gops"][kind] for guard in result["guards"])
         knee = peak / result["read_gbs"]
@@ -116,9 +116,9 @@ def _roofline(axes: Any, result: Scaling) -> None:
         roof = [min(peak, x * result["read_gbs"]) for x in ends]
         label = f"{kind}: {short(peak)} GOPS, {short(result['read_gbs'])} GB/s"
         axes.plot(ends, roof, line, color="#444444", label=label)
-    for index, (guard, found) in enumerate(zip(result["guards"], points, strict=True)):
+    for index, (guard, own) in enumerate(zip(result["guards"], points, strict=True)):
         style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKS[index % len(MARKS)]}
-        axes.plot(*zip(*found, strict=True), ":", ms=5, label=title(guard), **style)
+        axes.plot(*zip(*own, strict=True), ":", ms=5, label=title(guard), **style)
     axes.set(xscale="log", yscale="log", title="Roofline, one text; the numbers are its tokens")
     _label(axes, points, [tokens for guard in result["guards"] for tokens in guard["profile"]])
     axes.set(xlabel="operations a byte of weights read", ylabel="10^9 operations a second")

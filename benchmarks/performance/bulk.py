@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, NotRequired, TypedDict
 
-from benchmarks.harness.command import Benchmark, Part
+from benchmarks.harness.command import Benchmark, Place
 from benchmarks.harness.data import pairs_like_val
 from benchmarks.harness.results import Run, Times, say, times
 from benchmarks.performance.speed import ratio
@@ -145,7 +145,7 @@ def ratios(result: Bulk) -> Iterator[tuple[str, float]]:
         yield f"{name} / score_many", one["fastest"]
 
 
-PLACES = [Part(6, 420, 30, "{bundle} {checkpoint} --optimum {optimum}")]
+PLACES = [Place(6, 420, 30, "{bundle} {checkpoint} --optimum {optimum}")]
 COMMAND = Benchmark(
-    __name__, sameness.takes_checkpoint, measure, tables, ratios=ratios, parts=PLACES
+    __name__, sameness.takes_checkpoint, measure, tables, ratios=ratios, places=PLACES
 )

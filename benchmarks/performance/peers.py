@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.command import Benchmark, Part, takes_threads
+from benchmarks.harness.command import Benchmark, Place, takes_threads
 from benchmarks.harness.errors import OutputsDifferError, WorkerError
 from benchmarks.harness.results import Run, say, times
 from benchmarks.performance import _peers_table
@@ -315,8 +315,8 @@ def _memory(worker: Worker) -> tuple[dict[str, float | None], str]:
 
 
 PLACES = [
-    Part(2, 600, 150, "mini --cache {cache} {given}", "peers-mini"),
-    Part(3, 1260, None, "435m --cache {cache}", "peers-435m"),
+    Place(2, 600, 150, "mini --cache {cache} {given}", "peers-mini"),
+    Place(3, 1260, None, "435m --cache {cache}", "peers-435m"),
 ]
 COMMAND = Benchmark(
     __name__,
@@ -326,5 +326,5 @@ COMMAND = Benchmark(
     picture=_peers_table.draw,
     ratios=_peers_table.ratios,
     result=lambda options: f"peers-{options.size}",
-    parts=PLACES,
+    places=PLACES,
 )

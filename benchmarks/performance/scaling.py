@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.cells import digest
-from benchmarks.harness.command import Benchmark, Part, takes_threads
+from benchmarks.harness.command import Benchmark, Place, takes_threads
 from benchmarks.harness.errors import WorkerError
 from benchmarks.harness.results import Run, say
 from benchmarks.performance import _peak, _roofline
@@ -321,7 +321,7 @@ def ratios(result: Scaling) -> Iterator[tuple[str, float]]:
                 yield f"{about['name']} {about['recipe']} / floor, {tokens} tokens", times
 
 
-PLACES = [Part(4, 540, 10, "{bundle} {recipes} --cache {prepared}")]
+PLACES = [Place(4, 540, 10, "{bundle} {recipes} --cache {prepared}")]
 COMMAND = Benchmark(
     __name__,
     arguments,
@@ -330,5 +330,5 @@ COMMAND = Benchmark(
     picture=_roofline.draw,
     ratios=ratios,
     ended=lambda result, _: 3 if result["missing"] else 0,
-    parts=PLACES,
+    places=PLACES,
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from benchmarks.harness.cells import NAMES, noise
-from benchmarks.harness.command import Benchmark, Part
+from benchmarks.harness.command import Benchmark, Place
 from benchmarks.harness.results import Run, Times, say, times
 from benchmarks.runtimes import sameness
 from benchmarks.runtimes.pool import Worker, turns
@@ -185,7 +185,7 @@ def _worst(result: Speed, name: str) -> str:
     return f"{max(one['score_error'][name]['max'] for one in result['lengths']):.3f}"
 
 
-PLACES = [Part(5, 180, 40, "{bundle} {checkpoint} --optimum {optimum}")]
+PLACES = [Place(5, 180, 40, "{bundle} {checkpoint} --optimum {optimum}")]
 COMMAND = Benchmark(
-    __name__, sameness.takes_checkpoint, measure, tables, ratios=ratios, parts=PLACES
+    __name__, sameness.takes_checkpoint, measure, tables, ratios=ratios, places=PLACES
 )

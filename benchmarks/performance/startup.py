@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NotRequired, TypedDict
 
-from benchmarks.harness.command import Benchmark, Part, takes_bundle
+from benchmarks.harness.command import Benchmark, Place, takes_bundle
 from benchmarks.harness.results import Run, say
 from harmguard.bench import fresh_processes
-from harmguard.bench.markdown import STEP_NAMES, number, table
-from harmguard.bench.results import STEPS, Startup
+from harmguard.bench.markdown import number, startup, table
+from harmguard.bench.results import Startup
 from harmguard.bench.text import TextMaker
 from harmguard.bundle import open_bundle
 
@@ -77,11 +77,7 @@ def _highest(values: Iterable[float | None]) -> float | None:
 
 def tables(result: Figures) -> str:
     """Start-up steps and memory."""
-    steps, tokens = result["startup_s"], result["long_tokens"]
-    rows = [
-        [STEP_NAMES[step], f"{steps[step]['median']:.3f}", f"{steps[step]['p90']:.3f}"]
-        for step in STEPS
-    ]
+    tokens = result["long_tokens"]
     names = {
         "import": "after the import",
         "load": "after loading",
@@ -94,8 +90,7 @@ def tables(result: Figures) -> str:
     memory = result["memory_mb"]
     states = [[title, number(memory[key], 1)] for key, title in names.items() if key in memory]
     parts = [
-        table(["step", "median s", "p90 s"], rows),
-        f"n = {steps['total']['n']} fresh processes, files in the page cache.",
+        startup(result["startup_s"]),
         table(["anonymous memory", "MB"], states),
         f"Highest of {len(result['memory_runs_mb'])} fresh processes.",
     ]
@@ -106,4 +101,4 @@ def tables(result: Figures) -> str:
     return "\n\n".join(parts)
 
 
-COMMAND = Benchmark(__name__, takes_bundle, measure, tables, parts=[Part(1, 60, 10, "{bundle}")])
+COMMAND = Benchmark(__name__, takes_bundle, measure, tables, places=[Place(1, 60, 10, "{bundle}")])

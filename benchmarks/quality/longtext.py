@@ -14,7 +14,7 @@ from typing import TypedDict
 
 from tokenizers import Tokenizer
 
-from benchmarks.harness.command import Benchmark, Part, takes_bundle
+from benchmarks.harness.command import Benchmark, Place, takes_bundle
 from benchmarks.harness.data import val_rows
 from benchmarks.harness.errors import BenchmarkDataError
 from benchmarks.harness.results import Run, Share, say, share
@@ -38,7 +38,7 @@ HAY_SOURCES = (
 they would be found for what they are, and tell nothing about length."""
 
 
-class Place(Share):
+class Spot(Share):
     """Needles found at one place, and flagged there even where the hay is."""
 
     flagged_whatever_the_hay: int
@@ -50,7 +50,7 @@ class Needles(TypedDict):
     n: int
     hay_tokens: int
     hay_flagged: Share
-    places: dict[str, Place]
+    places: dict[str, Spot]
     all: Share
 
 
@@ -130,7 +130,7 @@ def needle_shares(
     alone = guard.check_many([("\n\n".join(hay), None) for hay in hays])
     hay_flagged = [verdict.harmful for verdict in alone]
     turn = [index % len(hays) for index in range(len(needles))]
-    places: dict[str, Place] = {}
+    places: dict[str, Spot] = {}
     total: list[bool] = []
     for place, part in (("start", 0.0), ("middle", 0.5), ("end", 1.0)):
         texts = [(hidden(a, hays[b], part), None) for a, b in zip(needles, turn, strict=True)]
@@ -230,5 +230,5 @@ def _share(part: Share) -> str:
 
 
 COMMAND = Benchmark(
-    __name__, takes_bundle, measure, tables, parts=[Part(7, 240, 60, "{bundle} {data}")]
+    __name__, takes_bundle, measure, tables, places=[Place(7, 240, 60, "{bundle} {data}")]
 )

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
-Pair = tuple[str, str]
+Exchange = tuple[str, str]
 
 
 class Backend(Protocol):
@@ -35,7 +35,7 @@ class Backend(Protocol):
     def score(self, prompt: str, response: str) -> float:
         """From text to P(harmful)."""
 
-    def score_many(self, pairs: Sequence[Pair], batch: int) -> list[float]:
+    def score_many(self, pairs: Sequence[Exchange], batch: int) -> list[float]:
         """From texts to P(harmful), input order, `batch` texts at a time (0: as it likes)."""
 
     def feed(self, ids: IntArray, types: IntArray) -> Any:
@@ -91,7 +91,7 @@ class HarmGuardBackend:
         """HarmGuard.score."""
         return self._guard.score(prompt, response)
 
-    def score_many(self, pairs: Sequence[Pair], batch: int) -> list[float]:
+    def score_many(self, pairs: Sequence[Exchange], batch: int) -> list[float]:
         """HarmGuard.score_many, which makes batches of like length itself."""
         return [float(score) for score in self._guard.score_many(pairs)]
 
@@ -154,7 +154,7 @@ class HuggingFaceBackend:
         """One pair, from text."""
         return self._scores([prompt], [response])[0]
 
-    def score_many(self, pairs: Sequence[Pair], batch: int) -> list[float]:
+    def score_many(self, pairs: Sequence[Exchange], batch: int) -> list[float]:
         """Batches in input order."""
         scores: list[float] = []
         for start in range(0, len(pairs), batch):
@@ -243,8 +243,8 @@ class OptimumBackend(HuggingFaceBackend):
         self._names = [value.name for value in self._session.get_inputs()]
         seconds = time.perf_counter() - start
         size = (Path(settings["optimum"]) / self.file).stat().st_size
-        found = versions("optimum", "optimum-onnx", "onnxruntime", "transformers")
-        return {"load_s": seconds, "versions": found, "model_bytes": size}
+        packages = versions("optimum", "optimum-onnx", "onnxruntime", "transformers")
+        return {"load_s": seconds, "versions": packages, "model_bytes": size}
 
     def run(self, feed: Any) -> FloatArray:
         """One call of the session."""

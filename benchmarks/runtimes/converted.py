@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.runtimes.backends import (
+    Exchange,
     FloatArray,
     HuggingFaceBackend,
     IntArray,
-    Pair,
     probability,
     versions,
 )
@@ -267,7 +267,7 @@ class LlamaGuardBackend:
         ids, types = self.encode(prompt, response)
         return probability(self.run(self.feed(ids[np.newaxis], types[np.newaxis])), 1.0)[0]
 
-    def score_many(self, pairs: Sequence[Pair], batch: int) -> list[float]:
+    def score_many(self, pairs: Sequence[Exchange], batch: int) -> list[float]:
         """One by one."""
         return [self.score(*pair) for pair in pairs]
 

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from benchmarks.runtimes.backends import BACKENDS, Backend, Pair, probability
+from benchmarks.runtimes.backends import BACKENDS, Backend, Exchange, probability
 from benchmarks.runtimes.converted import PEER_BACKENDS
 
 WARM_S = 1.0
@@ -87,7 +87,7 @@ class Server:
         return self._timed(lambda pairs: [score(*pair) for pair in pairs], stride, first)
 
     def _timed(
-        self, score: Callable[[list[Pair]], list[float]], stride: int, first: int
+        self, score: Callable[[list[Exchange]], list[float]], stride: int, first: int
     ) -> dict[str, Any]:
         pairs = self._pairs[first::stride]
         gc.collect()

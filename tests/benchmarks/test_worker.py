@@ -1,4 +1,4 @@
-"""benchmarks.runtimes.worker and _pool: the protocol, and the runtimes behind it."""
+"""worker and pool: the protocol, and the runtimes behind it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.harness.errors import WorkerError
-from benchmarks.runtimes.backends import FloatArray, IntArray, Pair, probability
+from benchmarks.runtimes.backends import Exchange, FloatArray, IntArray, probability
 from benchmarks.runtimes.pool import Worker, environment, turns
 from benchmarks.runtimes.worker import Server, serve
 
@@ -34,7 +34,7 @@ class Lengths:
         ids, types = self.encode(prompt, response)
         return probability(self.run(self.feed(ids[np.newaxis], types[np.newaxis])), 2.0)[0]
 
-    def score_many(self, pairs: Sequence[Pair], batch: int) -> list[float]:
+    def score_many(self, pairs: Sequence[Exchange], batch: int) -> list[float]:
         return [self.score(*pair) for pair in pairs]
 
     def feed(self, ids: IntArray, types: IntArray) -> IntArray:
