@@ -1,113 +1,145 @@
-"""Render the tables of README.md and benchmarks/README.md from the raw results.
+"""Render a page for each raw result, and the tables of other pages, from the raw results.
 
-    python -m benchmarks.report
+    python -m benchmarks report
 
-A table stands between ``<!-- benchmarks:NAME -->`` and ``<!-- /benchmarks:NAME -->``; NAME is
-the name of a benchmark's file in results/, NAME-FOLDER for another machine's run in a folder of
-results/, or summary. The pictures of peers and scaling are drawn beside their results. Rendering
-again from the same files changes nothing.
+results/NAME.json becomes results/NAME.md, with the picture that its benchmark draws. In PAGES a
+table stands between ``<!-- benchmarks:NAME -->`` and ``<!-- /benchmarks:NAME -->``; NAME is the
+name of a result in results/, or one of OWN. Rendering again from the same files changes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import (
-    _disguise_table,
-    _peers_table,
-    _pictures,
-    _portability_table,
-    _quality_table,
-    _scaling_table,
-    _streaming_table,
-    _tables,
-)
-from benchmarks._errors import PageError
-from benchmarks._results import RESULTS, ROOT, guarded, say, write_text
+from benchmarks.harness.cells import NAMES, machine, noise
+from benchmarks.harness.command import Script, command_of
+from benchmarks.harness.errors import PageError
+from benchmarks.harness.results import RESULTS, ROOT, read_json, say, write_text
+from benchmarks.runtimes.models import PEERS
+from harmguard.bench.markdown import number, table
 
 PAGES = (
     *(ROOT / "README.md", ROOT / "benchmarks" / "README.md"),
     *(ROOT / "docs" / "streaming.md", ROOT / "docs" / "explain.md"),
 )
-RENDERERS = {
-    "run": _tables.run,
-    "speed": _tables.speed,
-    "bulk": _tables.bulk,
-    "startup": _tables.startup,
-    "longtext": _tables.longtext,
-    "streaming": _streaming_table.streaming,
-    "explaining": _streaming_table.explaining,
-    "disguise": _disguise_table.disguise,
-    "peers-mini": _peers_table.peers,
-    "peers-435m": _peers_table.peers,
-    "scaling": _scaling_table.scaling,
-    "quality": _quality_table.quality,
-    "portability": _portability_table.portability,
-    "portability-deberta": _portability_table.portability,
-}
-DRAWERS = {
-    "peers-mini": _pictures.peers,
-    "peers-435m": _pictures.peers,
-    "scaling": _pictures.scaling,
-}
-OTHERS = {"zen4": ("run", "speed", "bulk", "peers-mini", "peers-435m")}
-"""Folders of results/ with another machine's run, and which of its tables are rendered."""
 OPENING = re.compile(r"<!-- benchmarks:(\S+) -->")
+NOT_MEASURED = "Not measured yet."
+SUMMARY_LENGTHS = (32, 128, 512)
+
+Results = Mapping[str, Any]
+"""Raw results by name: that of the file, after its folder's and a slash."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Fill the marked places of both pages."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.report", description="Render the tables from the raw results."
-    )
-    parser.parse_args(arguments)
-    blocks = render(RESULTS)
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        filled = fill(text, blocks, page.name)
-        say(f"{page.relative_to(ROOT)}: {'unchanged' if filled == text else 'rendered'}")
+def run(_: argparse.Namespace) -> int:
+    """Write the pages and pictures of results, and fill the marked places of other pages."""
+    results = read(RESULTS)
+    for name, result in results.items():
+        write_text(RESULTS / f"{name}.md", page(name, result))
+        picture = command_of(Path(name).name).picture
+        if picture is not None:
+            picture(result, RESULTS / f"{name}.svg")
+    blocks = render(results)
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        filled = fill(text, blocks, path.name)
+        say(f"{path.relative_to(ROOT)}: {'unchanged' if filled == text else 'rendered'}")
         if filled != text:
-            write_text(page, filled)
-    for name, drawer in DRAWERS.items():
-        raw = RESULTS / f"{name}.json"
-        if raw.exists():
-            drawer(json.loads(raw.read_text(encoding="utf-8")), RESULTS / f"{name}.svg")
+            write_text(path, filled)
     return 0
 
 
-def render(folder: Path) -> dict[str, str]:
-    """Name -> Markdown, for every benchmark and the summary; unmeasured ones say so."""
-    results = _read(folder, RENDERERS)
-    blocks = {name: f"{_picture(name, results)}{_block(name, results)}" for name in RENDERERS}
-    for other, names in OTHERS.items():
-        found = _read(folder / other, names)
-        blocks |= {f"{name}-{other}": _block(name, found) for name in names}
-    return blocks | {"summary": _tables.summary(results)}
-
-
-def _read(folder: Path, names: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-    """The raw results that are there."""
-    files = {name: folder / f"{name}.json" for name in names}
+def read(folder: Path) -> Results:
+    """The raw results of a folder and those below it; quick and partial ones are left out."""
+    files = [*sorted(folder.glob("*.json")), *sorted(folder.glob("*/*.json"))]
     return {
-        name: json.loads(path.read_text(encoding="utf-8"))
-        for name, path in files.items()
-        if path.exists()
+        str(path.relative_to(folder).with_suffix("")): read_json(path)
+        for path in files
+        if command_of(path.stem) is not None
     }
 
 
-def _block(name: str, results: Mapping[str, Mapping[str, Any]]) -> str:
-    if name not in results:
-        return _tables.NOT_MEASURED
-    return f"{RENDERERS[name](results[name])}\n\nMachine: {_tables.machine(results[name])}"
+def render(results: Results) -> dict[str, str]:
+    """What may stand in a marked place, by its name."""
+    blocks = {name: _block(name, result) for name, result in results.items()}
+    return blocks | {name: own(results) for name, own in OWN.items()}
 
 
-def _picture(name: str, results: Mapping[str, Any]) -> str:
-    return f"![{name}](results/{name}.svg)\n\n" if name in DRAWERS and name in results else ""
+def _block(name: str, result: Any) -> str:
+    return f"{command_of(Path(name).name).table(result)}\n\nMachine: {machine(result)}"
+
+
+def page(name: str, result: Any) -> str:
+    """The page of a result."""
+    own, stem = command_of(Path(name).name), Path(name).name
+    about = str(own.about).partition("\n")[0]
+    picture = f"![{stem}]({stem}.svg)\n\n" if own.picture else ""
+    source = f"Made by `python -m benchmarks report` from [{stem}.json]({stem}.json)."
+    return f"# {name}\n\n{about}\n\n{picture}{_block(name, result)}\n\n{source}\n"
+
+
+def index(results: Results) -> str:
+    """The results that there are, with links."""
+    rows = [
+        [
+            f"[{name}](results/{name}.md)",
+            str(command_of(Path(name).name).about).partition("\n")[0].rstrip("."),
+            str(result["started"][:10]),
+        ]
+        for name, result in results.items()
+    ]
+    return "\n".join(["| result | what | date |", "|---|---|---|"]
+                     + [f"| {' | '.join(row)} |" for row in rows])  # fmt: skip
+
+
+def summary(results: Results) -> str:
+    """Latency, throughput, start-up and memory; needs speed, bulk and startup."""
+    if not {"speed", "bulk", "startup"} <= set(results):
+        return NOT_MEASURED
+    fast = {one["tokens"]: one["text"] for one in results["speed"]["lengths"]}
+    lengths = [tokens for tokens in SUMMARY_LENGTHS if tokens in fast]
+    flow = results["bulk"]
+    rows = []
+    for name, title in NAMES.items():
+        way = {"harmguard": "score_many", "optimum": "optimum"}.get(name)
+        bulk = f"{flow['pairs'] / flow['seconds'][way]['median']:.0f}" if way else "-"
+        rows.append([title, *(f"{fast[n]['ms'][name]['median']:.1f}" for n in lengths), bulk])
+    start, memory = results["startup"]["startup_s"]["total"], results["startup"]["memory_mb"]
+    return (
+        table(["", *(f"ms at {n} tokens" for n in lengths), "pairs / s in bulk"], rows)
+        + f"\n\nProcess start to first score {start['median']:.2f} s; anonymous memory then "
+        f"{number(memory['first_score'], 0)} MB; bundle "
+        f"{results['speed']['bundle']['bytes'] / 1e6:.1f} MB. Medians, one pair at a time, text to "
+        "score; the bulk run has no torch. [Method, tails and the rest](benchmarks/README.md). "
+        f"{noise(cell for one in fast.values() for cell in one['ms'].values())}\n\n"
+        f"Machine: {machine(results['speed'])}"
+    )
+
+
+def overview(results: Results) -> str:
+    """Every runtime at 128 tokens in both sizes; needs both runs of peers."""
+    sizes = [results.get(f"peers-{size}") for size in ("mini", "435m")]
+    if None in sizes:
+        return NOT_MEASURED
+    rows = []
+    for name, peer in PEERS.items():
+        own = [size["rows"].get(name) for size in sizes if size]
+        ms = [f"{row['ms']['128']['median']:.1f}" if row else "-" for row in own]
+        mb = [number(row["memory_mb"]["anonymous"], 0) if row else "-" for row in own]
+        rows.append([peer.title, *ms, *mb])
+    head = ["runtime", "mini, ms", "435M, ms", "mini, anonymous MB", "435M, anonymous MB"]
+    return table(head, rows)
+
+
+OWN: dict[str, Callable[[Results], str]] = {
+    "summary": summary,
+    "overview": overview,
+    "results": index,
+}
+"""Blocks made of several results."""
 
 
 def fill(text: str, blocks: Mapping[str, str], page: str) -> str:
@@ -125,5 +157,7 @@ def fill(text: str, blocks: Mapping[str, str], page: str) -> str:
     return text
 
 
+COMMAND = Script(__name__, lambda _: None, run)
+
 if __name__ == "__main__":
-    raise SystemExit(guarded(main))
+    raise SystemExit(COMMAND.guarded())

@@ -43,16 +43,16 @@ def _key(window: Window) -> bytes:
 
 
 class Streaming:
-    """What ``HarmGuard`` has beside ``score`` and ``check``."""
+    """What `HarmGuard` has beside `score` and `check`."""
 
     def _points(self) -> tuple[str, Mapping[str, Any]]:
         """The guard's name, and its operating points for exchanges."""
         raise NotImplementedError
 
     def _check_known(self, prompt: str, response: str, known: Known) -> Verdict:
-        """``check`` of an exchange, but for windows whose logits are known.
+        """`check` of an exchange, but for windows whose logits are known.
 
-        ``known`` then holds those of this exchange.
+        `known` then holds those of this exchange.
         """
         raise NotImplementedError
 
@@ -95,12 +95,12 @@ class Streaming:
         hold: Hold = "sentence",
         on_harm: OnHarm = "raise",
     ) -> Any:
-        """The answer that ``chunks`` brings, as it is judged: see ``harmguard.stream.Stream``.
+        """The answer that `chunks` brings, as it is judged: see `harmguard.stream.Stream`.
 
-        ``threshold`` is an operating point for exchanges, or a number in [0, 1]. Raises what
-        ``score`` raises on the prompt, MissingStreamPointError for a bundle without ``stream``,
+        `threshold` is an operating point for exchanges, or a number in [0, 1]. Raises what
+        `score` raises on the prompt, MissingStreamPointError for a bundle without `stream`,
         UnknownThresholdError and InputTypeError; while it is read HarmfulStreamError, and what
-        ``score`` raises on the answer so far: then nothing of what is held goes out.
+        `score` raises on the answer so far: then nothing of what is held goes out.
         """
         from harmguard.stream import Stream
 
@@ -145,7 +145,7 @@ class Streaming:
         hold: Hold = "sentence",
         on_harm: OnHarm = "raise",
     ) -> Any:
-        """``stream`` for asyncio: see ``harmguard.stream.AsyncStream``. Raises what that does."""
+        """`stream` for asyncio: see `harmguard.stream.AsyncStream`. Raises what that does."""
         from harmguard.stream import AsyncStream
 
         return AsyncStream(self._gate(prompt, threshold, hold, on_harm), chunks)
@@ -153,7 +153,7 @@ class Streaming:
     def explain(self, prompt: str, response: str | None = None) -> Explanation:
         """The sentences of a response, or of a prompt alone, with their part in the verdict.
 
-        See ``harmguard.explain.Explanation``. Raises what ``score`` raises.
+        See `harmguard.explain.Explanation`. Raises what `score` raises.
         """
         from harmguard.explain import explain
 
@@ -174,5 +174,5 @@ class Streaming:
         return gate
 
     def _check_prompt(self, prompt: str) -> None:
-        """Raise what ``score`` would raise on an exchange with this prompt."""
+        """Raise what `score` would raise on an exchange with this prompt."""
         raise NotImplementedError

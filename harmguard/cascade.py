@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harmguard.bundle import strict_json
+from harmguard.bundle.spec import KINDS
 from harmguard.core.scores import logit, sigmoid
 from harmguard.errors import (
     CascadeError,
@@ -22,11 +22,10 @@ from harmguard.errors import (
     UnknownThresholdError,
 )
 from harmguard.guard import HarmGuard
-from harmguard.inputs import Pair
+from harmguard.inputs import Pair, checked_threshold, kind_of
 from harmguard.verdict import Verdict
 
 MAX_BYTES = 1 << 20
-KINDS = ("prompt", "exchange")
 
 
 @dataclass(frozen=True)
@@ -123,14 +122,14 @@ def _number(value: Any, low: float, high: float) -> float:
 class Cascade:
     """A guard made of two: the large one is asked where the small one's score is in a band.
 
-    - ``small``: an open guard, a bundle's folder, or None for the guard of the package.
-    - ``large``: an open guard, a bundle's folder, or a function that opens one. Unless it is open
-      it is loaded at the first text in the band, or now with ``preload``.
-    - ``fit``: the file that ``harmguard calibrate --cascade`` wrote for these two guards, or a
+    - `small`: an open guard, a bundle's folder, or None for the guard of the package.
+    - `large`: an open guard, a bundle's folder, or a function that opens one. Unless it is open
+      it is loaded at the first text in the band, or now with `preload`.
+    - `fit`: the file that `harmguard calibrate --cascade` wrote for these two guards, or a
       CascadeFit. It holds the band, the scale that both guards' scores are put on, and thresholds.
-    - ``threshold``: a number in [0, 1] on that scale, or the name of an operating point in it.
+    - `threshold`: a number in [0, 1] on that scale, or the name of an operating point in it.
 
-    ``Verdict.guard`` says who decided; tokens, windows and the rest are that guard's. The same
+    `Verdict.guard` says who decided; tokens, windows and the rest are that guard's. The same
     text takes the same way, alone or among others. May be used by several threads at once. What
     the cascade opened it closes; a guard that was passed in stays the caller's.
     """
@@ -178,18 +177,18 @@ class Cascade:
         return self._large is not None
 
     def score(self, prompt: str, response: str | None = None) -> float:
-        """P(harmful) on the common scale, in [0, 1]. Raises what ``check`` raises."""
+        """P(harmful) on the common scale, in [0, 1]. Raises what `check` raises."""
         return self.check(prompt, response).score
 
     def check(self, prompt: str, response: str | None = None) -> Verdict:
         """The verdict of the guard that decides.
 
-        Raises what ``HarmGuard.check`` raises, and at the first text in the band what loading
+        Raises what `HarmGuard.check` raises, and at the first text in the band what loading
         the large guard raises.
         """
         self._require_open()
         first = self._small.check(prompt, response)
-        kind = _kind(response)
+        kind = kind_of(response)
         settled = self._settle(first, kind, self._fit.kinds[kind].small)
         if not self._in_band(settled, kind):
             return settled
@@ -210,7 +209,7 @@ class Cascade:
             noted() if isinstance(pairs, Iterable) and not isinstance(pairs, (str, bytes, Mapping))
             else pairs
         )  # fmt: skip
-        kinds = [_kind(response) for _, response in kept]
+        kinds = [kind_of(response) for _, response in kept]
         found = [
             self._settle(first, kind, self._fit.kinds[kind].small)
             for first, kind in zip(firsts, kinds, strict=True)
@@ -233,12 +232,7 @@ class Cascade:
         """Return the cascade itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the cascade."""
         self.close()
 
@@ -286,17 +280,7 @@ class Cascade:
                     f"a number or one of {', '.join(sorted(points))}; likely a spelling mistake"
                 )
             return points[threshold]
-        if not isinstance(threshold, (int, float)) or isinstance(threshold, bool):
-            raise InputTypeError(
-                f"threshold is {type(threshold).__name__}; expected a number or a name"
-            )
-        if not 0 <= threshold <= 1:
-            raise UnknownThresholdError(f"threshold is {threshold}; expected a number in [0, 1]")
-        return float(threshold)
-
-
-def _kind(response: str | None) -> str:
-    return "prompt" if response is None else "exchange"
+        return checked_threshold(threshold)
 
 
 def _opener(large: Any) -> Callable[[], HarmGuard]:

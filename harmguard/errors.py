@@ -153,7 +153,7 @@ class MissingStreamPointError(UnknownThresholdError):
 
 
 class HarmfulStreamError(HarmGuardError):
-    """The answer so far is harmful; ``verdict`` is the verdict on it."""
+    """The answer so far is harmful; `verdict` is the verdict on it."""
 
     def __init__(self, message: str, verdict: StreamVerdict) -> None:
         super().__init__(message)
@@ -178,7 +178,7 @@ class CascadeError(HarmGuardError):
 
 
 class GuardClosedError(HarmGuardError):
-    """The guard was used after ``close()``."""
+    """The guard was used after `close()`."""
 
 
 class ForkedGuardError(HarmGuardError):
@@ -306,4 +306,4 @@ class TrainingWarning(HarmGuardWarning):
 
 
 class UnpreparedWarning(HarmGuardWarning):
-    """The guard runs from its bundle, for no prepared copy could be made or used."""
+    """The guard runs from its bundle, because no prepared copy could be made or used."""

@@ -30,7 +30,7 @@ class Checker(Protocol):
 class Part:
     """A sentence, or a group of neighbours, and what it has to do with the verdict.
 
-    ``text[start:end]`` is the part: offsets count code points of the string that was passed in,
+    `text[start:end]` is the part: offsets count code points of the string that was passed in,
     as Python does. JavaScript, Java and Kotlin count UTF-16 units: docs/explain.md says how to
     turn one into the other.
     """
@@ -38,7 +38,7 @@ class Part:
     start: int
     end: int
     part: float
-    """Its part in the verdict, in logits: ``drop`` and .3 of ``alone``; for ranking."""
+    """Its part in the verdict, in logits: `drop` and .3 of `alone`; for ranking."""
     alone: float
     """The logit of the part alone, with the prompt, less that of the threshold."""
     drop: float
@@ -50,7 +50,7 @@ class Explanation:
     """The parts of a text that its verdict comes from."""
 
     verdict: Verdict
-    """``check``'s."""
+    """`check`'s."""
     of: Literal["prompt", "response"]
     """Which text the offsets are of."""
     parts: tuple[Part, ...]
@@ -66,7 +66,7 @@ class Explanation:
 
 
 def explain(guard: Checker, prompt: str, response: str | None) -> Explanation:
-    """Explain a verdict of `guard`; as ``HarmGuard.explain``."""
+    """Explain a verdict of `guard`; as `HarmGuard.explain`."""
     of: Literal["prompt", "response"] = "prompt" if response is None else "response"
     text = response if response is not None else prompt
 

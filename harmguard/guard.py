@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -21,25 +20,20 @@ from harmguard._options import (
     checked_threads,
     checked_thresholds,
 )
-from harmguard._streaming import Known, Streaming, through
+from harmguard._scoring import Scored, Scorer
+from harmguard._streaming import Known, Streaming
 from harmguard.bundle import EMBEDDED, Bundle, Threshold, load_tokenizer
-from harmguard.core.batch import Batch, Logits, padding_within, window_logits
-from harmguard.core.encode import Encoded, PairEncoder, Window
+from harmguard.core.encode import PairEncoder
 from harmguard.core.readable import Reader
-from harmguard.core.scores import text_scores, winners
 from harmguard.core.tokenizing import named_errors
-from harmguard.core.views import ViewName
 from harmguard.errors import (
     CopiedGuardError,
-    EmptyPromptError,
     ForkedGuardError,
-    GraphMismatchError,
     GuardClosedError,
     InputError,
-    TextTooLongError,
     UnverifiedBundleWarning,
 )
-from harmguard.inputs import Pair, check_text, checked_pairs
+from harmguard.inputs import Pair
 from harmguard.installed import installed_folder
 from harmguard.runtime.calls import under_way
 from harmguard.verdict import Verdict
@@ -49,19 +43,6 @@ if TYPE_CHECKING:
 
     from harmguard.prepared.unigram import MappedUnigram
     from harmguard.runtime.session import Session
-
-
-MAX_BATCH_TOKENS = 512
-"""Tokens, padding included, that one call of the model gets at most: it bounds the memory.
-
-Above it is one text alone, if it is longer. More tokens at once were not faster.
-"""
-
-# What a longer batch needed is given back: it grows with the square of the length.
-_SHORT_TOKENS = 256
-
-MAX_PENDING_TOKENS = 1 << 18
-"""Tokens that are encoded and not yet scored at most, so that input of any size fits memory."""
 
 
 class GuardOptions(TypedDict, total=False):
@@ -74,55 +55,41 @@ class GuardOptions(TypedDict, total=False):
     max_chars: int | None
 
 
-class _Scored(NamedTuple):
-    score: float
-    kind: str
-    encoded: Encoded
-    view: ViewName
-    unreadable: float
-
-
-class _Pending(NamedTuple):
-    kind: str
-    encoded: Encoded
-    unreadable: float
-
-
 class HarmGuard(Streaming):
     """A guard: scores how harmful a prompt, or a prompt with its response, is.
 
-    ``bundle`` is a bundle's folder; None is the guard that comes with the package, mini. Others
+    `bundle` is a bundle's folder; None is the guard that comes with the package, mini. Others
     that packages bring are `HarmGuard.installed(name)`. Nothing is ever downloaded.
 
-    - ``threads``: threads of the model, at least 1, and no more than the cores that affinity and
+    - `threads`: threads of the model, at least 1, and no more than the cores that affinity and
       the container's CPU quota allow. None: those cores, at most 4.
-    - ``threshold``: a number in [0, 1], also as digits, or the name of an operating point in the
-      bundle, which has a value for each kind of input (prompt alone, exchange). Only ``check``
-      and ``check_many`` use it.
-    - ``long_text``: what happens to a text that the model cannot take at once. "window": it is
+    - `threshold`: a number in [0, 1], also as digits, or the name of an operating point in the
+      bundle, which has a value for each kind of input (prompt alone, exchange). Only `check`
+      and `check_many` use it.
+    - `long_text`: what happens to a text that the model cannot take at once. "window": it is
       scored in overlapping windows, and the highest score counts. "error": TextTooLongError.
-    - ``cache``: a folder for a copy of the bundle that is prepared for this device: its weights
+    - `cache`: a folder for a copy of the bundle that is prepared for this device: its weights
       are mapped from disk instead of held in memory. It is made at the first use, which takes a
-      while and disk space, and used from then on; ``prepared`` is its folder. Where it cannot be
+      while and disk space, and used from then on; `prepared` is its folder. Where it cannot be
       made or used, the guard runs without it and says why, in an UnpreparedWarning and in
-      ``unprepared``. The scores are the same.
-    - ``max_chars``: the most characters of a text, where the bundle's own are too many.
+      `why_unprepared`. The scores are the same.
+    - `max_chars`: the most characters of a text, where the bundle's own are too many.
 
     Windows: a long prompt alone is cut into windows that overlap by a quarter. In an exchange
     the side that fills at most half of a window is whole in every window while the other slides;
     when both are longer each keeps half: every part of the response is scored with the head of
     the prompt, and every other part of the prompt with the head of the response.
 
-    A text is any ``str`` without lone surrogates of at most ``max_chars`` characters; a prompt
+    A text is any `str` without lone surrogates of at most `max_chars` characters; a prompt
     must hold at least one token (spaces alone are none), a response may be empty.
-    ``response=None`` means that there is none, and the score is the prompt's; otherwise it is the
-    exchange's, also for ``response=""``.
+    `response=None` means that there is none, and the score is the prompt's; otherwise it is the
+    exchange's, also for `response=""`.
 
     All methods may be called from several threads at once; as many run at once as there are
-    cores for, ``cores // threads`` and at least one. A guard does not survive a fork, nor can it be
+    cores for, `cores // threads` and at least one. A guard does not survive a fork, nor can it be
     copied or pickled: make it in the child. At the end of the process the batch under way is
-    waited for, 2 s at most, and calls raise GuardClosedError. Close a guard with ``close()`` or a
-    ``with`` block.
+    waited for, 2 s at most, and calls raise GuardClosedError. Close a guard with `close()` or a
+    `with` block.
     """
 
     def __init__(
@@ -137,7 +104,7 @@ class HarmGuard(Streaming):
     ) -> None:
         """Load a guard.
 
-        Raises BundleError (see ``harmguard.errors``) for a bundle that cannot be used,
+        Raises BundleError (see `harmguard.errors`) for a bundle that cannot be used,
         UnknownThresholdError for a threshold that the bundle lacks, and InputTypeError or
         InputError for other wrong options. Warns UnverifiedBundleWarning if the bundle was
         exported without a parity gate, UnpreparedWarning if a cache is given and not used, and
@@ -154,14 +121,14 @@ class HarmGuard(Streaming):
         self._manifest = opened.manifest
         self._spec = opened.manifest.input
         self._max_chars = checked_max_chars(max_chars, self._spec.max_chars)
-        self._temperature = opened.manifest.output.temperature
-        self._refuse_long = long_text == "error"
         folder = None if cache is None else checked_path(cache, "cache")
-        self._copy, self._unprepared = prepared_copy(opened, folder)
+        self._copy, self._why_unprepared = prepared_copy(opened, folder)
         with under_way():
             tokenizer, self._encoder = named_errors("loading", self._encoder_of, opened)
             has_views = self._spec.normalisation != "none"
             self._reader = Reader(tokenizer, opened.manifest.scripts, has_views=has_views)
+        refuse_long = long_text == "error"
+        self._scorer = Scorer(self._encoder, self._manifest, self._max_chars, refuse_long)
         model = self._copy.model if self._copy else None
         with under_way():
             session = Session(opened, number, model)
@@ -178,9 +145,9 @@ class HarmGuard(Streaming):
 
     @classmethod
     def installed(cls, name: str, **options: Unpack[GuardOptions]) -> Self:
-        """Load the guard `name` of an installed package, as ``pip install harmguard-base`` brings.
+        """Load the guard `name` of an installed package, as `pip install harmguard-base` brings.
 
-        Only packages of this environment are looked at (``harmguard.installed``); nothing is
+        Only packages of this environment are looked at (`harmguard.installed`); nothing is
         downloaded, and a name that two packages have is refused. Options are the constructor's.
         Raises BundleNotFoundError, AmbiguousGuardError, InputTypeError, InputError, and what
         loading raises.
@@ -208,9 +175,9 @@ class HarmGuard(Streaming):
         return self._copy.folder if self._copy else None
 
     @property
-    def unprepared(self) -> str | None:
+    def why_unprepared(self) -> str | None:
         """Why there is no prepared copy although a cache was given; None otherwise."""
-        return self._unprepared
+        return self._why_unprepared
 
     def score(self, prompt: str, response: str | None = None) -> float:
         """P(harmful), in [0, 1], of the exchange, or of the prompt alone if response is None.
@@ -219,24 +186,25 @@ class HarmGuard(Streaming):
         GuardClosedError or ForkedGuardError; for a bundle that loads and fails on this text
         TokenizerError, GraphMismatchError or RunError.
         """
-        return self._score_one(prompt, response).score
+        return next(self._scored(prompt, response)).score
 
     def score_many(self, pairs: Iterable[Pair]) -> npt.NDArray[np.float32]:
         """P(harmful) of each pair, float32 [pairs], in [0, 1] and in the order of the input.
 
-        ``pairs`` is an iterable of ``(prompt, response)``, each a tuple or list of two, with
-        None as the response of a prompt alone. The scores are those of ``score``, whatever
-        the order and the other pairs; ``.tolist()`` makes them what ``json.dumps`` takes. Raises
-        what ``score`` raises, with the pair's index.
+        `pairs` is an iterable of `(prompt, response)`, each a tuple or list of two, with
+        None as the response of a prompt alone. The scores are those of `score`, whatever
+        the order and the other pairs; `.tolist()` makes them what `json.dumps` takes. Raises
+        what `score` raises, with the pair's index.
         """
-        return np.array([scored.score for scored in self._score_all(pairs)], np.float32)
+        scored = self._scorer.each(self._usable_session(), pairs)
+        return np.array([one.score for one in scored], np.float32)
 
     def check(self, prompt: str, response: str | None = None) -> Verdict:
-        """The score with the decision taken on it. Raises what ``score`` raises."""
-        return self._verdict(self._score_one(prompt, response, self._reader))
+        """The score with the decision taken on it. Raises what `score` raises."""
+        return self._verdict(next(self._scored(prompt, response, self._reader)))
 
     def check_many(self, pairs: Iterable[Pair]) -> list[Verdict]:
-        """The verdict on each pair, in the order of the input. Takes what ``score_many`` takes."""
+        """The verdict on each pair, in the order of the input. Takes what `score_many` takes."""
         return list(self._check_all(pairs))
 
     def close(self) -> None:
@@ -255,12 +223,7 @@ class HarmGuard(Streaming):
         """Return the guard itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the guard."""
         self.close()
 
@@ -268,9 +231,10 @@ class HarmGuard(Streaming):
         self, pairs: Iterable[Pair], refused: Callable[[int, InputError], None] | None = None
     ) -> Iterator[Verdict]:
         """As `check_many`; with `refused`, bad pairs are given to it and left out."""
-        return map(self._verdict, self._score_all(pairs, self._reader, refused))
+        scored = self._scorer.each(self._usable_session(), pairs, self._reader, refused)
+        return map(self._verdict, scored)
 
-    def _verdict(self, scored: _Scored) -> Verdict:
+    def _verdict(self, scored: Scored) -> Verdict:
         threshold = self._thresholds[scored.kind]
         return Verdict(
             score=scored.score,
@@ -302,12 +266,21 @@ class HarmGuard(Streaming):
 
     def _check_prompt(self, prompt: str) -> None:
         self._usable_session()
-        self._encode(prompt, "", "")
+        self._scorer.encode(prompt, "")
 
     def _check_known(self, prompt: str, response: str, known: Known) -> Verdict:
+        return self._verdict(next(self._scored(prompt, response, self._reader, known)))
+
+    def _scored(
+        self,
+        prompt: str,
+        response: str | None,
+        reader: Reader | None = None,
+        known: Known | None = None,
+    ) -> Iterator[Scored]:
         session = self._usable_session()
-        pending = self._pending(prompt, response, "", self._reader)
-        return self._verdict(next(self._run(session, [pending], known)))
+        pending = self._scorer.pending(prompt, response, reader)
+        return self._scorer.run(session, [pending], known)
 
     def _usable_session(self) -> Session:
         session = self._session
@@ -320,110 +293,3 @@ class HarmGuard(Streaming):
                 "forks its workers after loading: make the guard in each worker"
             )
         return session
-
-    def _score_one(
-        self, prompt: str, response: str | None, reader: Reader | None = None
-    ) -> _Scored:
-        session = self._usable_session()
-        return next(self._run(session, [self._pending(prompt, response, "", reader)]))
-
-    def _score_all(
-        self,
-        pairs: Iterable[Pair],
-        reader: Reader | None = None,
-        refused: Callable[[int, InputError], None] | None = None,
-    ) -> Iterator[_Scored]:
-        """Score the pairs in order; with `refused`, bad ones are given to it and left out."""
-        session = self._usable_session()
-        pending: list[_Pending] = []
-        tokens = 0
-        for index, (prompt, response) in enumerate(checked_pairs(pairs)):
-            where = "" if refused else f"pair {index}: "
-            try:
-                pending.append(self._pending(prompt, response, where, reader))
-            except InputError as error:
-                if refused is None:
-                    raise
-                refused(index, error)
-                continue
-            tokens += sum(len(window.ids) for window in pending[-1].encoded.windows)
-            if tokens >= MAX_PENDING_TOKENS:
-                yield from self._run(session, pending)
-                pending, tokens = [], 0
-        yield from self._run(session, pending)
-
-    def _pending(
-        self, prompt: str, response: str | None, where: str, reader: Reader | None
-    ) -> _Pending:
-        encoded = self._encode(prompt, response, where)
-        unreadable = 0.0
-        if reader is not None:
-            with under_way():
-                unreadable = named_errors(f"{where}text", reader.unreadable, prompt, response)
-        return _Pending("prompt" if response is None else "exchange", encoded, unreadable)
-
-    def _encode(self, prompt: str, response: str | None, where: str) -> Encoded:
-        check_text(prompt, where + "prompt", self._max_chars)
-        if not prompt:
-            raise EmptyPromptError(
-                f"{where}prompt is empty; expected at least one character; likely a missing field"
-            )
-        if response is not None:
-            check_text(response, where + "response", self._max_chars)
-        with under_way():
-            encoded = named_errors(f"{where}text", self._encoder.encode, prompt, response)
-        if not encoded.prompt_tokens:
-            raise EmptyPromptError(
-                f"{where}prompt has {len(prompt):,} characters and no token; expected at least "
-                "one; likely spaces or invisible characters alone"
-            )
-        if self._refuse_long and encoded.plain > 1:
-            raise TextTooLongError(
-                f"{where}{encoded.tokens:,} tokens; expected what fits one input of "
-                f"{self._spec.max_tokens} with its special tokens; "
-                'long_text="window" scores it in windows'
-            )
-        return encoded
-
-    def _run(
-        self, session: Session, pending: list[_Pending], known: Known | None = None
-    ) -> Iterator[_Scored]:
-        if not pending:
-            return
-        windows = [window for one in pending for window in one.encoded.windows]
-        if known is None:
-            logits = self._logits(session, windows)
-        else:
-            logits = through(known, windows, lambda new: self._logits(session, new))
-        if not np.isfinite(logits).all():
-            raise GraphMismatchError(
-                "the model gave a logit that is not finite; expected finite ones; likely a "
-                "damaged model, or one that overflows in its precision"
-            )
-        counts = [len(one.encoded.windows) for one in pending]
-        scores = text_scores(logits, counts, self._temperature).astype(np.float32)
-        won = winners(logits, counts)
-        for one, score, window in zip(pending, scores, won, strict=True):
-            yield _Scored(float(score), *one[:2], one.encoded.view(window), one.unreadable)
-
-    def _logits(self, session: Session, windows: Sequence[Window]) -> Logits:
-        """Logits of each window, float32 [windows, labels]."""
-        large = 0
-
-        def run(batch: Batch, last: bool) -> Logits:
-            nonlocal large
-            large = max(large, batch.ids.size)
-            return session.run(*batch, shrink=last and large > _SHORT_TOKENS)
-
-        logits = window_logits(
-            windows,
-            run,
-            pad_id=self._spec.pad_id,
-            padding=padding_within(self._spec.max_tokens),
-            batch_tokens=MAX_BATCH_TOKENS,
-        )
-        if sum(len(window.ids) for window in windows) > MAX_BATCH_TOKENS:
-            from harmguard.runtime.heap import release_memory
-
-            release_memory()
-        return logits

@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from harmguard.errors import InputTypeError, InvalidTextError, TextTooLongError
+from harmguard.errors import (
+    InputTypeError,
+    InvalidTextError,
+    TextTooLongError,
+    UnknownThresholdError,
+)
 
 Pair = tuple[str, str | None]
+"""A prompt and its response; None: the prompt alone."""
+Kind = Literal["prompt", "exchange"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def kind_of(response: str | None) -> Kind:
+    """What a pair is judged as: a prompt alone, or an exchange."""
+    return "prompt" if response is None else "exchange"
+
+
+def checked_threshold(threshold: object) -> float:
+    """A threshold that is no name. Raises InputTypeError or UnknownThresholdError."""
+    if not isinstance(threshold, (int, float)) or isinstance(threshold, bool):
+        raise InputTypeError(
+            f"threshold is {type(threshold).__name__}; expected a number or a name"
+        )
+    if not 0 <= threshold <= 1:
+        raise UnknownThresholdError(f"threshold is {threshold}; expected a number in [0, 1]")
+    return float(threshold)
 
 
 def check_text(text: object, name: str, max_chars: int) -> None:

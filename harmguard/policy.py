@@ -32,7 +32,7 @@ class Decision:
     blocked: bool
     """Whether to hold the text back: never where a policy only monitors."""
     would_block: bool
-    """``blocked``, if the policy did not only monitor."""
+    """`blocked`, if the policy did not only monitor."""
     verdict: Verdict | None = None
     """None where there was an error."""
     error: Exception | None = None
@@ -53,11 +53,11 @@ class Counts:
 class Policy:
     """Decides on texts by a guard's verdicts, and counts.
 
-    - ``on_error``: what becomes of a text that could not be judged, because the guard raised an
+    - `on_error`: what becomes of a text that could not be judged, because the guard raised an
       error (a wrong or too long text, a closed guard, a model that failed) or because half of it
       or more is unreadable to the guard: "block" it, "pass" it on, or "raise" the error, which
       is UnjudgedTextError for an unreadable text. It is "unjudged" in any case, never harmless.
-    - ``monitor``: decide and count, but block nothing. ``on_error="raise"`` raises all the same.
+    - `monitor`: decide and count, but block nothing. `on_error="raise"` raises all the same.
 
     May be used by several threads at once. Raises InputError and InputTypeError for other options.
     """
@@ -81,7 +81,7 @@ class Policy:
         return self._counts
 
     def decide(self, prompt: str, response: str | None = None) -> Decision:
-        """Judge an exchange, or a prompt alone, and decide. Raises only by ``on_error``."""
+        """Judge an exchange, or a prompt alone, and decide. Raises only by `on_error`."""
         try:
             verdict = self._guard.check(prompt, response)
         except Exception as error:  # whatever it is, there is no verdict
@@ -91,7 +91,7 @@ class Policy:
     def settle(self, outcome: Verdict | Exception) -> Decision:
         """Decide on a verdict, or on what was raised in place of one, from elsewhere: a stream's.
 
-        Raises what ``decide`` raises.
+        Raises what `decide` raises.
         """
         verdict = outcome if isinstance(outcome, Verdict) else None
         error = outcome if isinstance(outcome, Exception) else None

@@ -27,6 +27,7 @@ from harmguard.errors import (
     MissingStreamPointError,
     UnknownThresholdError,
 )
+from harmguard.inputs import checked_threshold
 from harmguard.verdict import StreamVerdict, Verdict
 
 if TYPE_CHECKING:
@@ -78,13 +79,7 @@ def stream_threshold(points: Mapping[str, Any], threshold: float | str, name: st
             f"no operating point {threshold[:40]!a} for exchanges in guard {name!r}; expected a "
             f"number or one of {', '.join(sorted(points))}; likely a spelling mistake"
         )
-    if not isinstance(threshold, (int, float)) or isinstance(threshold, bool):
-        raise InputTypeError(
-            f"threshold is {type(threshold).__name__}; expected a number or a name"
-        )
-    if not 0 <= threshold <= 1:
-        raise UnknownThresholdError(f"threshold is {threshold}; expected a number in [0, 1]")
-    return float(threshold)
+    return checked_threshold(threshold)
 
 
 class Gate:
@@ -181,21 +176,21 @@ class Gate:
 
 
 class Stream(Generic[Item]):
-    """An iterator over the judged text of an answer; made by ``HarmGuard.stream``.
+    """An iterator over the judged text of an answer; made by `HarmGuard.stream`.
 
-    - ``hold="sentence"``: it gives text, each part once the answer up to its end is harmless.
+    - `hold="sentence"`: it gives text, each part once the answer up to its end is harmless.
       Together the parts are what went in, character by character.
-    - ``hold="none"``: it gives a StreamVerdict wherever a part would end, for callers who show
+    - `hold="none"`: it gives a StreamVerdict wherever a part would end, for callers who show
       the text first.
-    - ``on_harm="raise"``: at the first harmful verdict HarmfulStreamError, whose ``verdict`` says
-      where. ``on_harm="verdict"``: the stream ends there, and its last item is always the last
+    - `on_harm="raise"`: at the first harmful verdict HarmfulStreamError, whose `verdict` says
+      where. `on_harm="verdict"`: the stream ends there, and its last item is always the last
       StreamVerdict, harmful or not.
 
-    ``verdict`` is the last verdict so far. After the end of a harmless answer it is ``check``'s
-    on the whole answer, but for ``threshold`` and ``harmful``, which are the stream's.
+    `verdict` is the last verdict so far. After the end of a harmless answer it is `check`'s
+    on the whole answer, but for `threshold` and `harmful`, which are the stream's.
 
     A sentence is what docs/bundle-format.md says, of at least SENTENCE and at most LONGEST
-    characters. ``close()``, or the end of a ``with`` block, frees the text and closes ``chunks``
+    characters. `close()`, or the end of a `with` block, frees the text and closes `chunks`
     if that is a generator; so does a harmful verdict. A stream has one reader; several streams of
     one guard may be read by several threads at once.
     """
@@ -234,10 +229,10 @@ class Stream(Generic[Item]):
 
 
 class AsyncStream(Generic[Item]):
-    """``Stream`` for asyncio: ``async for``, ``async with``, ``aclose()``.
+    """`Stream` for asyncio: `async for`, `async with`, `aclose()`.
 
     Verdicts are made in a few threads that all streams share, in the order in which they fall
-    due, so that the event loop never waits for the model. ``chunks`` is an asynchronous iterable,
+    due, so that the event loop never waits for the model. `chunks` is an asynchronous iterable,
     or a plain one that does not block.
     """
 

@@ -18,7 +18,7 @@ class Verdict:
     threshold: float
     """Scores at or above it are harmful, in [0, 1]."""
     harmful: bool
-    """``score >= threshold``."""
+    """`score >= threshold`."""
     tokens: int
     """Tokens of the prompt and the response, without special tokens."""
     windows: int
@@ -35,7 +35,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class StreamVerdict(Verdict):
-    """The verdict on an answer up to ``end``: ``threshold`` and ``harmful`` are the stream's."""
+    """The verdict on an answer up to `end`: `threshold` and `harmful` are the stream's."""
 
     start: int = field(kw_only=True)
     """Characters (code points) that were judged before; if harmful, what went out at most."""

@@ -16,13 +16,16 @@ import tomllib
 import venv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What an environment holds: the project with `extras`, or what differs from the one `below`.
+    """What an environment holds: the project with `extras` and the `groups` of its pyproject.toml.
+
+    Or what differs from the one `below`.
 
     `constraints` is the file of exact versions; on top of another environment all of them, and
     nothing else, are installed. The packages `hidden` cannot be imported from the one below.
@@ -30,6 +33,7 @@ class Environment:
     """
 
     extras: str = ""
+    groups: tuple[str, ...] = ()
     constraints: str | None = None
     below: str | None = None
     hidden: tuple[str, ...] = ()
@@ -38,8 +42,13 @@ class Environment:
 
 ENVIRONMENTS = {
     "base": Environment(),
-    "bench": Environment("[bench,export]", "constraints.txt"),
-    "test": Environment("[train,export,coreml,bench,scale,dev]", "constraints.txt", compiled=False),
+    "bench": Environment("[bench,export]", ("benchmarks",), "constraints.txt"),
+    "test": Environment(
+        "[train,export,coreml,bench,scale]",
+        ("benchmarks", "dev"),
+        "constraints.txt",
+        compiled=False,
+    ),
     # optimum-onnx takes no transformers 5.
     "test5": Environment(
         constraints="constraints-transformers5.txt",
@@ -62,11 +71,17 @@ def pins_of(name: str) -> dict[str, str]:
     return {} if file is None else pins((ROOT / file).read_text(encoding="utf-8"))
 
 
+def read_project() -> dict[str, Any]:
+    """Return pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def stamp_of(name: str) -> str:
     """Return a digest of everything that decides what the environment holds."""
     environment = ENVIRONMENTS[name]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    tables = [project["build-system"], project["project"], project["tool"]["hatch"]]
+    project = read_project()
+    names = ("build-system", "project", "dependency-groups")
+    tables = [*(project[table] for table in names), project["tool"]["hatch"]]
     parts = [sys.version, sys.base_prefix, str(ROOT), environment, sorted(pins_of(name).values())]
     if environment.below is None:
         parts.append(tables)
@@ -115,7 +130,9 @@ def install(name: str) -> None:
         lay(folder, below, environment.hidden)
         return
     venv.create(folder, with_pip=True)
-    project = ("--editable", f"{ROOT}{environment.extras}")
+    listed = read_project()["dependency-groups"]
+    groups = [line for group in environment.groups for line in listed[group]]
+    project = ("--editable", f"{ROOT}{environment.extras}", *groups)
     if environment.constraints is None:
         pip(python, *what, *project)
         return

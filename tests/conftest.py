@@ -22,13 +22,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep in one process what shares its models: a module, and all of the pipeline's tests."""
+    """Keep in one process what shares its models: a module, and all of HarmAug's tests."""
     from xdist.scheduler import LoadScopeScheduling
 
     def scope_of(nodeid: str) -> str:
         module = nodeid.partition("::")[0]
         folder = module.rpartition("/")[0]
-        return folder if folder.endswith("/pipeline") else module
+        return folder if folder.endswith("/harmaug") else module
 
     scheduler = LoadScopeScheduling(config, log)
     scheduler._split_scope = scope_of

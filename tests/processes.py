@@ -24,7 +24,7 @@ from unittest import mock
 # coremltools is not among them: tests hide it, and it writes to stderr when it is imported.
 IMPORTED = [
     "harmguard.training.distill",
-    "harmguard.training.pipeline.run",
+    "harmguard.training.harmaug.run",
     "transformers.models.bert.modeling_bert",
 ]
 SETTINGS = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

@@ -32,13 +32,13 @@ def modules(folder: str) -> list[Path]:
 def test_a_layer_imports_nothing_above_it(layer: str) -> None:
     above = tuple(f"harmguard.{name}" for name in LAYERS[LAYERS.index(layer) + 1 :])
     for path in modules(f"harmguard/{layer}"):
-        wrong = [name for name in imports(path) if name.startswith((*above, "harmguard._cli"))]
+        wrong = [name for name in imports(path) if name.startswith((*above, "harmguard.cli"))]
         assert not wrong, f"{path}: {wrong}"
 
 
 def test_only_commands_know_the_exporter() -> None:
     for path in modules("harmguard"):
-        if path.parent.name != "_cli":
+        if path.parent.name != "cli":
             assert not [n for n in imports(path) if n.startswith("harmguard_export")], path
 
 

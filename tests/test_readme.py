@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +28,7 @@ def test_no_figure_is_open() -> None:
 
 
 def test_example_gives_the_output_shown() -> None:
-    """Within .02, for int8 arithmetic depends a little on the processor."""
+    """Within .02, because int8 arithmetic depends a little on the processor."""
     command = [sys.executable, "-c", block("python")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -52,3 +54,24 @@ def test_links_lead_somewhere(page: str) -> None:
     local = [link for link in links if link and "://" not in link]
     missing = [link for link in local if not ((ROOT / page).parent / link).exists()]
     assert not missing
+
+
+def result(name: str) -> Any:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
+
+
+def test_the_table_has_the_figures_of_the_results() -> None:
+    guard = result("quality")["guards"][0]
+    sources = {name.partition("_")[0]: part for name, part in guard["sources"].items()}
+    sources["mean"] = guard["macro"]["all"]
+    shown = re.findall(r"^\| (\w+)[^|]* \| (\.\d+) \|  (\.\d+) \|", README, re.MULTILINE)
+    assert {name.lower() for name, *_ in shown} == set(sources)
+    for name, *figures in shown:
+        part = sources[name.lower()]
+        measured = [f"{part[kind]['value']:.3f}"[1:] for kind in ("f1", "auprc")]
+        assert figures == measured, name
+    lengths = {part["tokens"]: part["text"]["ms"] for part in result("speed")["lengths"]}
+    for tokens, taken in re.findall(r"a pair of (\d+) tokens +\| +([\d.]+) ms", README):
+        assert taken == f"{lengths[int(tokens)]['harmguard']['median']:.1f}"
+    assert f"{result('startup')['startup_s']['total']['median']:.2f} s |" in README
+    assert f"{result('speed')['bundle']['bytes'] / 1e6:.1f} MB |" in README

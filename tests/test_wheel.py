@@ -18,13 +18,14 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from harmguard import HarmGuard, UnsafePathError
+from harmguard import HarmGuard
 from harmguard.bundle import EMBEDDED
+from harmguard.errors import UnsafePathError
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = "harmguard/models/mini/"
 BUNDLE_LIMIT_BYTES = 25_000_000
-EXTRAS = {"bench", "coreml", "dev", "export", "scale", "train"}
+EXTRAS = {"bench", "coreml", "export", "scale", "train"}
 HEAVY = {"accelerate", "onnx", "optimum", "scikit-learn", "torch", "transformers"}
 
 
@@ -105,7 +106,7 @@ def test_source_distribution_holds_no_tests(built: Path) -> None:
     assert not [name for name in names if "tests" in name.parts]
 
 
-def test_metadata_names_three_dependencies_and_six_extras(
+def test_metadata_names_three_dependencies_and_five_extras(
     metadata: email.message.Message,
 ) -> None:
     requires = metadata.get_all("Requires-Dist", [])

@@ -38,4 +38,4 @@ def construction(folder: Path) -> None:
     HarmGuard(threshold=0.5).close()
     prepared = HarmGuard(folder, cache=folder / "cache")
     assert_type(prepared.prepared, Path | None)
-    assert_type(prepared.unprepared, str | None)
+    assert_type(prepared.why_unprepared, str | None)

@@ -27,16 +27,32 @@ class Conv:
 
 
 @dataclass(frozen=True)
-class DebertaConfig:
-    """The fields that change the function, under names of our own."""
+class EncoderShape:
+    """What every encoder's config says of the function, under names of our own."""
 
     layers: int
     heads: int
     width: int
-    embedding: int
-    """Width of the word embeddings; projected where it is not `width`."""
     epsilon: float
     activation: str
+
+    @property
+    def head(self) -> int:
+        """Width of an attention head."""
+        return self.width // self.heads
+
+    @property
+    def positive(self) -> bool:
+        """The activation is never far below 0."""
+        return self.activation.startswith(("gelu", "relu"))
+
+
+@dataclass(frozen=True)
+class DebertaConfig(EncoderShape):
+    """The fields that change the function, under names of our own."""
+
+    embedding: int
+    """Width of the word embeddings; projected where it is not `width`."""
     pooler_activation: str
     absolute: bool
     """Position embeddings are added to the words'."""
@@ -55,16 +71,6 @@ class DebertaConfig:
     conv: Conv | None
     longest: int
     """max_position_embeddings: the longest input."""
-
-    @property
-    def head(self) -> int:
-        """Width of an attention head."""
-        return self.width // self.heads
-
-    @property
-    def positive(self) -> bool:
-        """The activation is never far below 0."""
-        return self.activation.startswith(("gelu", "relu"))
 
     @property
     def scale(self) -> float:
@@ -91,7 +97,7 @@ class DebertaConfig:
         if self.buckets:
             mid = self.buckets // 2
             size = distances.abs().clamp(min=mid)
-            # In torch's float32, for where the logarithm is whole a rounding decides.
+            # In torch's float32, because a rounding decides where the logarithm is whole.
             share = torch.log(size / mid) / torch.log(torch.tensor((self.most - 1) / mid))
             log_bucket = (torch.ceil(share * (mid - 1)) + mid) * torch.sign(distances)
             distances = torch.where(distances.abs() <= mid, distances, log_bucket.long())

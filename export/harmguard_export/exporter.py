@@ -19,18 +19,20 @@ from harmguard.core.cores import default_threads
 from harmguard.core.encode import Encoded, Window
 from harmguard.core.files import refuse_existing, work_folder
 from harmguard.errors import RecipeError, UnsupportedModelError
-from harmguard.rows.row import Pair
+from harmguard.inputs import Pair
 from harmguard.runtime.session import Session
-from harmguard_export import card, deberta, modernbert, parity
-from harmguard_export.calibration import Activations, calibrate
-from harmguard_export.deberta import DebertaGraph
+from harmguard_export import parity
 from harmguard_export.deberta_config import DebertaConfig, read_config
-from harmguard_export.encoder import EncoderGraph
 from harmguard_export.families import EncoderConfig, read_encoder
-from harmguard_export.modernbert import ModernBertConfig, ModernBertGraph, read_modernbert
-from harmguard_export.optimum_graph import export_with_optimum, graph_inputs
+from harmguard_export.graphs import deberta, modernbert
+from harmguard_export.graphs.deberta import DebertaGraph
+from harmguard_export.graphs.encoder import EncoderGraph
+from harmguard_export.graphs.modernbert import ModernBertConfig, ModernBertGraph, read_modernbert
+from harmguard_export.graphs.optimum import export_with_optimum, graph_inputs
+from harmguard_export.manifest_fields import THRESHOLD, manifest_fields, model_card
 from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
-from harmguard_export.recipe import Recipe, load_recipe
+from harmguard_export.quantization.activation_ranges import Activations, calibrate
+from harmguard_export.quantization.recipe import Recipe, load_recipe
 
 _BATCH_TOKENS = 2048
 # What a score may differ by on another processor or release, beside the recipe's own error.
@@ -80,7 +82,7 @@ def export(
     loaded = load_checkpoint(checkpoint, revision, harmful=harmful)
     check_tokenizer(loaded.tokenizer.to_str().encode())
     with work_folder(out) as aside:
-        return Exporter(loaded, chosen, aside).run(own, texts, gate, out)
+        return OnnxExporter(loaded, chosen, aside).run(own, texts, gate, out)
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class _Draft:
 
 
 @dataclass(frozen=True)
-class Exporter:
+class OnnxExporter:
     """One export of `checkpoint` by `recipe`; files are made in the folder `aside`."""
 
     checkpoint: Checkpoint
@@ -146,7 +148,7 @@ class Exporter:
         tolerance = min(1.0, round(float(error) + _SLACK[self.recipe.linear], 3))
         files["golden.jsonl"] = _golden(reference, golden, tolerance)
         skipped = [(i + 1, encoded[i].tokens) for i in left_out]
-        files["README.md"] = card.model_card(fields, self.recipe, report, skipped).encode()
+        files["README.md"] = model_card(fields, self.recipe, report, skipped).encode()
         return write_bundle(out, fields, files)
 
     def drafted(
@@ -182,8 +184,8 @@ class Exporter:
         folder.mkdir()
         files = self._graph(activations, folder, fixed)
         files["tokenizer.json"] = self.checkpoint.tokenizer.to_str(pretty=True).encode()
-        golden, left_out = choose_golden(reference.encoded, reference.scores, card.THRESHOLD)
-        fields = card.manifest_fields(self.checkpoint, self.recipe, left_out)
+        golden, left_out = choose_golden(reference.encoded, reference.scores, THRESHOLD)
+        fields = manifest_fields(self.checkpoint, self.recipe, left_out)
         if not has_graph(self.checkpoint.config):
             # A traced graph takes what its family's export takes, which need not be all inputs.
             names = graph_inputs(folder / "model.onnx")
@@ -267,7 +269,7 @@ def has_graph(config: Any) -> bool:
 def measured_parity(bundle: Bundle, run: Run, labels: Any, progress: Progress) -> parity.Parity:
     """How far a bundle's model is from the checkpoint on the pairs of `run`, with their labels."""
     found, alone = (exported_logits(bundle, run.encoded, progress, alone=a) for a in (False, True))
-    return parity.measure(run.logits, found, run.encoded, card.THRESHOLD, labels, alone)
+    return parity.measure(run.logits, found, run.encoded, THRESHOLD, labels, alone)
 
 
 def windows_of(encoded: Sequence[Encoded]) -> list[Window]:

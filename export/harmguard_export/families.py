@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from harmguard.errors import UnsupportedModelError
-from harmguard_export.deberta_config import ACTIVATIONS
+from harmguard_export.deberta_config import ACTIVATIONS, EncoderShape
 
 # MPNet's distances: the code of transformers takes these numbers whatever the config says.
 _BUCKETS, _FARTHEST = 32, 128
@@ -61,7 +61,7 @@ class Family:
         return [{"o": self.o, "up": self.up, "down": self.down}[kind]]
 
 
-KINDS = ("qkv", "o", "up", "down")
+LAYER_INPUTS = ("qkv", "o", "up", "down")
 """A layer's inputs, those of linear layers."""
 
 _ROBERTA = Family("roberta", counted=True)
@@ -138,33 +138,18 @@ def family_of(config: Any) -> Family:
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
-    """What a config says about the function, under names of our own."""
+class EncoderConfig(EncoderShape):
+    """What the config of a family in FAMILIES says beside."""
 
     family: Family
-    layers: int
-    heads: int
-    width: int
     embedding: int
     """Width of the word embeddings; projected where it is not `width`."""
-    epsilon: float
-    activation: str
     padding: int
     """The padding's id, where positions are counted."""
     task: bool
     """The first row of Ernie's task embeddings is added to all tokens."""
     longest: int
     """Rows of the position embeddings."""
-
-    @property
-    def head(self) -> int:
-        """Width of an attention head."""
-        return self.width // self.heads
-
-    @property
-    def positive(self) -> bool:
-        """The activation is never far below 0."""
-        return self.activation.startswith(("gelu", "relu"))
 
 
 def read_encoder(config: Any) -> EncoderConfig:
@@ -220,7 +205,7 @@ def distance_buckets(longest: int) -> npt.NDArray[np.int64]:
     half = _BUCKETS // 2
     exact = half // 2
     size = distances.abs()
-    # In torch's float32, for where the logarithm is whole a rounding decides.
+    # In torch's float32, because a rounding decides where the logarithm is whole.
     large = torch.log(size.float() / exact) / np.log(_FARTHEST / exact) * (half - exact)
     far = (exact + large.clamp(min=0).long()).clamp(max=half - 1)
     buckets = torch.where(size < exact, size, far) + half * (distances > 0)

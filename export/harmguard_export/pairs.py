@@ -14,8 +14,8 @@ from harmguard.core.batch import Logits
 from harmguard.core.encode import Encoded
 from harmguard.core.scores import text_scores
 from harmguard.errors import ExportError
+from harmguard.inputs import Pair
 from harmguard.rows import read_rows
-from harmguard.rows.row import Pair
 
 GOLDEN_ROWS = 64
 # As many as there are, up to this, from where a small error would change the decision.

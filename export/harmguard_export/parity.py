@@ -1,6 +1,7 @@
 """The parity gate: how far the exported model is from its checkpoint, and what is allowed.
 
-The limits of each recipe are in `recipes/*.json`; `Limits` in `recipe.py` says what they mean.
+The limits of each recipe are in `quantization/recipes/*.json`; `recipe.Limits` says what they
+mean.
 Default for int8: mean score error .01, 99th percentile .05, RMS error of the logits 5 % of
 their standard deviation, 1.5 % of decisions flipped, none whose reference is further than .10
 from the threshold, AUPRC at most .003 lower where the pairs have labels. Every recipe: a score in
@@ -22,7 +23,7 @@ from harmguard.core.scores import margins
 from harmguard.errors import ParityError
 from harmguard.verify import BATCH_DIFFERENCE
 from harmguard_export.pairs import scores_of
-from harmguard_export.recipe import Limits
+from harmguard_export.quantization.recipe import Limits
 
 # Where the logits vary less than this (scores within about .5 +- .12), errors are compared with
 # it: such a model hardly tells texts apart, and the limits on scores say more.

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,15 @@ from harmguard.core.batch import Logits
 from harmguard.core.encode import Window
 from harmguard.core.files import new_folder, refuse_existing, work_folder
 from harmguard.core.scores import margins
-from harmguard.errors import MissingExtraError, ParityError, RecipeError
+from harmguard.errors import ParityError, RecipeError
+from harmguard.extras import require
 from harmguard_export import parity
-from harmguard_export.calibration import Activations
-from harmguard_export.division import choose_division, rounded_weight
-from harmguard_export.exporter import Exporter, Run, read_any, windows_of
+from harmguard_export.exporter import OnnxExporter, Run, read_any, windows_of
 from harmguard_export.families import FAMILIES, family_of
 from harmguard_export.pairs import read_pairs
-from harmguard_export.recipe import Recipe, load_recipe
+from harmguard_export.quantization.activation_ranges import Activations
+from harmguard_export.quantization.channel_scaling import choose_scaling, rounded_weight
+from harmguard_export.quantization.recipe import Recipe, load_recipe
 
 # Tokens that each layer is tried on; the gate sees all of them.
 _TOKENS = 1024
@@ -43,11 +43,7 @@ def find_recipe(
     when it alone is rounded. Layers are promoted one step, worst first, twice as many at each
     try. Raises ParityError if not even all of them in fp32 pass, and what `export` raises.
     """
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError(
-            "the picture needs matplotlib, not installed here; "
-            "type: pip install 'harmguard[export]'"
-        )
+    require("the picture", "matplotlib", extra="export")
     refuse_existing(out)
     chosen = load_recipe(recipe)
     loaded = load_checkpoint(checkpoint)
@@ -61,7 +57,7 @@ def find_recipe(
     with work_folder(out) as aside:
         search = _Search(loaded, chosen, aside)
         encoded = loaded.encode(own.pairs)
-        silent = Exporter(loaded, chosen, aside)
+        silent = OnnxExporter(loaded, chosen, aside)
         # As the export does: the package's pairs calibrate, the given ones are for the gate alone.
         logits, activations = silent.reference(encoded, lambda _: None)
         assert activations is not None
@@ -122,7 +118,7 @@ class _Search:
         kept = [linear.weight.detach().clone() for linear in linears]
         weight = torch.cat(kept).numpy().T
         positive = kind == "down" and read_any(config).positive and precision == "int8"
-        division = choose_division(seen, weight, precision, positive)
+        division = choose_scaling(seen, weight, precision, positive)
         few, factors = division.outliers, np.where(division.factors == 0, 1, division.factors)
 
         def hook(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -158,7 +154,7 @@ class _Search:
         while True:
             folder = self.aside / str(len(tries))
             folder.mkdir()
-            exporter = Exporter(self.checkpoint, recipe, folder)
+            exporter = OnnxExporter(self.checkpoint, recipe, folder)
             _, measured = exporter.drafted(
                 reference, activations, reference, labels, lambda _: None
             )

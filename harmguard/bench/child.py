@@ -1,4 +1,4 @@
-"""A fresh process that is measured. harmguard.bench.fresh starts it and reads its last line.
+"""A process that is measured; `fresh_processes` starts it and reads its last line.
 
 Run as a file, not as a module: a module's package would be imported before the clock starts.
 The first clock reading comes before any other import.
@@ -74,7 +74,7 @@ def small(task: dict[str, Any]) -> dict[str, Any]:
     # _session loads onnxruntime, whose data segments are reserved and hardly touched: before the
     # bound is set, which counts what is reserved later.
     import harmguard.runtime.session
-    from harmguard.bench.limits import limit_memory, one_core
+    from harmguard.bench.small_device import limit_memory, one_core
 
     cores = 1 if one_core() else None
     limited = task["limit_mb"] is not None and limit_memory(task["limit_mb"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import platform
@@ -11,9 +10,9 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from harmguard import __version__
+from harmguard.bench.results import Artefact, Machine
 from harmguard.bundle import Bundle
 from harmguard.core.cores import allowed_cores
 
@@ -33,17 +32,14 @@ _SYSCTL = {
     "hw.optional.arm.FEAT_I8MM": "i8mm",
     "hw.optional.arm.FEAT_BF16": "bf16",
 }
-# And by the number that Windows's IsProcessorFeaturePresent has for them.
-_WINDOWS = {39: "avx", 40: "avx2", 41: "avx512f", 19: "asimd", 43: "asimddp"}
-
 PACKAGES = (
     *("numpy", "tokenizers", "onnxruntime"),
     *("torch", "transformers", "optimum", "optimum-onnx"),
 )
 
 
-def describe() -> dict[str, Any]:
-    """CPU, cores allowed, memory, system and package versions, JSON-ready."""
+def describe() -> Machine:
+    """CPU, cores allowed, memory, system and package versions."""
     model, features, asked = _cpu()
     return {
         "cpu": model,
@@ -64,15 +60,15 @@ def describe() -> dict[str, Any]:
 
 
 def load_average() -> float | None:
-    """Of the last minute; None where the system has none or does not tell it."""
+    """The load of the last minute; None where the system does not tell it."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):
         return None
 
 
-def artefact(bundle: Bundle) -> dict[str, Any]:
-    """Name, version, status, recipe, bytes and hashes of a bundle, JSON-ready."""
+def artefact(bundle: Bundle) -> Artefact:
+    """Name, version, status, recipe, bytes and hashes of a bundle."""
     manifest = bundle.manifest
     own = (bundle.folder / "guard.json").read_bytes()
     return {
@@ -130,11 +126,6 @@ def _cpu() -> tuple[str | None, list[str] | None, list[str] | None]:
         features = [name for key, name in _SYSCTL.items() if found.get(key) == "1"]
         asked = [name for key, name in _SYSCTL.items() if key in found]
         return found.get("machdep.cpu.brand_string"), features if asked else None, asked or None
-    if sys.platform == "win32":
-        kernel: Any = ctypes.CDLL("kernel32")
-        present = kernel.IsProcessorFeaturePresent
-        features = [name for number, name in _WINDOWS.items() if present(number)]
-        return platform.processor() or None, features, list(_WINDOWS.values())
     model, told = cpu(_read("/proc/cpuinfo"))
     asked = None if told is None else list(FEATURES)
     return model or platform.processor() or None, told, asked
@@ -144,11 +135,6 @@ def _memory_mb() -> int | None:
     if sys.platform == "darwin":
         digits = _sysctl("hw.memsize").get("hw.memsize")
         return int(digits) >> 20 if digits else None
-    if sys.platform == "win32":
-        kilobytes = ctypes.c_uint64()
-        kernel: Any = ctypes.CDLL("kernel32")
-        told = kernel.GetPhysicallyInstalledSystemMemory(ctypes.byref(kilobytes))
-        return kilobytes.value >> 10 if told else None
     return memory_mb(_read("/proc/meminfo"))
 
 

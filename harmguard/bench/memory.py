@@ -38,7 +38,7 @@ def read() -> Memory:
 
     Raises MemoryUnreadableError where the system has the figures and refuses them.
     """
-    readers = {"linux": _linux, "darwin": _darwin, "win32": _windows}
+    readers = {"linux": _linux, "darwin": _darwin}
     return readers.get(sys.platform, Memory)()
 
 
@@ -100,32 +100,6 @@ def from_task_vm_info(raw: bytes) -> Memory:
     return Memory(
         anonymous=(internal + compressed) / _MB, file=external / _MB, pss=None, peak=peak / _MB
     )
-
-
-class _Counters(ctypes.Structure):
-    """PROCESS_MEMORY_COUNTERS of <psapi.h>."""
-
-    _fields_ = [
-        ("cb", ctypes.c_uint32),
-        ("PageFaultCount", ctypes.c_uint32),
-        *((name, ctypes.c_size_t) for name in ("PeakWorkingSetSize", "WorkingSetSize")),
-        *((f"quota{i}", ctypes.c_size_t) for i in range(4)),
-        *((name, ctypes.c_size_t) for name in ("PagefileUsage", "PeakPagefileUsage")),
-    ]
-
-
-def _windows() -> Memory:
-    """The peak of the working set; Windows does not split it by what backs it."""
-    counters = _Counters(cb=ctypes.sizeof(_Counters))
-    kernel: Any = ctypes.CDLL("kernel32")
-    kernel.GetCurrentProcess.restype = ctypes.c_void_p
-    handle = ctypes.c_void_p(kernel.GetCurrentProcess())
-    if not kernel.K32GetProcessMemoryInfo(handle, ctypes.byref(counters), counters.cb):
-        raise MemoryUnreadableError(
-            "GetProcessMemoryInfo refused the memory of this process; expected a process to see "
-            "its own; likely a sandbox"
-        )
-    return Memory(peak=counters.PeakWorkingSetSize / _MB)
 
 
 class Peak:

@@ -10,10 +10,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harmguard.bench.fresh import STATES, STEPS
-from harmguard.bench.show import STEP_NAMES
+from harmguard.bench.markdown import STEP_NAMES
+from harmguard.bench.results import (
+    STATES,
+    STEPS,
+    Failed,
+    Latency,
+    Measurement,
+    Memory,
+    MemoryKind,
+    Startup,
+    Timing,
+)
 from harmguard.core.files import new_file, refuse_existing
-from harmguard.errors import BenchError, MissingExtraError
+from harmguard.errors import BenchError
+from harmguard.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,15 +45,10 @@ def check(path: Path) -> None:
             f"picture {path.name!a}: unknown suffix; expected one of {', '.join(SUFFIXES)}"
         )
     refuse_existing(path)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingExtraError(
-            "the picture needs matplotlib: pip install 'harmguard[bench]'"
-        ) from None
+    require("the picture", "matplotlib", extra="bench")
 
 
-def draw(result: Mapping[str, Any], path: Path) -> None:
+def draw(result: Measurement, path: Path) -> None:
     """Draw latency, memory and start-up side by side to `path`; a failed part stays empty."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -50,12 +56,12 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     with matplotlib.rc_context({"svg.hashsalt": "harmguard", "font.size": 9}):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         panels = figure.subplots(1, 3, width_ratios=(1.3, 1.1, 0.8))
-        for axes, drawer, part in zip(
-            panels,
-            (_latency, _memory, _startup),
-            (result["latency_ms"], result["memory_mb"], result["startup_s"]),
-            strict=True,
-        ):
+        parts: tuple[tuple[Any, Any], ...] = (
+            (_latency, result["latency_ms"]),
+            (_memory, result["memory_mb"]),
+            (_startup, result["startup_s"]),
+        )
+        for axes, (drawer, part) in zip(panels, parts, strict=True):
             axes.grid(alpha=0.25, axis="y")
             axes.set_axisbelow(True)
             if "error" in part:
@@ -74,9 +80,11 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
             figure.savefig(file, format=kind, dpi=144, facecolor="white", metadata=metadata)
 
 
-def _latency(axes: Axes, part: Mapping[str, Any]) -> None:
+def _latency(axes: Axes, part: Latency) -> None:
     small = part["small_device"]
-    lines = {f"{t} thread{'s' * (t != '1')}": by for t, by in part["threads"].items()}
+    lines: dict[str, Mapping[str, Timing | Failed]] = {
+        f"{t} thread{'s' * (t != '1')}": by for t, by in part["threads"].items()
+    }
     if "error" not in small and small["limited"]:
         lines[f"one core, {small['limit_mb']:.0f} MB"] = small["tokens"]
     ticks: set[int] = set()
@@ -95,8 +103,11 @@ def _latency(axes: Axes, part: Mapping[str, Any]) -> None:
     axes.legend(frameon=False)
 
 
-def _memory(axes: Axes, part: Mapping[str, Any]) -> None:
-    kinds = (("anonymous", "anonymous", -0.2), ("peak_anonymous", "its peak", 0.2))
+def _memory(axes: Axes, part: Memory) -> None:
+    kinds: tuple[tuple[MemoryKind, str, float], ...] = (
+        ("anonymous", "anonymous", -0.2),
+        ("peak_anonymous", "its peak", 0.2),
+    )
     for (kind, label, shift), (colour, _, _) in zip(kinds, _STYLES, strict=False):
         values = [part[state][kind] for state in STATES]
         places = [i + shift for i in range(len(STATES))]
@@ -110,7 +121,7 @@ def _memory(axes: Axes, part: Mapping[str, Any]) -> None:
     axes.legend(frameon=False, loc="upper left")
 
 
-def _startup(axes: Axes, part: Mapping[str, Any]) -> None:
+def _startup(axes: Axes, part: Startup) -> None:
     colours = ("#5b6770", *(colour for colour, _, _ in _STYLES))
     bottom = 0.0
     for step, colour in zip(STEPS[:-1], colours, strict=True):

@@ -5,14 +5,25 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from harmguard.bench import fresh, stats
+from harmguard.bench import fresh_processes, stats
 from harmguard.bench.machine import artefact, describe
-from harmguard.bench.text import Pair, TextMaker
+from harmguard.bench.results import (
+    Failed,
+    Latency,
+    Measurement,
+    Memory,
+    Noise,
+    SmallDevice,
+    Startup,
+    Throughput,
+    Timing,
+)
+from harmguard.bench.text import Exchange, TextMaker
 from harmguard.bundle import Bundle, open_bundle
 from harmguard.errors import BenchError, TooFewSamplesError, UnverifiedBundleWarning
 from harmguard.guard import HarmGuard
@@ -33,10 +44,11 @@ BULK_PAIRS, BULK_ROUNDS = 64, 3
 STARTS, BATCH = 10, 32
 
 Say = Callable[[str], None]
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Settings:
     """What to measure: `samples` timings for each length, with 1 thread and with `threads`."""
 
     bundle: Path
@@ -52,44 +64,45 @@ class Plan:
             )
 
 
-def measure(plan: Plan, say: Say) -> dict[str, Any]:
+def measure(settings: Settings, say: Say) -> Measurement:
     """Measure all; a part that fails is {"error": "CLASS: why"} in the result, the rest is kept.
 
     Stopped from the keyboard, the running part and those after it have an error, too.
-    Keys: machine, bundle, latency_ms, memory_mb, startup_s, throughput. The golden pairs are
-    replayed first: nothing is timed that does not compute what the bundle says. Raises
-    BundleError for a bundle that cannot be used or does not give its golden scores.
+    The golden pairs are replayed first: nothing is timed that does not compute what the bundle
+    says. Raises BundleError for a bundle that cannot be used or does not give its golden scores.
     """
-    bundle = open_bundle(plan.bundle)
+    bundle = open_bundle(settings.bundle)
     say("golden pairs ...")
-    with _guard(bundle, plan.threads) as guard:
+    with _guard(bundle, settings.threads) as guard:
         rows, worst, _ = replay_golden(bundle, guard)
-    golden = {"rows": rows, "worst_error": round(worst, 6)}
-    result: dict[str, Any] = {
-        "machine": describe(),
-        "bundle": {**artefact(bundle), "golden": golden},
+    work, attempt = _Work(bundle, settings, say), _Attempts()
+    machine = describe()
+    timed = attempt(work.latency)
+    latency: Latency = {"error": timed["error"]} if "error" in timed else {**timed}
+    throughput, startup = attempt(work.throughput), attempt(work.startup)
+    memory = attempt(work.memory)
+    peak = None if "error" in memory else memory["batch"]["peak_anonymous"]
+    latency["small_device"] = attempt(lambda: work.small_device(peak))
+    return {
+        "machine": {**machine, "noise": noise(latency)},
+        "bundle": {**artefact(bundle), "golden": {"rows": rows, "worst_error": round(worst, 6)}},
+        "latency_ms": latency,
+        "throughput": throughput,
+        "startup_s": startup,
+        "memory_mb": memory,
     }
-    work, kept = _Work(bundle, plan, say), _Kept()
-    result["latency_ms"] = kept(work.latency)
-    result["throughput"] = kept(work.throughput)
-    result["startup_s"] = kept(work.startup)
-    result["memory_mb"] = kept(work.memory)
-    memory = result["memory_mb"].get("batch", {}).get("peak_anonymous")
-    result["latency_ms"]["small_device"] = kept(lambda: work.small_device(memory))
-    result["machine"]["noise"] = noise(result["latency_ms"])
-    return result
 
 
-def failures(result: dict[str, Any]) -> list[str]:
+def failures(result: Mapping[str, object]) -> list[str]:
     """Every error that `measure` kept in its result."""
-    found: list[str] = []
+    errors: list[str] = []
     for value in result.values():
         if isinstance(value, dict):
-            found += [value["error"]] if "error" in value else failures(value)
-    return found
+            errors += [value["error"]] if "error" in value else failures(value)
+    return errors
 
 
-def noise(latency: dict[str, Any]) -> dict[str, Any]:
+def noise(latency: Latency) -> Noise:
     """The largest spread of the latencies, and whether it is above the bound."""
     cells = [cell for by in latency.get("threads", {}).values() for cell in by.values()]
     spreads = [cell["spread"] for cell in cells if "spread" in cell]
@@ -104,8 +117,8 @@ def noise(latency: dict[str, Any]) -> dict[str, Any]:
 class _Work:
     """The measurements of one bundle, each a method that returns its part of the result."""
 
-    def __init__(self, bundle: Bundle, plan: Plan, say: Say) -> None:
-        self._bundle, self._plan, self._say = bundle, plan, say
+    def __init__(self, bundle: Bundle, settings: Settings, say: Say) -> None:
+        self._bundle, self._settings, self._say = bundle, settings, say
         spec = bundle.manifest.input
         specials = sum(piece.text is None for piece in spec.template.exchange)
         self._longest = spec.max_tokens - specials
@@ -113,9 +126,9 @@ class _Work:
         fitting = [n for n in LENGTHS if n <= spec.max_tokens] or [spec.max_tokens]
         self._pairs = {n: [self._texts.pair(n - specials) for _ in range(TEXTS)] for n in fitting}
 
-    def latency(self) -> dict[str, Any]:
+    def latency(self) -> Latency:
         """Milliseconds by threads and tokens, from text to score, special tokens counted."""
-        counts = sorted({1, self._plan.threads})
+        counts = sorted({1, self._settings.threads})
         seconds: dict[int, dict[int, list[float]]] = {
             t: {n: [] for n in self._pairs} for t in counts
         }
@@ -135,8 +148,8 @@ class _Work:
         }
         return {"threads": cells}
 
-    def _time(self, guard: HarmGuard, pairs: Sequence[Pair]) -> list[float]:
-        calls = math.ceil(self._plan.samples / ROUNDS)
+    def _time(self, guard: HarmGuard, pairs: Sequence[Exchange]) -> list[float]:
+        calls = math.ceil(self._settings.samples / ROUNDS)
         seconds: list[float] = []
         guard.score(*pairs[0])
         while len(seconds) < calls and sum(seconds) < CELL_S / ROUNDS:
@@ -146,12 +159,12 @@ class _Work:
             seconds.append(time.perf_counter() - before)
         return seconds
 
-    def throughput(self) -> dict[str, Any]:
+    def throughput(self) -> Throughput:
         """Pairs in a second, in bulk and one by one, of lengths from 16 tokens to the limit."""
         shortest = min(16, self._longest)
         pairs = self._texts.mixed_pairs(BULK_PAIRS, shortest, self._longest)
         seconds: dict[str, list[float]] = {"score_many": [], "one_by_one": []}
-        with _guard(self._bundle, self._plan.threads) as guard:
+        with _guard(self._bundle, self._settings.threads) as guard:
             ways: dict[str, Callable[[], object]] = {
                 "score_many": lambda: guard.score_many(pairs),
                 "one_by_one": lambda: [guard.score(*pair) for pair in pairs],
@@ -164,43 +177,46 @@ class _Work:
                     ways[way]()
                     seconds[way].append(time.perf_counter() - before)
         return {
-            "threads": self._plan.threads,
+            "threads": self._settings.threads,
             "pairs": len(pairs),
             "tokens": [shortest, self._longest],
-            **{
-                f"{way}_pairs_per_s": round(len(pairs) / stats.percentile(taken, 0.5), 3)
-                for way, taken in seconds.items()
-            },
+            "score_many_pairs_per_s": _rate(len(pairs), seconds["score_many"]),
+            "one_by_one_pairs_per_s": _rate(len(pairs), seconds["one_by_one"]),
             "rounds_s": seconds,
         }
 
-    def startup(self) -> dict[str, Any]:
+    def startup(self) -> Startup:
         """Seconds of each step from before the process exists to its first score."""
         self._say(f"start-up, {STARTS} processes ...")
         folder = self._bundle.folder.resolve()
-        return fresh.starts(folder, self._plan.threads, self._short(), STARTS)
+        return fresh_processes.starts(folder, self._settings.threads, self._short(), STARTS)
 
-    def memory(self) -> dict[str, Any]:
+    def memory(self) -> Memory:
         """MB by state of a process, from one process each."""
         self._say("memory ...")
         folder = self._bundle.folder.resolve()
         long = self._texts.pair(self._longest)
+        states = fresh_processes.memory(folder, self._settings.threads, self._short(), long, BATCH)
         return {
-            **fresh.memory(folder, self._plan.threads, self._short(), long, BATCH),
+            "import": states["import"],
+            "load": states["load"],
+            "first_score": states["first_score"],
+            "long_score": states["long_score"],
+            "batch": states["batch"],
             "long_tokens": self._longest,
             "batch_pairs": BATCH,
         }
 
-    def small_device(self, stated_mb: float | None) -> dict[str, Any]:
+    def small_device(self, stated_mb: float | None) -> SmallDevice:
         """Latency on one core within the stated memory and a quarter."""
         self._say("one core, limited memory ...")
         timed = {n: self._pairs[n][0] for n in SMALL_LENGTHS if n in self._pairs}
         timed = timed or {n: pairs[0] for n, pairs in self._pairs.items()}
         batch = [self._texts.pair(self._longest)] * BATCH
         folder = self._bundle.folder.resolve()
-        return fresh.small_device(folder, stated_mb, batch, timed, MIN_SAMPLES)
+        return fresh_processes.small_device(folder, stated_mb, batch, timed, MIN_SAMPLES)
 
-    def _short(self) -> Pair:
+    def _short(self) -> Exchange:
         return self._texts.pair(min(32, self._longest))
 
 
@@ -211,13 +227,13 @@ def _guard(bundle: Bundle, threads: int) -> HarmGuard:
         return HarmGuard(bundle.folder, threads=threads)
 
 
-class _Kept:
+class _Attempts:
     """Runs part after part; a failure becomes that part's result, Ctrl-C that of all to come."""
 
     def __init__(self) -> None:
         self._stopped = False
 
-    def __call__(self, part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def __call__(self, part: Callable[[], Part]) -> Part | Failed:
         if self._stopped:
             return {"error": "BenchError: not begun: stopped from the keyboard"}
         try:
@@ -232,15 +248,18 @@ class _Kept:
             return {"error": f"BenchError: {type(error).__name__}: {error}"}
 
 
-def _cell(seconds: list[float]) -> dict[str, Any]:
+def _rate(pairs: int, seconds: list[float]) -> float:
+    return round(pairs / stats.percentile(seconds, 0.5), 3)
+
+
+def _cell(seconds: list[float]) -> Timing | Failed:
     if len(seconds) < MIN_SAMPLES:
         error = TooFewSamplesError(
             f"{len(seconds)} calls in {sum(seconds):.0f} s; expected at least {MIN_SAMPLES}; "
             "likely a guard that is too large for this machine"
         )
         return {"error": f"{type(error).__name__}: {error}"}
-    found = asdict(stats.summary([1000 * taken for taken in seconds]))
-    return {k: v if v is None else round(v, 4) for k, v in found.items()}
+    return stats.summary([1000 * taken for taken in seconds]).to_json(digits=4)
 
 
 def _check_same(scores: dict[int, list[float]]) -> None:

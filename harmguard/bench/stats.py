@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harmguard.bench.results import Timing
+
 P99_SAMPLES = 100
 """Below this many samples the 99th percentile is only the slowest one, so it is not given."""
 
@@ -20,6 +22,20 @@ class Summary:
     p99: float | None
     spread: float
     """(p90 - p10) / median, so 0.1 means that most samples lie within a tenth."""
+
+    def to_json(self, digits: int | None = None) -> Timing:
+        """As a result keeps it, with so many digits after the point; None: all."""
+
+        def told(value: float) -> float:
+            return value if digits is None else round(value, digits)
+
+        return {
+            "n": self.n,
+            "median": told(self.median),
+            "p90": told(self.p90),
+            "p99": None if self.p99 is None else told(self.p99),
+            "spread": told(self.spread),
+        }
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ travel choose share explain describe compare measure count build repair plan
 
 MIN_WORDS = 8
 
-Pair = tuple[str, str]
+Exchange = tuple[str, str]
 
 
 class TextMaker:
@@ -50,12 +50,12 @@ class TextMaker:
             )
         return text
 
-    def pair(self, tokens: int) -> Pair:
+    def pair(self, tokens: int) -> Exchange:
         """A prompt and a response of `tokens` tokens together, a quarter of them the prompt's."""
         prompt = max(1, tokens // 4)
         return self.text(prompt), self.text(tokens - prompt)
 
-    def mixed_pairs(self, count: int, shortest: int, longest: int) -> list[Pair]:
+    def mixed_pairs(self, count: int, shortest: int, longest: int) -> list[Exchange]:
         """`count` pairs of `shortest` to `longest` tokens, evenly on a logarithmic scale."""
         low, high = math.log(shortest), math.log(longest)
         lengths = [round(math.exp(self._random.uniform(low, high))) for _ in range(count)]

@@ -7,16 +7,9 @@ weights and any code beside them (`folder`). Needs torch and transformers.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from harmguard.extras import require
 
-from harmguard.errors import MissingExtraError
-
-_missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
-if _missing:
-    raise MissingExtraError(
-        f"a checkpoint is read with {', '.join(_missing)}, not installed here; "
-        "type: pip install 'harmguard[train]' or 'harmguard[export]'"
-    )
+require("a checkpoint", "torch", "transformers", extra="train")
 
 from harmguard.checkpoint.checkpoint import (  # noqa: E402
     Checkpoint,

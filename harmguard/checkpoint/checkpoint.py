@@ -32,8 +32,8 @@ from harmguard.core.batch import (
 from harmguard.core.encode import NORMALISATION, Encoded, PairEncoder, Template, Window
 from harmguard.core.scores import text_scores
 from harmguard.errors import CheckpointError, CheckpointWarning, ManifestError, TokenizerError
+from harmguard.inputs import Pair
 
-Pair = tuple[str, str | None]
 DROPOUT_FIELDS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",

@@ -94,15 +94,10 @@ def decide(
 ) -> Labels:
     """Which label is harmful.
 
-    Args:
-        names: of the head's outputs, in order.
-        ids: the config's label2id.
-        problem: the config's problem_type.
-        harmful: the name that the caller says is the harmful one.
-
-    Raises:
-        CheckpointError: another number of labels than 1 or 2, a head that is no classifier of
-            them, or names that contradict themselves.
+    `names` are those of the head's outputs, in order, `ids` and `problem` the config's label2id and
+    problem_type; `harmful` is the name that the caller says is the harmful one. Raises
+    CheckpointError for another number of labels than 1 or 2, a head that is no classifier of them,
+    and names that contradict themselves.
     """
     _check_head(names, problem)
     shown = ", ".join(map(ascii, names))

@@ -5,12 +5,11 @@ Imports no torch. `read_rows` reads files, `pair_of_line` one line of a stream, 
 
 from __future__ import annotations
 
-from harmguard.rows.formats import KINDS, read_records
-from harmguard.rows.row import Kind, Row, has_surrogate, pair_of_line, read_rows
+from harmguard.rows.formats import FORMATS, read_records
+from harmguard.rows.row import Row, has_surrogate, pair_of_line, read_rows
 
 __all__ = [
-    "KINDS",
-    "Kind",
+    "FORMATS",
     "Row",
     "has_surrogate",
     "pair_of_line",

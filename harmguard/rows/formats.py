@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harmguard.errors import DataError, MissingExtraError
+from harmguard.errors import DataError
+from harmguard.extras import require
 from harmguard.rows.names import listed
 
-KINDS = ".jsonl, .csv (both also .gz) or .parquet"
+FORMATS = ".jsonl, .csv (both also .gz) or .parquet"
 MAX_FIELD = 16_000_000
 """Characters of a CSV field, and bytes of a line of JSON in a stream."""
 MAX_DIGITS = 20
@@ -60,12 +61,12 @@ def read_records(path: Path) -> list[Record]:
     name = path.name.lower()
     kind = name.removesuffix(".gz").rpartition(".")[2]
     if not path.is_file():
-        raise DataError(f"no data file named {path.name}; expected {KINDS}")
+        raise DataError(f"no data file named {path.name}; expected {FORMATS}")
     if kind == "parquet":
         values = _parquet(path)
         return [Record(i, value, frozenset(value)) for i, value in enumerate(values, 1)]
     if kind not in ("jsonl", "csv", "json"):
-        raise DataError(f"{path.name}: unknown kind of file; expected {KINDS}")
+        raise DataError(f"{path.name}: unknown kind of file; expected {FORMATS}")
     data = path.read_bytes()
     text = text_of(_unpacked(data, path.name) if name.endswith(".gz") else data, path.name)
     if kind == "csv":
@@ -75,13 +76,10 @@ def read_records(path: Path) -> list[Record]:
 
 def parquet(name: str) -> tuple[Any, Any]:
     """The modules pyarrow and pyarrow.parquet. Raises MissingExtraError naming file `name`."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingExtraError(
-            f"{name} needs pyarrow, not installed here; type: pip install 'harmguard[train,scale]'"
-        ) from None
+    require(name, "pyarrow", extra="train,scale")
+    import pyarrow
+    import pyarrow.parquet
+
     return pyarrow, pyarrow.parquet
 
 

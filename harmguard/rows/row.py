@@ -13,14 +13,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harmguard.errors import DataError, InputError, InputTypeError
+from harmguard.inputs import Kind, Pair, kind_of
 from harmguard.rows.formats import MAX_FIELD, Object, Record, json_object, read_records, text_of
 from harmguard.rows.names import KNOWN, PAIR, listed, nearly
 
-Kind = Literal["prompt", "exchange"]
-Pair = tuple[str, str | None]
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMES = ("source", "tier", "licence")
 _DEFAULTS = {"source": "unknown", "tier": "A", "licence": "unknown"}
@@ -44,7 +43,7 @@ class Row:
     @property
     def kind(self) -> Kind:
         """What the label is about: a prompt alone or an exchange."""
-        return "prompt" if self.response is None else "exchange"
+        return kind_of(self.response)
 
     @property
     def pair(self) -> Pair:

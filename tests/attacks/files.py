@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harmguard import BundleFileError, GoldenMismatchError, UnsafePathError
+from harmguard.errors import BundleFileError, GoldenMismatchError, UnsafePathError
 from tests.attacks.base import Attack, put
 
 

@@ -10,13 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from harmguard import (
-    BundleFileError,
-    GraphMismatchError,
-    HarmGuardError,
-    UnsafeGraphError,
-    UnsafePathError,
-)
+from harmguard import HarmGuardError
+from harmguard.errors import BundleFileError, GraphMismatchError, UnsafeGraphError, UnsafePathError
 from tests.attacks.base import Attack, edit, model, put, put_model
 
 Change = Callable[[Path], object]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harmguard import BundleFileError, ManifestError, UnsafePathError
+from harmguard.errors import BundleFileError, ManifestError, UnsafePathError
 from tests.attacks.base import Attack, edit, put
 
 ENTRY = {"size": 1, "sha256": "0" * 64}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harmguard import TokenizerError
+from harmguard.errors import TokenizerError
 from tests.attacks.base import Attack, put
 
 Change = Callable[[Path], object]

@@ -12,7 +12,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harmguard import (
+from harmguard.bench import fresh_processes, markdown, picture, run, small_device
+from harmguard.bench.memory import Memory
+from harmguard.bench.results import STATES, STEPS
+from harmguard.bench.run import Settings
+from harmguard.cli import main
+from harmguard.errors import (
     BenchError,
     BundleFileError,
     GoldenMismatchError,
@@ -20,10 +25,6 @@ from harmguard import (
     OutputExistsError,
     TooFewSamplesError,
 )
-from harmguard.bench import fresh, limits, picture, run, show
-from harmguard.bench.memory import Memory
-from harmguard.bench.run import Plan
-from harmguard.cli import main
 from tests.runtime.conftest import BundleMaker
 
 KEYS = {"machine", "bundle", "latency_ms", "memory_mb", "startup_s", "throughput"}
@@ -31,18 +32,17 @@ LINUX = sys.platform == "linux"
 
 
 @pytest.fixture(scope="module")
-def measured(small_bundle: Path) -> dict[str, Any]:
+def measured(small_bundle: Path) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("STARTS", 1), ("BATCH", 2), ("BULK_PAIRS", 8)):
             patch.setattr(run, name, value)
         said: list[str] = []
-        result = run.measure(Plan(small_bundle, threads=2, samples=10), said.append)
+        result = run.measure(Settings(small_bundle, threads=2, samples=10), said.append)
         assert said[0].startswith("golden")
-    found: dict[str, Any] = json.loads(json.dumps(result, allow_nan=False))
-    return found
+    return json.loads(json.dumps(result, allow_nan=False))
 
 
-def test_every_part_is_there(measured: dict[str, Any]) -> None:
+def test_every_part_is_there(measured: Any) -> None:
     assert set(measured) == KEYS
     assert run.failures(measured) == []
     threads = measured["latency_ms"]["threads"]
@@ -55,14 +55,14 @@ def test_every_part_is_there(measured: dict[str, Any]) -> None:
             assert cell["p99"] is None
     assert measured["throughput"]["score_many_pairs_per_s"] > 0
     start = measured["startup_s"]
-    parts = sum(start[step]["median"] for step in fresh.STEPS if step != "total")
+    parts = sum(start[step]["median"] for step in STEPS if step != "total")
     assert start["total"]["median"] == pytest.approx(parts)
     assert measured["bundle"]["golden"]["rows"] == 1
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux tells all of it")
-def test_memory_of_every_state(measured: dict[str, Any]) -> None:
-    for state in fresh.STATES:
+def test_memory_of_every_state(measured: Any) -> None:
+    for state in STATES:
         found = measured["memory_mb"][state]
         assert 1 < found["anonymous"] <= found["peak_anonymous"] < found["peak"]
         assert found["file"] > 1
@@ -71,7 +71,7 @@ def test_memory_of_every_state(measured: dict[str, Any]) -> None:
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux limits private memory without privileges")
-def test_the_small_device_has_one_core_and_a_limit(measured: dict[str, Any]) -> None:
+def test_the_small_device_has_one_core_and_a_limit(measured: Any) -> None:
     small = measured["latency_ms"]["small_device"]
     assert (small["cores"], small["limited"]) == (1, True)
     stated = measured["memory_mb"]["batch"]["peak_anonymous"]
@@ -83,24 +83,24 @@ def test_the_small_device_has_one_core_and_a_limit(measured: dict[str, Any]) -> 
 def test_too_little_memory_is_an_error_and_not_a_figure(small_bundle: Path) -> None:
     pair = ("the bread", "the question")
     with pytest.raises(BenchError, match=r"a fresh process \(small\) (failed|ended with)"):
-        fresh.small_device(small_bundle, 1.0, [pair, pair], {16: pair}, 1)
+        fresh_processes.small_device(small_bundle, 1.0, [pair, pair], {16: pair}, 1)
 
 
 def test_a_process_that_fails_says_why() -> None:
     with pytest.raises(BenchError, match=r"\(start\) failed: BundleNotFoundError: no folder"):
-        fresh.starts(Path("no/such/folder"), 1, ("a", "b"), 1)
+        fresh_processes.starts(Path("no/such/folder"), 1, ("a", "b"), 1)
 
 
 def test_unknown_memory_sets_no_limit(small_bundle: Path) -> None:
     pair = ("the bread", "the question")
-    found = fresh.small_device(small_bundle, None, [pair], {16: pair}, 2)
+    found = fresh_processes.small_device(small_bundle, None, [pair], {16: pair}, 2)
     assert (found["limit_mb"], found["limited"]) == (None, False)
     assert found["tokens"]["16"]["n"] == 2
 
 
 def test_no_limit_on_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert limits.limit_memory(1.0) is False
+    assert small_device.limit_memory(1.0) is False
 
 
 def test_a_process_that_may_not_see_its_memory_is_named(
@@ -121,7 +121,7 @@ pathlib.Path.read_text = refuse
         pytest.skip("procfs is Linux's")
     pair = ("the bread", "the question")
     with pytest.raises(MemoryUnreadableError, match="no permission to read /proc/self/status"):
-        fresh.memory(small_bundle, 1, pair, pair, 1)
+        fresh_processes.memory(small_bundle, 1, pair, pair, 1)
 
 
 def test_a_part_that_fails_is_named_and_the_rest_is_kept(
@@ -133,7 +133,7 @@ def test_a_part_that_fails_is_named_and_the_rest_is_kept(
     def refuse(*_: object) -> dict[str, dict[str, float | None]]:
         raise MemoryUnreadableError("no permission")
 
-    monkeypatch.setattr(fresh, "memory", refuse)
+    monkeypatch.setattr(fresh_processes, "memory", refuse)
     assert main(["bench", str(small_bundle), "--json", "--samples", "10", "--threads", "1"]) == 3
     out, err = capsys.readouterr()
     found = json.loads(out)
@@ -143,7 +143,7 @@ def test_a_part_that_fails_is_named_and_the_rest_is_kept(
     assert found["startup_s"]["total"]["n"] == 1
     assert found["machine"]["noise"] == {"bound": 0.25, "worst_spread": None, "noisy": False}
     assert "harmguard: MemoryUnreadableError: no permission" in err
-    text = show.text(found)
+    text = markdown.text(found)
     assert "Memory, MB\n\nMemoryUnreadableError: no permission" in text
     assert "too few samples" in text
     assert text.endswith("Noise: unknown, no latency was measured.")
@@ -162,7 +162,7 @@ def test_any_error_and_the_keyboard_leave_what_was_measured(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run._Work, "throughput", fail)
-    monkeypatch.setattr(fresh, "starts", stop)
+    monkeypatch.setattr(fresh_processes, "starts", stop)
     assert main(["bench", str(small_bundle), "--json", "--samples", "10", "--threads", "1"]) == 3
     found = json.loads(capsys.readouterr().out)
     assert set(found) == KEYS
@@ -181,7 +181,7 @@ def test_errors_before_anything_is_timed(
     assert main(["bench", str(small_bundle), "--samples", "9"]) == 3
     assert "TooFewSamplesError: 9 samples; expected at least 10" in capsys.readouterr().err
     with pytest.raises(TooFewSamplesError):
-        Plan(small_bundle, 1, 5)
+        Settings(small_bundle, 1, 5)
 
 
 def test_golden_pairs_are_replayed_first(make_bundle: BundleMaker) -> None:
@@ -190,11 +190,11 @@ def test_golden_pairs_are_replayed_first(make_bundle: BundleMaker) -> None:
 
     broken = golden("not JSON\n")
     with pytest.raises(BundleFileError, match=r"golden.jsonl, row 1: not JSON at character 0"):
-        run.measure(Plan(broken, 1, 10), print)
+        run.measure(Settings(broken, 1, 10), print)
     row = {"prompt": "a", "response": None, "ids": [[2, 15, 4]], "logits": [[0.0, 0.0]]}
     other = golden(json.dumps({**row, "score": 0.5, "tolerance": 0.4}) + "\n")
     with pytest.raises(GoldenMismatchError, match=r"golden.jsonl, row 1: token id"):
-        run.measure(Plan(other, 1, 10), print)
+        run.measure(Settings(other, 1, 10), print)
 
 
 def test_scores_must_not_depend_on_threads() -> None:
@@ -205,35 +205,35 @@ def test_scores_must_not_depend_on_threads() -> None:
 
 
 def test_noise_is_said() -> None:
-    def latency(spread: float) -> dict[str, Any]:
+    def latency(spread: float) -> Any:
         return {"threads": {"1": {"16": {"spread": 0.1}, "32": {"spread": spread}}}}
 
     quiet, loud = run.noise(latency(0.2)), run.noise(latency(0.3))
-    assert show.noise(quiet) == "Noise: the largest spread is 20%; up to 25% is quiet enough."
-    assert show.noise(loud).startswith("TOO NOISY: the largest spread is 30%, above 25%")
+    assert markdown.noise(quiet) == "Noise: the largest spread is 20%; up to 25% is quiet enough."
+    assert markdown.noise(loud).startswith("TOO NOISY: the largest spread is 30%, above 25%")
     assert run.noise({"error": "BenchError: no"})["noisy"] is False
 
 
-def test_what_is_unknown_is_said_to_be(measured: dict[str, Any]) -> None:
-    machine = {**measured["machine"], "cpu": None, "features": None, "memory_mb": None}
-    assert show.machine(machine).startswith("unknown (unknown), ")
-    assert "unknown MB of memory" in show.machine(machine)
-    some = {**machine, "features": ["avx2"], "features_asked": ["avx", "avx2"]}
-    assert "(avx2; asked for avx, avx2 only, all others are unknown)" in show.machine(some)
-    nothing = {state: dict.fromkeys(asdict(Memory())) for state in fresh.STATES}
-    found = {state: {**kinds, "peak_anonymous": None} for state, kinds in nothing.items()}
-    rows = show.memory({**found, "long_tokens": 61, "batch_pairs": 2})
-    assert rows.count("unknown") == 5 * len(fresh.STATES)
+def test_what_is_unknown_is_said_to_be(measured: Any) -> None:
+    machine: Any = {**measured["machine"], "cpu": None, "features": None, "memory_mb": None}
+    assert markdown.machine(machine).startswith("unknown (unknown), ")
+    assert "unknown MB of memory" in markdown.machine(machine)
+    some: Any = {**machine, "features": ["avx2"], "features_asked": ["avx", "avx2"]}
+    assert "(avx2; asked for avx, avx2 only, all others are unknown)" in markdown.machine(some)
+    nothing: Any = {state: dict.fromkeys(asdict(Memory())) for state in STATES}
+    found: Any = {state: {**kinds, "peak_anonymous": None} for state, kinds in nothing.items()}
+    rows = markdown.memory(found | {"long_tokens": 61, "batch_pairs": 2})
+    assert rows.count("unknown") == 5 * len(STATES)
 
 
-def test_tables_have_as_many_cells_in_every_row(measured: dict[str, Any]) -> None:
-    for part in show.text(measured).split("\n\n"):
+def test_tables_have_as_many_cells_in_every_row(measured: Any) -> None:
+    for part in markdown.text(measured).split("\n\n"):
         lines = [line for line in part.splitlines() if line.startswith("|")]
         assert len({len(line) for line in lines}) <= 1, part
 
 
 @pytest.mark.parametrize("suffix", picture.SUFFIXES)
-def test_picture(measured: dict[str, Any], tmp_path: Path, suffix: str) -> None:
+def test_picture(measured: Any, tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / f"bench{suffix}"
     picture.check(path)
@@ -247,10 +247,14 @@ def test_picture(measured: dict[str, Any], tmp_path: Path, suffix: str) -> None:
         picture.check(path)
 
 
-def test_picture_of_failed_parts(measured: dict[str, Any], tmp_path: Path) -> None:
+def test_picture_of_failed_parts(measured: Any, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     failed = {"error": "BenchError: no"}
-    result = {**measured, "memory_mb": failed, "latency_ms": {**failed, "small_device": failed}}
+    result: Any = {
+        **measured,
+        "memory_mb": failed,
+        "latency_ms": {**failed, "small_device": failed},
+    }
     picture.draw(result, tmp_path / "bench.svg")
     assert (tmp_path / "bench.svg").exists()
 
@@ -261,14 +265,14 @@ def test_picture_of_another_kind() -> None:
 
 
 def test_text_is_what_the_command_prints(
-    measured: dict[str, Any],
+    measured: Any,
     small_bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(run, "measure", lambda plan, say: measured)
     assert main(["bench", str(small_bundle)]) == 0
-    assert capsys.readouterr().out == show.text(measured) + "\n"
+    assert capsys.readouterr().out == markdown.text(measured) + "\n"
 
 
 @pytest.mark.slow

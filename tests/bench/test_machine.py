@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harmguard import MemoryUnreadableError
 from harmguard.bench import machine, memory
+from harmguard.errors import MemoryUnreadableError
 
 X86 = """processor\t: 0
 vendor_id\t: GenuineIntel

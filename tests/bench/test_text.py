@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from harmguard import BenchError
 from harmguard.bench.text import WORDS, TextMaker
+from harmguard.errors import BenchError
 
 
 def tokenizer(path: Path, words: list[str]) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import _pool, peers, scaling
+from benchmarks.performance import peers, scaling
+from benchmarks.runtimes import pool
 from harmguard.rows import Row
 from tests.runtime.conftest import make_bundle, needle, needle_bundle, small_bundle
 
@@ -14,7 +15,7 @@ __all__ = ["make_bundle", "needle", "needle_bundle", "row_of", "small_bundle"]
 @pytest.fixture(autouse=True)
 def no_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rests are for the figures, which no test looks at."""
-    for module in (_pool, peers, scaling):
+    for module in (pool, peers, scaling):
         monkeypatch.setattr(module, "SETTLE_S", 0.0)
 
 

@@ -1,4 +1,4 @@
-"""benchmarks.compare on made-up results: near ratios pass, far ones and lone ones are named."""
+"""compare on made-up results: near ratios pass, far ones and lone ones are named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import compare
-from benchmarks._errors import BenchmarkDataError
+from benchmarks.harness.errors import BenchmarkDataError
 
 
 def results(folder: Path, **changed: float) -> Path:
@@ -37,7 +37,7 @@ def results(folder: Path, **changed: float) -> Path:
 
 def test_near_runs_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = results(tmp_path / "a"), results(tmp_path / "b", torch=3.3, litert=4.5)
-    assert compare.main([str(a), str(b)]) == 0
+    assert compare.COMMAND.main([str(a), str(b)]) == 0
     out = capsys.readouterr().out
     assert "2 ratios of speed, at most 10.0% apart: speed: torch / harmguard, ids, 16 tokens" in out
     assert "1 ratios of scaling, at most 0.0% apart: scaling: mini fp32 / floor, 32 tokens" in out
@@ -48,12 +48,12 @@ def test_cells_that_are_apart_or_alone_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, b = results(tmp_path / "a"), results(tmp_path / "b", litert=4.3)
-    assert compare.main([str(a), str(b)]) == 1
+    assert compare.COMMAND.main([str(a), str(b)]) == 1
     assert "16.3% apart: peers-mini: LiteRT fp32, 32 tokens, 5.000 and 4.300\n" in (
         capsys.readouterr().out
     )
     (b / "bulk.json").unlink()
-    assert compare.main([str(a), str(b)]) == 1
+    assert compare.COMMAND.main([str(a), str(b)]) == 1
     out = capsys.readouterr().out
     assert f"in {a} only: bulk: optimum / score_many\n" in out
     assert out.endswith("4 ratios, 1 more than 15% apart, 1 in one only\n")
@@ -62,7 +62,7 @@ def test_cells_that_are_apart_or_alone_are_named(
 def test_nothing_to_compare(tmp_path: Path) -> None:
     a = results(tmp_path / "a")
     with pytest.raises(BenchmarkDataError, match="no ratio in common; expected raw results of"):
-        compare.main([str(a), str(tmp_path)])
+        compare.COMMAND.main([str(a), str(tmp_path)])
     (a / "speed.json").write_text("{}")
     with pytest.raises(BenchmarkDataError, match=r"speed.json is unreadable \(KeyError\); exp"):
-        compare.main([str(a), str(a)])
+        compare.COMMAND.main([str(a), str(a)])

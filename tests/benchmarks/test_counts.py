@@ -1,4 +1,4 @@
-"""benchmarks.counts: the shipped guard is within its bounds, each count that is off is named."""
+"""counts: the shipped guard is within its bounds, each count that is off is named."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from typing import Any
 
 import pytest
 
-from benchmarks import counts
-from benchmarks._errors import BenchmarkDataError
-from harmguard import BundleNotFoundError
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.performance import counts
 from harmguard.bundle import EMBEDDED
+from harmguard.errors import BundleNotFoundError
 
 pytest.importorskip("onnx")
 
 
 @pytest.fixture(scope="module")
-def most() -> dict[str, Any]:
+def most() -> Any:
     return counts.bounds(counts.BOUNDS)
 
 
-def test_the_mini_guard_is_within_its_bounds(
-    most: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_mini_guard_is_within_its_bounds(most: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """A regression shows in counts, which noise does not move; seconds would."""
-    assert counts.main([]) == 0, capsys.readouterr().out
+    assert counts.COMMAND.main([]) == 0, capsys.readouterr().out
     # The bounds are what was exported, and a margin for other systems: not room for a regression.
     found = counts.count(EMBEDDED)
     assert found["operators"] == most["operators"]
@@ -35,9 +33,9 @@ def test_the_mini_guard_is_within_its_bounds(
         assert found["load_anonymous_mb"] > 0.7 * most["load_anonymous_mb"]
 
 
-def test_every_count_that_is_off_is_named(most: dict[str, Any]) -> None:
+def test_every_count_that_is_off_is_named(most: Any) -> None:
     operators = {**most["operators"], "MatMul": most["operators"]["MatMul"] + 1, "Loop": 1}
-    wrong = {
+    wrong: Any = {
         "nodes": most["nodes"] + 2,
         "operators": operators,
         "graph_bytes": most["graph_bytes"] + 1,
@@ -50,7 +48,8 @@ def test_every_count_that_is_off_is_named(most: dict[str, Any]) -> None:
         "operators of type MatMul: 11; expected at most 10",
         "operators of type Loop: 1; expected at most 0",
     ]
-    assert counts.off({**most, "load_anonymous_mb": None}, most) == []
+    unknown: Any = {**most, "load_anonymous_mb": None}
+    assert counts.off(unknown, most) == []
 
 
 def test_a_bundle_with_one_operator_too_many_fails(
@@ -59,12 +58,12 @@ def test_a_bundle_with_one_operator_too_many_fails(
     found = counts.count(small_bundle)
     path = tmp_path / "bounds.json"
     path.write_text(json.dumps(found | {"load_anonymous_mb": 1000}))
-    assert counts.main([str(small_bundle), "--bounds", str(path)]) == 0
+    assert counts.COMMAND.main([str(small_bundle), "--bounds", str(path)]) == 0
     assert "all counts are within their bounds" in capsys.readouterr().out
     fewer = found["operators"] | {"MatMul": found["operators"]["MatMul"] - 1}
     small = {"operators": fewer, "graph_bytes": found["graph_bytes"] - 1, "load_anonymous_mb": 1}
     path.write_text(json.dumps(found | small))
-    assert counts.main([str(small_bundle), "--bounds", str(path)]) == 1
+    assert counts.COMMAND.main([str(small_bundle), "--bounds", str(path)]) == 1
     out = capsys.readouterr().out
     assert f"operators of type MatMul: {found['operators']['MatMul']}; expected at most" in out
     assert f"graph_bytes: {found['graph_bytes']}; expected at most" in out
@@ -73,7 +72,7 @@ def test_a_bundle_with_one_operator_too_many_fails(
 
 def test_errors(tmp_path: Path) -> None:
     with pytest.raises(BundleNotFoundError, match="no folder at"):
-        counts.main([str(tmp_path / "nowhere")])
+        counts.COMMAND.main([str(tmp_path / "nowhere")])
     with pytest.raises(BenchmarkDataError, match=r"unreadable \(FileNotFoundError\); expected bou"):
         counts.bounds(tmp_path / "none.json")
     (tmp_path / "half.json").write_text('{"nodes": 1}')

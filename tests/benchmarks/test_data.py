@@ -1,4 +1,4 @@
-"""benchmarks._data: lengths of the development set's pairs, and its rows."""
+"""benchmarks.harness.data: lengths of the development set's pairs, and its rows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks._data import LENGTHS, pairs_like_val, val_rows
-from benchmarks._errors import BenchmarkDataError
+from benchmarks.harness.data import LENGTHS, pairs_like_val, val_rows
+from benchmarks.harness.errors import BenchmarkDataError
 from harmguard.bench.text import TextMaker
 from harmguard.errors import DataError
 from tests.runtime.conftest import build_tokenizer

@@ -1,4 +1,4 @@
-"""benchmarks.disguise: attacks that share nothing with the views, counted on a tiny guard."""
+"""disguise: attacks that share nothing with the views, counted on a tiny guard."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import _disguise_table, _disguises, _everyday, disguise
-from benchmarks._disguises import DISGUISES, Disguise
-from benchmarks._errors import BenchmarkDataError
-from benchmarks._everyday import ROWS, everyday
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.quality import _disguises, _everyday, disguise
+from benchmarks.quality._disguises import DISGUISES, Disguise
+from benchmarks.quality._everyday import ROWS, everyday
 from harmguard import HarmGuard
 from harmguard.bundle import open_bundle
 from tests.benchmarks.conftest import row_of
@@ -89,7 +89,7 @@ def test_the_table() -> None:
         "prompts": 10, "clean": clean, "attacks": [one],
         "benign": {"chat": {"n": 300, "before": 1, "after": 2, "only_after": 1}},
     }  # fmt: skip
-    made = _disguise_table.disguise(json.loads(json.dumps(result)))
+    made = disguise.tables(json.loads(json.dumps(result)))
     assert "a\\|b" in made
     assert "10 -> 70" in made
     assert "10.0 (at most 5)" in made

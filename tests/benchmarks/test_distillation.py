@@ -1,17 +1,19 @@
-"""benchmarks.distillation: what its runs are given, and the table of what came out."""
+"""benchmarks.training.distillation: what its runs are given, and the table of what came out."""
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from benchmarks import distillation
+from benchmarks.harness.data import write_rows
+from benchmarks.training import distillation
 from harmguard.rows import Row, read_rows
 from harmguard.training.ensemble import RowScorer
 
@@ -44,7 +46,7 @@ def test_too_few_rows_of_a_cell_are_an_error() -> None:
 def test_written_rows_are_read_again_with_their_soft_labels(tmp_path: Path) -> None:
     path = tmp_path / "soft.jsonl"
     wanted = [Row("1", "bread?", "Flour.", 0, soft=0.25), Row("2", "bread?", None, None, soft=0.5)]
-    distillation._write(path, wanted)
+    write_rows(path, wanted)
     assert read_rows(path) == wanted
     assert [one.name for one in tmp_path.iterdir()] == ["soft.jsonl"]
 
@@ -75,7 +77,8 @@ def test_a_table_of_students_gives_means_and_spreads() -> None:
         for labels in distillation.FILES
         for seed in seeds.get((name, labels), own)
     ]
-    lines = distillation.table({"teacher": BETTER, "students": students}).splitlines()
+    result: Any = {"teacher": BETTER, "students": students}
+    lines = [re.sub(" +", " ", line) for line in distillation.tables(result).splitlines()]
     assert lines[2] == "| teacher | mean of mini's 3 seeds | 1 | 0.6000 | 0.7000 | 0.8000 |"
     assert lines[3].startswith("| mini | hard | 3 | 0.5667 ± 0.0577 |")
     assert lines[4] == "| mini | soft | 1 | 0.5000 | 0.6000 | 0.7000 |"

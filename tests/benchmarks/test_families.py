@@ -1,4 +1,4 @@
-"""benchmarks.families: the table of docs/checkpoints.md is what its commands say."""
+"""benchmarks.training.families: the table of docs/checkpoints.md is what its commands say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import families
+from benchmarks.training import families
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "checkpoints.md"
 

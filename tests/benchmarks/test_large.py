@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
-from benchmarks import _unigram_tokenizer, large, small_deberta
-from benchmarks._outliers import CHANNELS, scale_layer_norms
+from benchmarks.checkpoints import _unigram_tokenizer, small_deberta
+from benchmarks.checkpoints._outliers import CHANNELS, scale_layer_norms
 from harmguard.checkpoint import load_student
 from harmguard.rows import read_rows
 from tests.training import tiny
@@ -99,10 +99,3 @@ def test_made_up_pieces_fill_the_vocabulary_after_the_trained_ones() -> None:
     assert pieces[:5] == [(name, 0.0) for name in _unigram_tokenizer.SPECIALS]
     assert min(score for _, score in pieces[:7]) == -4.0
     assert max(score for _, score in pieces[7:]) < -4.0
-
-
-def test_disk_counts_a_linked_file_once(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x" * 8192)
-    before = large._disk(tmp_path)
-    (tmp_path / "b").hardlink_to(tmp_path / "a")
-    assert large._disk(tmp_path) == before >= 8192

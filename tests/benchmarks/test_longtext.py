@@ -1,4 +1,4 @@
-"""benchmarks.longtext, on a guard that flags one word."""
+"""benchmarks.quality.longtext, on a guard that flags one word."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import longtext
-from benchmarks._errors import BenchmarkDataError
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.quality import longtext
 from harmguard import HarmGuard
 from harmguard.rows import Row
 from tests.benchmarks.conftest import row_of
@@ -90,7 +90,7 @@ def test_a_quick_run(
             file.write(json.dumps({**value, "source": row.source, "task": task}) + "\n")
     monkeypatch.setenv("HARMGUARD_DATA", str(tmp_path))
     out = tmp_path / "longtext.json"
-    assert longtext.main([str(needle_bundle), "--quick", "--out", str(out)]) == 0
+    assert longtext.COMMAND.main([str(needle_bundle), "--quick", "--out", str(out)]) == 0
     text = out.read_text(encoding="utf-8")
     assert json.loads(text)["needles"]["all"]["share"] == 1.0
     assert "danger" not in text

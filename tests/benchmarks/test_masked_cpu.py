@@ -1,4 +1,4 @@
-"""benchmarks.masked_cpu: a copy of onnxruntime that sees fewer features than the processor has."""
+"""masked_cpu: a copy of onnxruntime that sees fewer features than the processor has."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import masked_cpu, portability
-from benchmarks._errors import EnvironmentMissingError
-from benchmarks._results import ROOT
+from benchmarks.harness.errors import EnvironmentMissingError
+from benchmarks.harness.results import ROOT
+from benchmarks.processors import masked_cpu, portability
 
 linux_x86 = pytest.mark.skipif(
     sys.platform != "linux"

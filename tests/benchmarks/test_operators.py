@@ -5,15 +5,15 @@ from pathlib import Path
 import onnx
 import pytest
 
-from benchmarks import operators
-from benchmarks._results import ROOT
+from benchmarks.harness.results import ROOT
+from benchmarks.processors import operators
 from harmguard.bundle import EMBEDDED
 
 
 def test_every_operator_of_the_graph_is_listed(
     tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert operators.main([str(tiny_bundle)]) == 0
+    assert operators.COMMAND.main([str(tiny_bundle)]) == 0
     lines = [line.split(";") for line in capsys.readouterr().out.splitlines()]
     assert [line[:2] for line in lines] == [["ai.onnx", "18"], ["com.microsoft", "1"]]
     listed = {name for line in lines for name in line[2].split(",")}

@@ -1,4 +1,4 @@
-"""benchmarks.peers on a tiny checkpoint: what runs is measured, what does not is named."""
+"""peers on a tiny checkpoint: what runs is measured, what does not is named."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from typing import cast
 
 import pytest
 
-from benchmarks import _environments, _peer_models, _peers_table, peers
-from benchmarks._environments import Environment
-from benchmarks._errors import EnvironmentMissingError, WorkerError
-from benchmarks._peer_models import Models, Ready
-from benchmarks._pool import Worker
+from benchmarks.harness.errors import EnvironmentMissingError, WorkerError
+from benchmarks.harness.results import Run
+from benchmarks.performance import peers
+from benchmarks.runtimes import environments
+from benchmarks.runtimes import models as made_once
+from benchmarks.runtimes.environments import Cost, Environment
+from benchmarks.runtimes.models import Models, Ready
+from benchmarks.runtimes.pool import Worker
 from harmguard.bench.memory import Memory
 from harmguard.bundle import EMBEDDED
 from harmguard.errors import MemoryUnreadableError
 
-MADE: dict[str, float | None] = {"seconds": 3.0, "load_average": None}
+MADE: Cost = {"seconds": 3.0, "load_average": None}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return Environment(sys.executable, 1.0, MADE)
         raise EnvironmentMissingError(f"{name}: pip could not install it: no such package")
 
-    monkeypatch.setattr(_environments, "make", make)
+    monkeypatch.setattr(environments, "make", make)
     return asked
 
 
@@ -73,18 +76,18 @@ def test_a_quick_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(_peer_models, "EMBEDDED", small_bundle)
+    monkeypatch.setattr(made_once, "EMBEDDED", small_bundle)
     monkeypatch.setattr(peers, "QUICK_LENGTHS", (16, 32))
     monkeypatch.setattr(peers, "ANCHOR", "harmguard fp32")
     out = tmp_path / "peers.json"
     only = ["harmguard fp32", "torch", "openvino fp32", "litert"]
     arguments = ["mini", "--checkpoint", str(english_checkpoint), "--quick", "--out", str(out)]
     arguments += ["--cache", str(cache), "--only", *only]
-    assert peers.main([*arguments, "--prepare"]) == 0
+    assert peers.COMMAND.main([*arguments, "--prepare"]) == 0
     assert "litert: litert: pip could not install it: no such package" in capsys.readouterr().out
     assert not out.exists()
     before = len(tries)
-    assert peers.main(arguments) == 0
+    assert peers.COMMAND.main(arguments) == 0
     assert tries[before:] == ["harmguard", "torch"]  # what failed is not tried again
     found = json.loads(out.read_text(encoding="utf-8"))
     assert set(found["rows"]) == {"harmguard fp32", "torch"}
@@ -108,7 +111,7 @@ def test_a_quick_run(
 def test_a_failure_is_kept_until_it_is_tried_again(
     tries: list[str], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    models, peer = Models(tmp_path, "mini", tiny_checkpoint, 1), peers.PEERS["litert"]
+    models, peer = Models(tmp_path, "mini", tiny_checkpoint, 1), made_once.PEERS["litert"]
     for retry in (False, False, True):
         with pytest.raises((EnvironmentMissingError, WorkerError), match="no such package"):
             models.ready("litert", peer, retry=retry)
@@ -118,7 +121,7 @@ def test_a_failure_is_kept_until_it_is_tried_again(
 def test_another_clone_converts_nothing_again(
     tries: list[str], tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models, peer = Models(tmp_path / "cache", "mini", tiny_checkpoint, 1), peers.PEERS["torch"]
+    models, peer = Models(tmp_path / "cache", "mini", tiny_checkpoint, 1), made_once.PEERS["torch"]
     first = models.ready("torch", peer, retry=False)
     (stamp,) = (tmp_path / "cache").rglob("torch-None.json")
     kept = json.loads(stamp.read_text(encoding="utf-8"))
@@ -126,7 +129,7 @@ def test_another_clone_converts_nothing_again(
     stamp.write_text(json.dumps({**kept, "made": cost}), encoding="utf-8")
     elsewhere = tmp_path / "clone" / "mini"
     shutil.copytree(EMBEDDED, elsewhere)
-    monkeypatch.setattr(_peer_models, "EMBEDDED", elsewhere)
+    monkeypatch.setattr(made_once, "EMBEDDED", elsewhere)
     again = models.ready("torch", peer, retry=False)
     assert again.settings["bundle"] == str(elsewhere)
     assert (again.files, again.converted) == (first.files, cost)
@@ -140,12 +143,12 @@ def test_a_worker_that_dies_leaves_the_others_and_what_it_measured(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_peer_models, "EMBEDDED", small_bundle)
+    monkeypatch.setattr(made_once, "EMBEDDED", small_bundle)
     monkeypatch.setattr(peers, "QUICK_LENGTHS", (16, 32))
-    measure = peers._Run._measure
+    measure = peers.Comparison._measure
     kept: list[set[str]] = []
 
-    def kill_before_the_second(self: peers._Run, tokens: int, *, check: bool) -> None:
+    def kill_before_the_second(self: peers.Comparison, tokens: int, *, check: bool) -> None:
         if tokens == 32:
             kept.extend(
                 set(json.loads(path.read_text())["rows"])
@@ -154,11 +157,11 @@ def test_a_worker_that_dies_leaves_the_others_and_what_it_measured(
             self._workers["harmguard fp32"]._process.kill()
         measure(self, tokens, check=check)
 
-    monkeypatch.setattr(peers._Run, "_measure", kill_before_the_second)
+    monkeypatch.setattr(peers.Comparison, "_measure", kill_before_the_second)
     out = tmp_path / "peers.json"
     arguments = ["mini", "--checkpoint", str(english_checkpoint), "--quick", "--out", str(out)]
     arguments += ["--cache", str(cache), "--only", "torch", "harmguard fp32"]
-    assert peers.main(arguments) == 0
+    assert peers.COMMAND.main(arguments) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
     assert kept == [{"torch", "harmguard fp32"}]
     assert set(found["rows"]["torch"]["ms"]) == {"16", "32"}
@@ -172,32 +175,32 @@ def test_memory_that_may_not_be_read_is_unknown_with_its_reason() -> None:
         def memory(self) -> Memory:
             raise MemoryUnreadableError("no permission to read /proc/7/status")
 
-    found = peers._memory(cast(Worker, Refused()))
-    assert found["memory_mb"]["anonymous"] is None
-    assert found["memory_error"] == "no permission to read /proc/7/status"
+    memory, refused = peers._memory(cast(Worker, Refused()))
+    assert memory["anonymous"] is None
+    assert refused == "no permission to read /proc/7/status"
 
 
 def test_large_guards_run_in_groups_with_the_anchor_in_each(tmp_path: Path) -> None:
-    options = peers._parser().parse_args(["435m", "--cache", str(tmp_path)])
-    run = peers._Run(options)
-    run._ready = dict.fromkeys(peers.PEERS, cast(Ready, None))
+    options = peers.COMMAND.parser().parse_args(["435m", "--cache", str(tmp_path)])
+    run = peers.Comparison(Run("peers-435m", options))
+    run._ready = dict.fromkeys(made_once.PEERS, cast(Ready, None))
     groups = list(run._groups())
     assert [group[0] for group in groups] == ["harmguard int8"] * 3
     assert groups[0][1] == "torch"
     others = [name for group in groups for name in group[1:]]
-    assert sorted([*others, "harmguard int8"]) == sorted(peers.PEERS)
+    assert sorted([*others, "harmguard int8"]) == sorted(made_once.PEERS)
 
 
 def test_an_environment_s_stamp_names_no_place() -> None:
-    assert "harmguard, this checkout\n" in _environments.made_from("harmguard")
+    assert "harmguard, this checkout\n" in environments.made_from("harmguard")
 
 
 def test_pip_s_reason_is_its_error() -> None:
     stderr = "WARNING: a\nERROR: No matching distribution found for nonesuch\nnotice: b\n"
-    assert _environments.reason("x", stderr).endswith("No matching distribution found for nonesuch")
+    assert environments.reason("x", stderr).endswith("No matching distribution found for nonesuch")
     stderr = "ERROR: Failed to build x\nnote: This error originates from a subprocess\n"
-    assert _environments.reason("x", stderr).endswith("ERROR: Failed to build x")
-    assert _environments.reason("x", "") == "x: pip could not install it: no message"
+    assert environments.reason("x", stderr).endswith("ERROR: Failed to build x")
+    assert environments.reason("x", "") == "x: pip could not install it: no message"
 
 
 def test_installed_size_leaves_pip_out(tmp_path: Path) -> None:
@@ -205,17 +208,17 @@ def test_installed_size_leaves_pip_out(tmp_path: Path) -> None:
     for name, size in (("pip/a", 5000), ("pip-1.dist-info/b", 5000), ("numpy/c", 200_000)):
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).write_bytes(b"x" * size)
-    assert _environments.installed_mb(tmp_path) == 0.2
+    assert environments.installed_mb(tmp_path) == 0.2
 
 
 def test_every_peer_has_a_title_a_runtime_and_an_environment() -> None:
-    from benchmarks._backends import BACKENDS
-    from benchmarks._peer_backends import PEER_BACKENDS
+    from benchmarks.runtimes.backends import BACKENDS
+    from benchmarks.runtimes.converted import PEER_BACKENDS
 
-    assert set(peers.PEERS) == set(_peers_table.TITLES)
-    for peer in peers.PEERS.values():
+    assert len({peer.title for peer in made_once.PEERS.values()}) == len(made_once.PEERS)
+    for peer in made_once.PEERS.values():
         assert peer.runtime in {**BACKENDS, **PEER_BACKENDS}
-        assert peer.environment in _environments.REQUIREMENTS
+        assert peer.environment in environments.REQUIREMENTS
 
 
 def test_an_environment_without_venv_or_a_package_is_named(
@@ -227,11 +230,11 @@ def test_an_environment_without_venv_or_a_package_is_named(
     with monkeypatch.context() as patched:
         patched.setattr(venv, "create", fail)
         with pytest.raises(EnvironmentMissingError, match=r"llama: no virtual .*CalledProcessErr"):
-            _environments.make("llama", tmp_path)
+            environments.make("llama", tmp_path)
     log = tmp_path / "llama.log"
-    monkeypatch.setitem(_environments.REQUIREMENTS, "llama", ["./no-such-folder"])
+    monkeypatch.setitem(environments.REQUIREMENTS, "llama", ["./no-such-folder"])
     with pytest.raises(EnvironmentMissingError, match=r"ERROR: .*\(all of it: llama\.log\)"):
-        _environments._install("llama", Path(sys.executable), log)
+        environments._install("llama", Path(sys.executable), log)
     assert "no-such-folder" in log.read_text(encoding="utf-8")
 
 
@@ -239,21 +242,21 @@ def test_a_peer_that_computes_something_else_is_missing(
     tries: list[str], english_checkpoint: Path, small_bundle: Path, cache: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(_peer_models, "EMBEDDED", small_bundle)
+    monkeypatch.setattr(made_once, "EMBEDDED", small_bundle)
     monkeypatch.setattr(peers, "QUICK_LENGTHS", (16,))
-    ask = peers._Run._ask
+    ask = peers.Comparison._ask
 
-    def wrong(self: peers._Run, name: str, call: str, **arguments: object) -> object:
+    def wrong(self: peers.Comparison, name: str, call: str, **arguments: object) -> object:
         found = ask(self, name, call, **arguments)
         if (name, call) == ("harmguard fp32", "scores"):
             return [score + 0.3 for score in found]
         return found
 
-    monkeypatch.setattr(peers._Run, "_ask", wrong)
+    monkeypatch.setattr(peers.Comparison, "_ask", wrong)
     out = tmp_path / "peers.json"
     arguments = ["mini", "--checkpoint", str(english_checkpoint), "--quick", "--out", str(out)]
     arguments += ["--cache", str(cache), "--only", "torch", "harmguard fp32"]
-    assert peers.main(arguments) == 0
+    assert peers.COMMAND.main(arguments) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
     assert re.match(
         r"harmguard fp32: scores are 0\.\d+ \(mean\) and 0\.\d+ \(most\)",
@@ -271,13 +274,13 @@ def test_harmguard_alone_is_timed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(_peer_models, "EMBEDDED", small_bundle)
+    monkeypatch.setattr(made_once, "EMBEDDED", small_bundle)
     monkeypatch.setattr(peers, "QUICK_LENGTHS", (16,))
     monkeypatch.setattr(peers, "ANCHOR", "harmguard fp32")
     out = tmp_path / "peers.json"
     arguments = ["mini", "--checkpoint", str(english_checkpoint), "--quick", "--out", str(out)]
     arguments += ["--cache", str(cache), "--only", "harmguard fp32"]
-    assert peers.main(arguments) == 0
+    assert peers.COMMAND.main(arguments) == 0
     row = json.loads(out.read_text(encoding="utf-8"))["rows"]["harmguard fp32"]
     assert row["ms"]["16"]["n"] > 0
     assert row["prepared_mb"] > 0

@@ -1,4 +1,4 @@
-"""benchmarks._pictures and the tables of peers and scaling, from made-up results."""
+"""The pictures and the tables of peers and scaling, from made-up results."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import _peers_table, _pictures, _scaling_table, _tables
+from benchmarks.harness.cells import noise
+from benchmarks.performance import _peers_table, _roofline
+from benchmarks.performance import scaling as scaling_
+from benchmarks.runtimes.models import PEERS
 
 
 def cell(ms: float) -> dict[str, Any]:
     return {"n": 30, "median": ms, "p90": 1.2 * ms, "p99": None, "spread": 0.1}
 
 
-def peers() -> dict[str, Any]:
+def peers() -> Any:
     rows = {}
-    for factor, name in enumerate(_peers_table.TITLES, 1):
+    for factor, name in enumerate(PEERS, 1):
         ms = {n: cell(factor * int(n) / 20) for n in ("32", "128", "512")}
         if name == "litert":
             del ms["512"]
@@ -46,7 +49,7 @@ def peers() -> dict[str, Any]:
     return {**head, "rows": rows, "missing": missing}
 
 
-def scaling() -> dict[str, Any]:
+def scaling() -> Any:
     rest = {"peak_anonymous_mb": 50.0, "fastest_ms": 99.0}
     cells = [
         {"batch": b, "tokens": n, "ms": 0.1 * b * n, "n": 7 if b < 16 else 1, **rest}
@@ -71,10 +74,16 @@ def scaling() -> dict[str, Any]:
     return {"read_gbs": 20.0, "missing": {"other": "it ended"}, "guards": [guard, fp32]}
 
 
-@pytest.mark.parametrize("name", ["peers", "scaling"])
+DRAWN: dict[str, Any] = {
+    "peers": (_peers_table.draw, peers()),
+    "scaling": (_roofline.draw, scaling()),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
 def test_pictures_are_the_same_for_the_same_results(name: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    draw, result = getattr(_pictures, name), globals()[name]()
+    draw, result = DRAWN[name]
     path = tmp_path / f"{name}.svg"
     draw(result, path)
     first = path.read_bytes()
@@ -85,7 +94,7 @@ def test_pictures_are_the_same_for_the_same_results(name: str, tmp_path: Path) -
 
 
 def test_the_table_of_peers_names_what_is_missing() -> None:
-    text = _peers_table.peers(peers())
+    text = _peers_table.tables(peers())
     assert "- ExecuTorch + XNNPACK fp32: `executorch: pip could not install it: none`" in text
     assert "unknown" in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
@@ -94,11 +103,12 @@ def test_the_table_of_peers_names_what_is_missing() -> None:
     assert re.search(r"\| harmguard int4 .*\| +70 \| +26 \+ 37 \|", text)
     assert "harmguard int8 installed in 60 s, converted in 5 s" in text
     assert "Noise: 0 of 32 spreads are above 25%, the largest is 10%." in text
-    assert "Missing: none." in _peers_table.peers({**peers(), "missing": {}})
+    whole: Any = {**peers(), "missing": {}}
+    assert "Missing: none." in _peers_table.tables(whole)
 
 
 def test_the_table_of_scaling_has_both_peaks() -> None:
-    text = _scaling_table.scaling(scaling())
+    text = scaling_.tables(scaling())
     assert "200 to 210 GOPS in fp32, 650 to 700 GOPS in int8" in text
     assert "Missing: other: `it ended`" in text
     # 2 x 10^9 operations at 700 GOPS are 2.86 ms, of a call of 36.
@@ -118,7 +128,7 @@ def test_the_roofline_s_numbers_stand_apart() -> None:
     series = [[(10.0, 100.0), (50.0, 150.0), (250.0, 180.0)], [(14.0, 140.0), (52.0, 152.0)]]
     for line in series:
         axes.plot(*zip(*line, strict=True))
-    _pictures._label(axes, series, ["32", "128", "512", "32", "128"])
+    _roofline._label(axes, series, ["32", "128", "512", "32", "128"])
     axes.figure.canvas.draw()
     boxes = [text.get_window_extent() for text in axes.texts]
     assert len(boxes) == 5
@@ -126,7 +136,7 @@ def test_the_roofline_s_numbers_stand_apart() -> None:
 
 
 def test_noise_names_the_spreads_above_the_bound() -> None:
-    spreads = [{"spread": 0.1}, {"spread": 0.3}, {"spread": 0.6}]
-    assert _tables.noise(spreads).startswith(
+    spreads: list[Any] = [{"spread": 0.1}, {"spread": 0.3}, {"spread": 0.6}]
+    assert noise(spreads).startswith(
         "Noise: 2 of 3 spreads are above 25%, the largest is 60%: others had the machine's cores"
     )

@@ -1,4 +1,4 @@
-"""benchmarks.portability, with this machine's Python in the emulators' place."""
+"""benchmarks.processors.portability, with this machine's Python in the emulators' place."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import _emulated, _portability_table, portability
-from benchmarks._errors import ScoresDifferError, WorkerError
-from benchmarks._results import ROOT
+from benchmarks.harness.errors import ScoresDifferError, WorkerError
+from benchmarks.harness.results import ROOT
+from benchmarks.processors import _emulated, portability
 from harmguard.bundle import open_bundle
 from tests.benchmarks.conftest import row_of
 
@@ -33,7 +33,7 @@ def test_the_same_processor_gives_the_same(
 ) -> None:
     out = tmp_path / "portability.json"
     arguments = [str(needle_bundle), "--quick", "--out", str(out), "--cpu", SAME]
-    assert portability.main(arguments) == 0
+    assert portability.COMMAND.main(arguments) == 0
     text = out.read_text(encoding="utf-8")
     result = json.loads(text)
     assert result["passed"]
@@ -46,7 +46,7 @@ def test_the_same_processor_gives_the_same(
     assert sys.executable not in text
     table = capsys.readouterr().out
     assert re.search(r"\| same \(.+\) +\| +0\.00000 \| 0\.00000 \| +0 \| +0 \|", table)
-    assert table.strip() == _portability_table.portability(result)
+    assert table.strip() == portability.tables(result)
 
 
 def test_a_processor_that_is_off_fails_the_command(needle_bundle: Path, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_processor_that_is_off_fails_the_command(needle_bundle: Path, tmp_path
     out = tmp_path / "portability.json"
     arguments = [str(needle_bundle), "--quick", "--out", str(out), "--cpu", f"off={other}"]
     with pytest.raises(ScoresDifferError, match=r"^off: scores differ by 0\.0300, 0 far flips; ex"):
-        portability.main(arguments)
+        portability.COMMAND.main(arguments)
     assert not json.loads(out.read_text(encoding="utf-8"))["passed"]
 
 
@@ -88,7 +88,7 @@ def test_a_processor_that_fails_leaves_the_others_results(
     out = tmp_path / "portability.json"
     arguments = [str(needle_bundle), "--quick", "--out", str(out), "--cpu", "arm=no-such-emulator"]
     with pytest.raises(WorkerError, match=r"^arm: no-such-emulator did not run"):
-        portability.main([*arguments, "--cpu", SAME])
+        portability.COMMAND.main([*arguments, "--cpu", SAME])
     result = json.loads(out.read_text(encoding="utf-8"))
     assert list(result["cpus"]) == ["native", "same"]
     assert not result["passed"]
@@ -100,18 +100,22 @@ def test_flips_count_at_every_operating_point(needle_bundle: Path) -> None:
         "default": 0.5,
         "fpr_1": 0.9,
     }
-    pairs = [{"kind": "prompt", "score": score} for score in (0.495, 0.85, 0.2)]
+    pairs = [
+        portability.PairOf({"from": "golden", "kind": "prompt", "score": score})
+        for score in (0.495, 0.85, 0.2)
+    ]
     found = portability.compared(open_bundle(needle_bundle), pairs, [0.505, 0.95, 0.2])
     assert (found["flips"], found["far_flips"]) == (2, 1)
     assert found["difference"]["max"] == pytest.approx(0.1)
-    cpus: dict[str, Any] = {"a": {"runs": {"plain": found}}}
+    cpus: Any = {"a": {"runs": {"plain": found}}}
     assert portability.missed_limits(cpus) == ["a: scores differ by 0.1000, 1 far flips"]
 
 
 def test_a_score_that_is_no_number_misses_the_limit(needle_bundle: Path) -> None:
-    pairs = [{"kind": "prompt", "score": 0.2}]
+    pairs = [portability.PairOf({"from": "golden", "kind": "prompt", "score": 0.2})]
     found = portability.compared(open_bundle(needle_bundle), pairs, [float("nan")])
-    assert portability.missed_limits({"a": {"runs": {"plain": found}}})
+    cpus: Any = {"a": {"runs": {"plain": found}}}
+    assert portability.missed_limits(cpus)
 
 
 def test_rows_near_the_threshold_come_first(needle_bundle: Path) -> None:

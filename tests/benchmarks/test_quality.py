@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import quality
-from benchmarks._errors import BenchmarkDataError
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.quality import quality
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_guards_side_by_side(
     pytest.importorskip("sklearn")
     out = tmp_path / "quality.json"
     arguments = [str(needle_bundle), str(small_bundle), "--data", str(rows), "--out", str(out)]
-    assert quality.main(arguments) == 0
+    assert quality.COMMAND.main(arguments) == 0
     text = out.read_text(encoding="utf-8")
     first, second = json.loads(text)["guards"]
     assert first["sources"]["made (prompt)"]["recall"]["value"] == pytest.approx(0.8)

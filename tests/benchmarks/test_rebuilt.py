@@ -1,4 +1,4 @@
-"""benchmarks._rebuilt_checkpoint: the shipped guard as a torch model, near its golden scores."""
+"""benchmarks.checkpoints.rebuilt: the shipped guard as a torch model, near its golden scores."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import _rebuilt_checkpoint
-from benchmarks._errors import BenchmarkDataError
+from benchmarks.checkpoints import rebuilt
+from benchmarks.harness.errors import BenchmarkDataError
 from harmguard import HarmGuard
 from harmguard.bundle import EMBEDDED, open_bundle
 
@@ -21,7 +21,7 @@ def test_the_rebuilt_checkpoint_computes_what_the_shipped_guard_does(tmp_path: P
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     out = tmp_path / "checkpoint"
-    _rebuilt_checkpoint.write(EMBEDDED, out)
+    rebuilt.write(EMBEDDED, out)
     model = AutoModelForSequenceClassification.from_pretrained(out).eval()
     tokenizer = AutoTokenizer.from_pretrained(out)
     golden = (EMBEDDED / "golden.jsonl").read_text(encoding="utf-8")
@@ -49,4 +49,4 @@ def test_a_graph_of_another_kind(small_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(
         BenchmarkDataError, match=r"has no weight '.*'; expected an int8 BERT guard"
     ):
-        _rebuilt_checkpoint.write(small_bundle, tmp_path / "out")
+        rebuilt.write(small_bundle, tmp_path / "out")

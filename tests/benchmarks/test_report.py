@@ -1,4 +1,4 @@
-"""benchmarks.report and _tables: pages from raw results."""
+"""report and cells: pages from raw results."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import _tables, report
-from benchmarks._errors import PageError
-from benchmarks._results import RESULTS, write_json, write_text
+from benchmarks import report
+from benchmarks.harness.cells import machine
+from benchmarks.harness.errors import PageError
+from benchmarks.harness.results import RESULTS, ROOT, write_json, write_text
 
-HEAD: dict[str, Any] = {
+HEAD: Any = {
     "quick": False,
     "started": "2026-01-02T03:04:05+00:00",
     "threads": 2,
@@ -48,7 +49,7 @@ def times(fastest: float) -> dict[str, float]:
     return {"fastest": fastest, "low": fastest - 0.5, "high": fastest + 0.5}
 
 
-def speed() -> dict[str, Any]:
+def speed() -> Any:
     mode = {
         "ms": {"harmguard": taken(1, 3), "torch": taken(5), "optimum": taken(2)},
         "times_harmguard": {"torch": times(5), "optimum": times(2)},
@@ -58,7 +59,7 @@ def speed() -> dict[str, Any]:
     return HEAD | {"benchmark": "speed", "lengths": lengths}
 
 
-def bulk() -> dict[str, Any]:
+def bulk() -> Any:
     return HEAD | {
         "benchmark": "bulk",
         "parts": 4,
@@ -70,7 +71,7 @@ def bulk() -> dict[str, Any]:
     }
 
 
-def startup() -> dict[str, Any]:
+def startup() -> Any:
     steps = ("python", "import", "load", "first_score", "total")
     memory = ("import", "load", "first_score", "long_score", "batch_peak", "after_batch")
     return HEAD | {
@@ -83,7 +84,7 @@ def startup() -> dict[str, Any]:
     }
 
 
-def longtext() -> dict[str, Any]:
+def longtext() -> Any:
     share = {"count": 4, "n": 5, "share": 0.8, "low": 0.4, "high": 0.9}
     nothing = {"count": 0, "n": 0, "share": None, "low": 0.0, "high": 1.0}
     pairs = {"benign_flagged": share, "harmful_missed": nothing}
@@ -112,14 +113,16 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_every_row_of_a_table_has_the_same_columns(results: Path) -> None:
-    for block in report.render(results).values():
+    for block in report.render(report.read(results)).values():
         for part in block.split("\n\n"):
             widths = {line.count("|") for line in part.splitlines() if line.startswith("|")}
             assert len(widths) <= 1, part
 
 
 def test_cells(results: Path) -> None:
-    blocks = {name: re.sub(" +", " ", text) for name, text in report.render(results).items()}
+    blocks = {
+        name: re.sub(" +", " ", text) for name, text in report.render(report.read(results)).items()
+    }
     assert "| 16 | 1.0 (2.0, 3.0; 12%) | 5.0 (10.0; 12%) |" in blocks["speed"]
     assert "| 5.00 (4.50 to 5.50) | 2.00 (1.50 to 2.50) |" in blocks["speed"]
     assert "| harmguard `score_many` | 10.0 | 200.0 | 1 |" in blocks["bulk"]
@@ -129,28 +132,27 @@ def test_cells(results: Path) -> None:
 
 
 def test_machine_says_unknown_and_leaves_absent_packages_out() -> None:
-    text = _tables.machine(HEAD)
+    text = machine(HEAD)
     assert text.startswith("unknown (avx2), 2 of 4 cores allowed, unknown MB of memory (512 allo")
     assert "numpy 2.0;" in text
     assert "torch" not in text
 
 
 def test_unmeasured_benchmarks_say_so(tmp_path: Path) -> None:
-    assert set(report.render(tmp_path).values()) == {_tables.NOT_MEASURED}
+    assert report.render(report.read(tmp_path))["summary"] == report.NOT_MEASURED
 
 
 def test_another_machines_run_has_tables_of_its_own(results: Path) -> None:
     other = speed()
     other["machine"] = other["machine"] | {"cpu": "another"}
     write_json(results / "zen4" / "speed.json", other)
-    blocks = report.render(results)
-    assert "Machine: another (avx2)" in blocks["speed-zen4"]
+    blocks = report.render(report.read(results))
+    assert "Machine: another (avx2)" in blocks["zen4/speed"]
     assert "Machine: unknown (avx2)" in blocks["speed"]
-    assert blocks["peers-mini-zen4"] == _tables.NOT_MEASURED
 
 
 def test_filling_again_changes_nothing(results: Path) -> None:
-    blocks = report.render(results)
+    blocks = report.render(report.read(results))
     page = "a\n<!-- benchmarks:speed -->\nold\n<!-- /benchmarks:speed -->\nb\n"
     filled = report.fill(page, blocks, "README.md")
     assert filled.startswith("a\n<!-- benchmarks:speed -->\nFrom text")
@@ -166,11 +168,24 @@ def test_wrong_markers() -> None:
 
 
 def test_the_committed_pages_are_what_the_committed_results_render() -> None:
-    blocks = report.render(RESULTS)
+    results = report.read(RESULTS)
+    blocks = report.render(results)
     for page in report.PAGES:
         if page.exists():
             text = page.read_text(encoding="utf-8")
-            assert report.fill(text, blocks, page.name) == text, "run python -m benchmarks.report"
+            assert report.fill(text, blocks, page.name) == text, "run python -m benchmarks report"
+    for name, result in results.items():
+        page = RESULTS / f"{name}.md"
+        assert page.read_text(encoding="utf-8") == report.page(name, result), page.name
+
+
+def test_every_committed_result_has_a_page_and_no_picture_is_large() -> None:
+    files = {path for path in RESULTS.rglob("*.json") if ".partial" not in path.name}
+    files = {path for path in files if ".quick" not in path.name}
+    assert {str(path.relative_to(RESULTS))[:-5] for path in files} == set(report.read(RESULTS))
+    for picture in RESULTS.rglob("*.svg"):
+        assert picture.stat().st_size < 100_000, picture.name
+    assert (ROOT / "benchmarks" / "README.md").stat().st_size <= 12 * 1024
 
 
 def test_results_are_replaced_whole(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from benchmarks.reward import main
+from benchmarks.performance.reward import COMMAND
 
 
 @pytest.mark.parametrize("judged", ["exchange", "completion"])
 def test_it_scores_the_groups_and_prints_their_rates(
     capsys: pytest.CaptureFixture[str], judged: str
 ) -> None:
-    assert main(["--calls", "3", "--group", "3", "--judged", judged]) == 0
+    assert COMMAND.main(["--calls", "3", "--group", "3", "--judged", judged]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["pairs"], found["calls"], found["judged"]) == (9, 3, judged)
     rate = found["pairs_per_second"]

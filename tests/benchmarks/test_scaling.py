@@ -1,4 +1,4 @@
-"""benchmarks.scaling and _peak on a tiny guard."""
+"""benchmarks.performance.scaling and _peak on a tiny guard."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import _peak, _scaling_table, scaling
-from benchmarks._errors import WorkerError
+from benchmarks.harness.errors import WorkerError
+from benchmarks.performance import _peak, _roofline, scaling
 from harmguard.bundle import open_bundle
 from harmguard.errors import BundleNotFoundError, MemoryUnreadableError
 from harmguard.runtime.session import Session
@@ -30,7 +30,10 @@ def test_a_quick_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "scaling.json"
-    assert scaling.main([str(small_bundle), "--quick", "--threads", "1", "--out", str(out)]) == 0
+    assert (
+        scaling.COMMAND.main([str(small_bundle), "--quick", "--threads", "1", "--out", str(out)])
+        == 0
+    )
     found = json.loads(out.read_text(encoding="utf-8"))
     assert found["missing"] == {}
     (guard,) = found["guards"]
@@ -59,7 +62,7 @@ def test_shapes_are_within_the_limits() -> None:
 
 
 def test_the_fit_finds_what_the_cells_were_made_of() -> None:
-    cells = [
+    cells: Any = [
         {"batch": b, "tokens": n, "fastest_ms": 0.5 + 0.02 * b * n + 1e-5 * b * n * n}
         for b, n in scaling.shapes(512, scaling.MOST, quick=False)
     ]
@@ -113,16 +116,16 @@ def test_nodes_of_a_body_count_each_time_they_run_and_its_holder_never(tmp_path:
 
 def test_the_floor_is_twice_the_multiply_adds_at_the_peak() -> None:
     profile = {"MatMul": {"macs": 5e8, "ms": 3.0}, "Add": {"macs": 0, "ms": 1.0}}
-    guard = {
+    guard: Any = {
         "peak_gops": {"fp32": 100.0, "int8": 400.0},
         "bundle": {"recipe": "fp32"},
         "profile": {"32": profile},
         "bytes_read": {"whole": 3e6, "token": 1e3},
     }
-    assert _scaling_table.floor_ms(guard, "32") == pytest.approx(10.0)
-    other = {**guard, "bundle": {"recipe": "int4"}}
-    assert _scaling_table.floor_ms(other, "32") == pytest.approx(2.5)
-    assert _scaling_table.read_mb(guard, "32") == pytest.approx(3.032)
+    assert _roofline.floor_ms(guard, "32") == pytest.approx(10.0)
+    other: Any = {**guard, "bundle": {"recipe": "int4"}}
+    assert _roofline.floor_ms(other, "32") == pytest.approx(2.5)
+    assert _roofline.read_mb(guard, "32") == pytest.approx(3.032)
 
 
 def test_bytes_read_are_the_weights_once_and_rows_of_tables(small_bundle: Path) -> None:
@@ -138,10 +141,10 @@ def test_bytes_read_are_the_weights_once_and_rows_of_tables(small_bundle: Path) 
 
 
 def test_a_guard_s_process_that_ends_is_named(small_bundle: Path) -> None:
-    options = scaling._parser().parse_args([str(small_bundle)])
+    options = scaling.COMMAND.parser().parse_args([str(small_bundle)])
     options.threads = "none"
     with pytest.raises(WorkerError, match="its process ended with exit status 1"):
-        scaling._in_own_process(small_bundle, options, 1)
+        scaling._in_own_process(small_bundle, options)
 
 
 def test_a_guard_that_fails_is_named_and_the_others_are_kept(
@@ -152,7 +155,7 @@ def test_a_guard_that_fails_is_named_and_the_others_are_kept(
 ) -> None:
     measure = scaling._in_own_process
 
-    def failing(folder: Path, *rest: Any) -> dict[str, Any]:
+    def failing(folder: Path, *rest: Any) -> Any:
         if folder.name == "second":
             raise WorkerError("scaling of second: its process ended")
         return measure(folder, *rest)
@@ -161,14 +164,14 @@ def test_a_guard_that_fails_is_named_and_the_others_are_kept(
     second, out = tmp_path / "second", tmp_path / "scaling.json"
     shutil.copytree(small_bundle, second)
     arguments = ["--quick", "--threads", "1", "--out", str(out)]
-    assert scaling.main([str(second), str(small_bundle), *arguments]) == 3
+    assert scaling.COMMAND.main([str(second), str(small_bundle), *arguments]) == 3
     assert f"Missing: {second}: `scaling of second: its process e" in capsys.readouterr().out
     found = json.loads(out.read_text(encoding="utf-8"))
     assert len(found["guards"]) == len(found["missing"]) == 1
     with pytest.raises(WorkerError, match="scaling of second: its process ended"):
-        scaling.main([str(second), *arguments])
+        scaling.COMMAND.main([str(second), *arguments])
     with pytest.raises(BundleNotFoundError):
-        scaling.main([str(small_bundle), str(tmp_path / "none"), *arguments])
+        scaling.COMMAND.main([str(small_bundle), str(tmp_path / "none"), *arguments])
 
 
 def test_memory_that_may_not_be_read_leaves_the_time(

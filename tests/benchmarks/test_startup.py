@@ -1,4 +1,4 @@
-"""benchmarks.startup: fresh processes on a tiny bundle."""
+"""benchmarks.performance.startup: fresh processes on a tiny bundle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import startup
+from benchmarks.performance import startup
 
 
 def test_a_quick_run(
@@ -19,7 +19,7 @@ def test_a_quick_run(
 ) -> None:
     monkeypatch.setattr(startup, "QUICK_STARTS", 2)
     out = tmp_path / "startup.json"
-    assert startup.main([str(small_bundle), "--quick", "--out", str(out)]) == 0
+    assert startup.COMMAND.main([str(small_bundle), "--quick", "--out", str(out)]) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
     assert (found["benchmark"], found["quick"], found["threads"]) == ("startup", True, 2)
     assert found["startup_s"]["total"]["n"] == 2

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import cascade, explaining, streaming
-from benchmarks._errors import BenchmarkDataError
-from benchmarks._splices import splices
+from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.quality import cascade, explaining, streaming
+from benchmarks.quality._splices import splices
 from harmguard import HarmGuard
 from harmguard.rows import Row
 from tests.benchmarks.conftest import row_of
@@ -41,7 +41,7 @@ def test_splices_are_the_benign_answer_with_the_harmful_one_in_it() -> None:
 
 
 def test_planted_sentences_stand_where_they_are_said_to() -> None:
-    for one in explaining.planted(rows(), 9):
+    for one in explaining.planted_rows(rows(), 9):
         assert one.text[one.start : one.end].startswith("I will hurt you")
         assert (one.text[: one.start] + one.text[one.end :]).split() == one.plain.split()
 
@@ -68,7 +68,7 @@ def test_it_runs(module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HARMGUARD_DATA", str(tmp_path))
     out = tmp_path / "out.json"
     large = [str(EMBEDDED)] if module is cascade else []
-    assert module.main([str(EMBEDDED), *large, "--quick", "--out", str(out)]) == 0
+    assert module.COMMAND.main([str(EMBEDDED), *large, "--quick", "--out", str(out)]) == 0
     assert json.loads(out.read_text())["quick"] is True
 
 

@@ -1,4 +1,4 @@
-"""benchmarks._worker and _pool: the protocol, and the runtimes behind it."""
+"""benchmarks.runtimes.worker and _pool: the protocol, and the runtimes behind it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks._backends import FloatArray, IntArray, Pair, probability
-from benchmarks._errors import WorkerError
-from benchmarks._pool import Worker, environment, turns
-from benchmarks._worker import Server, serve
+from benchmarks.harness.errors import WorkerError
+from benchmarks.runtimes.backends import FloatArray, IntArray, Pair, probability
+from benchmarks.runtimes.pool import Worker, environment, turns
+from benchmarks.runtimes.worker import Server, serve
 
 
 class Lengths:

@@ -14,10 +14,10 @@ pytest.importorskip("coremltools")
 
 import torch
 from harmguard_export.coreml import export_coreml, package, program
-from harmguard_export.coreml.check import PackageScorer
 from harmguard_export.coreml.compress import pack
-from harmguard_export.coreml.evaluate import Evaluator, read_program
+from harmguard_export.coreml.package_scorer import PackageScorer
 from harmguard_export.coreml.targets import choose_lengths
+from harmguard_export.coreml.torch_program import Evaluator, read_program
 
 from harmguard import HarmGuard
 from harmguard.bundle import open_bundle
@@ -314,10 +314,10 @@ def test_two_exports_by_two_processes_are_the_same_bytes(
 def test_decompressed_weights_are_what_was_packed(
     tiny_deberta: Path, tmp_path: Path, target: str, kind: str
 ) -> None:
-    from harmguard_export.coreml.model import Model
+    from harmguard_export.coreml.weights import ModelWeights
 
     checkpoint = load_checkpoint(tiny_deberta)
-    model = Model.of(checkpoint)
+    model = ModelWeights.of(checkpoint)
     lengths = choose_lengths(target, None, 64)
     dense: dict[str, Any] = {}
 

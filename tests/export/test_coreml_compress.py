@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("coremltools")
 
-from harmguard_export.coreml.compress import KINDS, Packed, divisor, pack
+from harmguard_export.coreml.compress import WEIGHT_FORMATS, Packed, divisor, pack
 
 # RMS of what rounding changes, as a share of the RMS of the values that have a scale of their own.
 SHARE = {"fp16": 0.001, "int8": 0.015, "int4": 0.15, "palette4": 0.15}
@@ -18,7 +18,7 @@ STEP = 3.1e-5
 
 
 @given(
-    st.sampled_from(KINDS),
+    st.sampled_from(WEIGHT_FORMATS),
     st.integers(0, 2**32 - 1),
     st.integers(-17, 4),
     st.booleans(),
@@ -47,7 +47,7 @@ def test_a_scale_that_fp16_holds_badly_does_not_empty_the_row(kind: str) -> None
     assert np.corrcoef(dense[0], weight[0])[0, 1] > 0.99
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WEIGHT_FORMATS)
 def test_nothing_but_zeros_stays_zeros(kind: str) -> None:
     assert not pack(np.zeros((4, 32), np.float32), kind).dense().any()
 

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("coremltools")
 
 from harmguard_export.coreml import export_coreml
-from harmguard_export.coreml.evaluate import Evaluator, read_program
+from harmguard_export.coreml.torch_program import Evaluator, read_program
 
 from harmguard.bundle import load_tokenizer, open_bundle
 from harmguard.core.encode import PairEncoder

@@ -9,15 +9,15 @@ import pytest
 pytest.importorskip("coremltools")
 
 import torch
-from harmguard_export.calibration import calibrate
 from harmguard_export.coreml import export_coreml, package, program
 from harmguard_export.coreml.compress import pack
-from harmguard_export.coreml.evaluate import Evaluator, read_program
 from harmguard_export.coreml.exporter import channel_sizes
-from harmguard_export.coreml.model import Model
+from harmguard_export.coreml.torch_program import Evaluator, read_program
+from harmguard_export.coreml.weights import ModelWeights
 from harmguard_export.pairs import read_pairs
+from harmguard_export.quantization.activation_ranges import calibrate
 
-from benchmarks import small_deberta
+from benchmarks.checkpoints import small_deberta
 from harmguard.checkpoint import load_checkpoint
 from tests.benchmarks.test_large import checkpoint, rows
 
@@ -45,7 +45,7 @@ def test_rounding_costs_a_layer_less_where_outliers_are_evened(
     encoded = loaded.encode(read_pairs(None).pairs)
     short = sorted((w for e in encoded for w in e.windows), key=lambda w: len(w.ids))[:16]
     seen, _ = calibrate(loaded, short, 1.0, lambda _: None)
-    model, sizes = Model.of(loaded), channel_sizes(loaded, encoded)
+    model, sizes = ModelWeights.of(loaded), channel_sizes(loaded, encoded)
 
     def error(name: str, given: dict[str, Any]) -> float:
         """RMS error of what a layer computes, as a share of its RMS."""

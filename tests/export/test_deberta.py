@@ -10,9 +10,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from harmguard_export.deberta import DebertaGraph
 from harmguard_export.deberta_config import ACTIVATIONS, read_config
-from harmguard_export.recipe import load_recipe
+from harmguard_export.graphs.deberta import DebertaGraph
+from harmguard_export.quantization.recipe import load_recipe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification

@@ -6,9 +6,9 @@ import numpy as np
 import onnxruntime
 import pytest
 from harmguard_export.deberta_config import DebertaConfig, read_config
-from harmguard_export.deberta_positions import Positions, quantize_heads
-from harmguard_export.graph import Graph
-from harmguard_export.quantize import PAIR_LIMIT, Floats
+from harmguard_export.graphs.deberta_positions import Positions, quantize_heads
+from harmguard_export.graphs.writer import Graph
+from harmguard_export.quantization.quantize import PAIR_LIMIT, Floats
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DebertaV2Config

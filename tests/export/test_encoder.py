@@ -11,12 +11,12 @@ import onnxruntime
 import pytest
 import torch
 import transformers
-from harmguard_export.calibration import Activations
 from harmguard_export.deberta_config import ACTIVATIONS
-from harmguard_export.encoder import EncoderGraph
 from harmguard_export.exporter import has_graph
 from harmguard_export.families import FAMILIES, read_encoder
-from harmguard_export.recipe import load_recipe
+from harmguard_export.graphs.encoder import EncoderGraph
+from harmguard_export.quantization.activation_ranges import Activations
+from harmguard_export.quantization.recipe import load_recipe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -76,9 +76,8 @@ def session_of(
 ) -> Any:
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     names = names_of(config)
-    EncoderGraph(read_encoder(config), names, weights, load_recipe(recipe), seen or {}).write(
-        folder
-    )
+    read = read_encoder(config)
+    EncoderGraph(read, names, weights, load_recipe(recipe), seen or {}, True).write(folder)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(folder / "model.onnx", options)

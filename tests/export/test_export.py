@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformers
 from harmguard_export import export
-from harmguard_export.recipe import load_recipe
+from harmguard_export.quantization.recipe import load_recipe
 from safetensors.torch import load_file, save_file
 
 from harmguard import HarmGuard

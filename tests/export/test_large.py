@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harmguard_export.deberta import DebertaGraph
 from harmguard_export.deberta_config import read_config
+from harmguard_export.graphs.deberta import DebertaGraph
 from harmguard_export.pairs import read_pairs
-from harmguard_export.recipe import load_recipe
+from harmguard_export.quantization.recipe import load_recipe
 from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import DebertaV2ForSequenceClassification
 
-from benchmarks._large_checkpoint import deberta_config
-from benchmarks._outliers import CHANNELS, scale_layer_norms
+from benchmarks.checkpoints._outliers import CHANNELS, scale_layer_norms
+from benchmarks.checkpoints.deberta_large import deberta_config
 from harmguard import HarmGuard
 from harmguard.checkpoint import load_checkpoint
 from harmguard.cli import main

@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from harmguard_export.calibration import Activations
-from harmguard_export.division import Division, choose_division
-from harmguard_export.graph import Graph
-from harmguard_export.linears import Linears
-from harmguard_export.quantize import BLOCK, SIGNED_ZERO, Floats, quantize_blocks, token_sizes
+from harmguard_export.graphs.linears import Linears
+from harmguard_export.graphs.writer import Graph
+from harmguard_export.quantization.activation_ranges import Activations
+from harmguard_export.quantization.channel_scaling import ChannelScaling, choose_scaling
+from harmguard_export.quantization.quantize import (
+    BLOCK,
+    SIGNED_ZERO,
+    Floats,
+    quantize_blocks,
+    token_sizes,
+)
 
 WIDTH, OUT = 160, 48
 
@@ -95,10 +101,10 @@ def test_channels_stay_in_float32_only_where_it_pays() -> None:
     weight, _ = layer()
     plain = inputs(0)
     found = Activations(np.abs(plain).max(0), plain)
-    assert len(choose_division(found, weight, "int8", False).outliers) == 0
+    assert len(choose_scaling(found, weight, "int8", False).outliers) == 0
     # A range from 0 up is not divided, so that only float32 helps.
     x = inputs(6, positive=True)
-    division = choose_division(Activations(np.abs(x).max(0), x), weight, "int8", True)
+    division = choose_scaling(Activations(np.abs(x).max(0), x), weight, "int8", True)
     # Six are large: more are not needed.
     assert len(division.outliers) == 6
     large = np.flatnonzero(np.median(np.abs(x), 0) > 10 * np.median(np.abs(x)))
@@ -111,12 +117,12 @@ def test_a_fixed_range_holds_all_that_calibration_saw() -> None:
     x = np.delete(inputs(0), 17, 0)
     x[:, 5] *= 50
     found = Activations(np.abs(x).max(0), x)
-    division = choose_division(found, weight, "int8", False, fixed=True)
+    division = choose_scaling(found, weight, "int8", False, fixed=True)
     assert division.fixed
     rest = np.delete(x, division.outliers, 1) / np.delete(division.spread, division.outliers)
     assert np.abs(rest).max() <= 1.0001
     whole = np.full(WIDTH, np.abs(x).max(), np.float32)
-    one_range = Division(whole, np.array([], np.intp), "int8", SIGNED_ZERO, 0.0, fixed=True)
+    one_range = ChannelScaling(whole, np.array([], np.intp), "int8", SIGNED_ZERO, 0.0, fixed=True)
     exact = x @ weight
     errors = [
         relative_error_of(exact, one.inputs(x) @ one.weight(weight)
@@ -131,14 +137,14 @@ def test_tokens_far_above_the_others_keep_ranges_of_their_own() -> None:
     x = inputs(0)
     x[::40] *= 30
     found = Activations(np.abs(x).max(0), x)
-    assert not choose_division(found, weight, "int8", False, fixed=True).fixed
+    assert not choose_scaling(found, weight, "int8", False, fixed=True).fixed
 
 
 def test_division_keeps_the_product() -> None:
     weight, _ = layer()
     x = inputs(6)
     spread = np.linspace(1, 9, WIDTH, dtype=np.float32)
-    division = Division(spread, np.arange(3), "int8", SIGNED_ZERO, 0.0)
+    division = ChannelScaling(spread, np.arange(3), "int8", SIGNED_ZERO, 0.0)
     exact = (x * division.factors) @ division.weight(weight)
     assert np.allclose(exact, x[:, 3:] @ weight[3:], rtol=1e-3, atol=1e-2)
 

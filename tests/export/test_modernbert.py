@@ -11,11 +11,11 @@ import onnxruntime
 import pytest
 import torch
 import transformers
-from harmguard_export.calibration import Activations
 from harmguard_export.deberta_config import ACTIVATIONS
-from harmguard_export.families import KINDS, family_of
-from harmguard_export.modernbert import ModernBertGraph, read_modernbert
-from harmguard_export.recipe import load_recipe
+from harmguard_export.families import LAYER_INPUTS, family_of
+from harmguard_export.graphs.modernbert import ModernBertGraph, read_modernbert
+from harmguard_export.quantization.activation_ranges import Activations
+from harmguard_export.quantization.recipe import load_recipe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import ModernBertConfig
@@ -136,7 +136,7 @@ def seen_by(model: Any) -> dict[str, Activations]:
         return lambda _, inputs: kept.__setitem__(name, inputs[0].flatten(0, 1).numpy().copy())
 
     for number, layer in enumerate(model.get_submodule(family.stack).children()):
-        for kind in KINDS:
+        for kind in LAYER_INPUTS:
             layer.get_submodule(family.modules(kind)[-1]).register_forward_pre_hook(
                 hook(f"{number}.{kind}")
             )

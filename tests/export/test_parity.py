@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from harmguard_export import parity
-from harmguard_export.recipe import load_recipe
+from harmguard_export.quantization.recipe import load_recipe
 
 from harmguard.bundle.manifest import seal
 from harmguard.core.encode import Encoded, Window
@@ -164,7 +164,7 @@ def test_unknown_recipe() -> None:
 
 
 def test_recipe_with_a_wrong_field(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harmguard_export.recipe import _recipe
+    from harmguard_export.quantization.recipe import _recipe
 
     with pytest.raises(RecipeError, match="recipe fields"):
         _recipe({"name": "x"})

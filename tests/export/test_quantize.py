@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from harmguard_export.graph import IR_VERSION, MICROSOFT, OPSET
-from harmguard_export.quantize import (
+from harmguard_export.graphs.writer import IR_VERSION, MICROSOFT, OPSET
+from harmguard_export.quantization.quantize import (
     PAIR_LIMIT,
     column_scales,
     quantize_columns,

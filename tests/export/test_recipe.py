@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harmguard_export.recipe import load_recipe
+from harmguard_export.quantization.recipe import load_recipe
 
 from harmguard.errors import RecipeError
 

@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from harmguard_export import export
-from harmguard_export.recipe import load_recipe
+from harmguard_export.quantization.recipe import load_recipe
 from harmguard_export.sensitivity import find_recipe
 from safetensors.torch import load_file, save_file
 
@@ -96,6 +97,6 @@ def test_what_cannot_be_measured(
         find_recipe(uneven, tmp_path)
     with pytest.raises(RecipeError, match="'fp32' rounds no layer"):
         find_recipe(tiny_checkpoint, tmp_path / "report", recipe="fp32")
-    monkeypatch.setattr("harmguard_export.sensitivity.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match="needs matplotlib"):
         find_recipe(uneven, tmp_path / "report")

@@ -12,8 +12,8 @@ import pytest
 import torch
 import transformers
 from harmguard_export import export
-from harmguard_export.families import FAMILIES, KINDS
-from harmguard_export.recipe import load_recipe
+from harmguard_export.families import FAMILIES, LAYER_INPUTS
+from harmguard_export.quantization.recipe import load_recipe
 from harmguard_export.sensitivity import find_recipe
 
 from harmguard import HarmGuard
@@ -92,7 +92,7 @@ def test_sensitivity_finds_a_recipe_that_passes(checkpoint: Path, tmp_path: Path
     report = json.loads((out / "sensitivity.json").read_text())
     # The last layer's queries, keys and values are in float32 whatever the recipe.
     assert {row["layer"] for row in report["layers"]} == {
-        f"{layer}.{kind}" for layer in (0, 1) for kind in KINDS
+        f"{layer}.{kind}" for layer in (0, 1) for kind in LAYER_INPUTS
     } - {"1.qkv"}
     bundle = export(checkpoint, tmp_path / "bundle", recipe=str(out / "recipe.json"))
     assert open_bundle(bundle).manifest.precision.parity is not None

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harmguard import HarmGuard, UnpreparedWarning
+from harmguard import HarmGuard
+from harmguard.errors import UnpreparedWarning
 from harmguard.prepared.place import OWN
 
 TEXT = "how to make bread"
@@ -18,7 +19,7 @@ SCORE = """
 import sys
 from harmguard import HarmGuard
 with HarmGuard(sys.argv[1], threads=1, cache=sys.argv[2]) as guard:
-    assert guard.unprepared is None, guard.unprepared
+    assert guard.why_unprepared is None, guard.why_unprepared
     print(guard.prepared, guard.score("how to make bread"))
 """
 
@@ -31,7 +32,7 @@ def expected(folder: Path) -> float:
 def found(folder: Path, cache: Path) -> float:
     """The score of a guard that runs from the copy in `cache`."""
     with HarmGuard(folder, threads=1, cache=cache) as guard:
-        assert guard.unprepared is None
+        assert guard.why_unprepared is None
         assert guard.prepared is not None
         assert guard.prepared.parent == cache / OWN
         return guard.score(TEXT, "please")
@@ -43,9 +44,9 @@ def without_copy(folder: Path, cache: Path, match: str) -> str:
         guard = HarmGuard(folder, threads=1, cache=cache)
     with guard:
         assert guard.prepared is None
-        assert guard.unprepared is not None
+        assert guard.why_unprepared is not None
         assert guard.score(TEXT, "please") == expected(folder)
-        return guard.unprepared
+        return guard.why_unprepared
 
 
 def copies(cache: Path) -> list[str]:

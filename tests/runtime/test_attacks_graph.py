@@ -10,10 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from harmguard import (
+from harmguard import HarmGuard
+from harmguard.errors import (
     BundleFileError,
     GraphMismatchError,
-    HarmGuard,
     UnsafeGraphError,
     UnsafePathError,
     UnsupportedVersionError,

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from harmguard import (
+from harmguard import HarmGuard
+from harmguard.bundle.manifest import seal
+from harmguard.errors import (
     BundleFileError,
     BundleNotFoundError,
-    HarmGuard,
     ManifestError,
     UnsafePathError,
     UnsupportedVersionError,
 )
-from harmguard.bundle.manifest import seal
 from tests.attacks.base import edit, put
 
 from .refusing import refused

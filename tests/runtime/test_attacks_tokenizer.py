@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from harmguard import (
-    TokenizerError,
-)
+from harmguard.errors import TokenizerError
 from tests.attacks.base import edit, put
 
 from .refusing import refused

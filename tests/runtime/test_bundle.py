@@ -15,18 +15,18 @@ from typing import Any
 
 import pytest
 
-from harmguard import (
+from harmguard import HarmGuard
+from harmguard.bundle import RECORD, load_tokenizer, open_bundle, write_bundle
+from harmguard.bundle.manifest import seal
+from harmguard.core.encode import PairEncoder
+from harmguard.errors import (
     BundleFileError,
     GoldenMismatchError,
-    HarmGuard,
     ManifestError,
     OutputExistsError,
     TokenizerError,
     UnsafePathError,
 )
-from harmguard.bundle import RECORD, load_tokenizer, open_bundle, write_bundle
-from harmguard.bundle.manifest import seal
-from harmguard.core.encode import PairEncoder
 from harmguard.verify import verify
 
 

@@ -7,17 +7,14 @@ from typing import Any
 
 import pytest
 
-from harmguard import (
+from harmguard import Cascade, GuardClosedError, HarmGuard, InputError
+from harmguard.cascade import CascadeFit, KindFit, Scale
+from harmguard.errors import (
     BundleNotFoundError,
-    Cascade,
     CascadeError,
-    GuardClosedError,
-    HarmGuard,
-    InputError,
     InputTypeError,
     UnknownThresholdError,
 )
-from harmguard.cascade import CascadeFit, KindFit, Scale
 
 PAIRS = [("how to make bread", None), ("bread", "please"), ("bread", "a bad danger"), ("kind", "")]
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from harmguard import HarmGuard, OutputExistsError, __version__
-from harmguard._cli import _bulk
-from harmguard.cli import COMMANDS, main
+from harmguard import HarmGuard, __version__
+from harmguard.cli import COMMANDS, _bulk, main
+from harmguard.errors import OutputExistsError
 
 SECRET = "zebra-crossing-17"
 

@@ -64,7 +64,7 @@ def test_text_comes_out_while_more_is_awaited(needle_bundle: Path) -> None:
 def test_a_character_cut_in_two_by_a_pipe_is_whole_again(
     monkeypatch: pytest.MonkeyPatch, needle_bundle: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    monkeypatch.setattr("harmguard._cli._ways._CHUNK", 1)
+    monkeypatch.setattr("harmguard.cli._stream_and_explain._CHUNK", 1)
     options = ("--stream", "--threshold", "0.5", "bread")
     assert check(monkeypatch, needle_bundle, *options, given=SAFE.encode()) == 0
     assert capfdbinary.readouterr()[0] == SAFE.encode()

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from harmguard import HarmGuard
-from harmguard._cli import _bulk
-from harmguard.cli import COMMANDS, main
+from harmguard._scoring import Scorer
+from harmguard.cli import COMMANDS, _bulk, main
 
 BundleMaker = Callable[..., Path]
 SECRET = "quagga"
@@ -137,7 +137,7 @@ def test_an_error_that_nobody_foresaw_is_a_3(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(f"harmguard._cli.{command}.run", fail, raising=False)
+    monkeypatch.setattr(f"harmguard.cli.{command}.run", fail, raising=False)
     monkeypatch.setitem(COMMANDS, command, "")
     assert main([command]) == 3
     out, err = capsys.readouterr()
@@ -338,13 +338,13 @@ def test_a_bad_row_costs_the_good_ones_nothing(
     small: HarmGuard, monkeypatch: pytest.MonkeyPatch, bad: bytes
 ) -> None:
     windows = []
-    logits = HarmGuard._logits
+    logits = Scorer._logits
 
-    def counted(self: HarmGuard, session: Any, found: Any) -> Any:
+    def counted(self: Scorer, session: Any, found: Any) -> Any:
         windows.append(len(found))
         return logits(self, session, found)
 
-    monkeypatch.setattr(HarmGuard, "_logits", counted)
+    monkeypatch.setattr(Scorer, "_logits", counted)
     sink = io.StringIO()
     data = ROW * 5 + bad + b"\n" + ROW * 9 + bad + b"\n" + ROW
     assert _bulk.score_lines(small, io.BytesIO(data), sink) == 1

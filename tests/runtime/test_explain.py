@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmguard import EmptyPromptError, HarmGuard, InputTypeError
+from harmguard import HarmGuard
+from harmguard.errors import EmptyPromptError, InputTypeError
 from harmguard.explain import MOST_PARTS, Explanation, Part, parts_of
 
 SAFE = "the bread is safe and kind. please make a kind bread. how is the safe answer? "

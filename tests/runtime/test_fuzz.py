@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from tokenizers import Tokenizer
 
-from harmguard import BundleError, BundleFileError, PrepareError, TokenizerError, UnsafeGraphError
+from harmguard import BundleError
 from harmguard.bundle import open_bundle
 from harmguard.bundle.graph_rules import check_graph_file
 from harmguard.bundle.manifest import Manifest, seal
 from harmguard.bundle.onnx_file import Graph, Tensor, read_model
 from harmguard.bundle.tokenizer_rules import check_tokenizer
+from harmguard.errors import BundleFileError, PrepareError, TokenizerError, UnsafeGraphError
 from harmguard.prepared.place import OWN
 from harmguard.prepared.prepare import RECORD, find, prepare
 from tests.attacks import BASE

@@ -193,8 +193,8 @@ def test_long_texts_can_be_an_error(needle_bundle: Path) -> None:
 def test_input_larger_than_one_round_keeps_its_order(
     needle_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harmguard.guard.MAX_PENDING_TOKENS", 50)
-    monkeypatch.setattr("harmguard.guard.MAX_BATCH_TOKENS", 20)
+    monkeypatch.setattr("harmguard._scoring.MAX_PENDING_TOKENS", 50)
+    monkeypatch.setattr("harmguard._scoring.MAX_BATCH_TOKENS", 20)
     flags = np.random.default_rng(0).random(100) < 0.5
     pairs = [("danger" if flag else "kind " * (i % 9 + 1), None) for i, flag in enumerate(flags)]
     with HarmGuard(needle_bundle) as guard:

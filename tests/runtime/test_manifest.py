@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmguard import ManifestError, UnsafePathError, UnsupportedVersionError
 from harmguard.bundle import strict_json
 from harmguard.bundle.coreml import COREML_FILES
 from harmguard.bundle.manifest import Manifest, seal
+from harmguard.errors import ManifestError, UnsafePathError, UnsupportedVersionError
 
 
 @pytest.fixture

@@ -281,7 +281,7 @@ def test_a_tokenizer_that_throws_at_a_text(
     throws = known_letters_only(plain_tokenizer, onnx.ModelProto(), {})
     spec = open_bundle(small_bundle).manifest.input
     with HarmGuard(small_bundle, threads=1) as guard:
-        guard._encoder = PairEncoder(throws, spec.template, spec.max_tokens)
+        guard._scorer.encoder = PairEncoder(throws, spec.template, spec.max_tokens)
         assert 0 <= guard.score("kind") <= 1
         for work, where in (
             (lambda: guard.score(text), "text: "),

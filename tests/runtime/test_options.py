@@ -152,7 +152,8 @@ def for_any_user(small_bundle: Path) -> Iterator[Path]:
 UNREADABLE = """
 import os, sys
 import harmguard.guard, harmguard.runtime.probe
-from harmguard import BundleFileError, HarmGuard
+from harmguard import HarmGuard
+from harmguard.errors import BundleFileError
 if os.getuid() == 0:  # root may read everything
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)

@@ -6,15 +6,8 @@ from typing import Any
 
 import pytest
 
-from harmguard import (
-    GuardClosedError,
-    HarmGuard,
-    InputError,
-    InputTypeError,
-    TextTooLongError,
-    UnjudgedTextError,
-    Verdict,
-)
+from harmguard import GuardClosedError, HarmGuard, InputError, Verdict
+from harmguard.errors import InputTypeError, TextTooLongError, UnjudgedTextError
 from harmguard.policy import Counts, Decision, Policy
 
 

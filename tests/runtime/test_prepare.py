@@ -14,14 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from harmguard import (
-    BundleFileError,
-    HarmGuard,
-    PrepareError,
-    UnpreparedWarning,
-)
+from harmguard import HarmGuard
 from harmguard.bundle import Bundle, open_bundle
 from harmguard.cli import main
+from harmguard.errors import BundleFileError, PrepareError, UnpreparedWarning
 from harmguard.prepared import place
 from harmguard.prepared import prepare as prepared
 from harmguard.prepared.place import OWN
@@ -53,7 +49,7 @@ def test_a_guard_makes_its_copy_and_gives_the_same_scores(any_bundle: Path, cach
 def test_without_a_cache_there_is_nothing_to_say(folder: Path) -> None:
     with HarmGuard(folder, threads=1) as guard:
         assert guard.prepared is None
-        assert guard.unprepared is None
+        assert guard.why_unprepared is None
 
 
 # Several processes, and killed ones

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from harmguard import HarmGuard, PrepareError
+from harmguard import HarmGuard
 from harmguard.bundle import open_bundle
 from harmguard.cli import main
+from harmguard.errors import PrepareError
 from harmguard.prepared import place
 from harmguard.prepared import prepare as prepared
 from harmguard.prepared.place import LOCK, OWN

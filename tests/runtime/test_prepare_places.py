@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harmguard import (
-    PrepareError,
-)
 from harmguard.bundle import open_bundle
+from harmguard.errors import PrepareError
 from harmguard.prepared import prepare as prepared
 
 from .conftest import MINI
@@ -116,7 +114,7 @@ def test_a_full_disk(folder: Path, tmpfs: Callable[[str], Path]) -> None:
 LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
-""" + SCORE.replace("assert guard.unprepared is None, guard.unprepared", "")
+""" + SCORE.replace("assert guard.why_unprepared is None, guard.why_unprepared", "")
 
 
 @pytest.mark.parametrize("limit", [10, 100_000])

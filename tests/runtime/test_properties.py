@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from harmguard import EmptyPromptError, HarmGuard
+from harmguard import HarmGuard
+from harmguard.errors import EmptyPromptError
 
 TEXTS = st.one_of(
     st.text(min_size=1, max_size=300),

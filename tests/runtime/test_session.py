@@ -67,8 +67,8 @@ def test_the_largest_batch_comes_first_and_its_memory_goes_with_the_last(
         runs.append((ids.shape[1], shrink))
         return run(self, ids, mask, types, shrink=shrink)
 
-    monkeypatch.setattr("harmguard.guard._SHORT_TOKENS", 32)
-    monkeypatch.setattr("harmguard.guard.MAX_BATCH_TOKENS", 40)
+    monkeypatch.setattr("harmguard._scoring._SHORT_TOKENS", 32)
+    monkeypatch.setattr("harmguard._scoring.MAX_BATCH_TOKENS", 40)
     monkeypatch.setattr(Session, "run", noted)
     with HarmGuard(needle_bundle) as guard:
         runs.clear()

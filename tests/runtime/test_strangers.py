@@ -17,15 +17,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from harmguard import (
-    BundleFileError,
-    BundleNotFoundError,
-    GraphMismatchError,
-    HarmGuard,
-    HarmGuardError,
-)
+from harmguard import HarmGuard, HarmGuardError
 from harmguard.bundle import open_bundle, version_key
 from harmguard.cli import main
+from harmguard.errors import BundleFileError, BundleNotFoundError, GraphMismatchError
 from harmguard.runtime import session as sessions
 from harmguard.verify import verify
 from tests.attacks.base import edit, model, put, put_model

@@ -21,10 +21,12 @@ from harmguard import (
     HarmGuard,
     HarmGuardError,
     InputError,
+    StreamVerdict,
+)
+from harmguard.errors import (
     InputTypeError,
     InvalidTextError,
     MissingStreamPointError,
-    StreamVerdict,
     TextTooLongError,
     UnknownThresholdError,
 )

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks._data import data_given, val_rows
-from benchmarks._splices import splices
+from benchmarks.harness.data import data_given, val_rows
+from benchmarks.quality._splices import splices
 from harmguard import HarmGuard, StreamVerdict, Verdict
 from harmguard.rows import Row
 from harmguard.stream import Gate, Stream

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harmguard import BundleFileError, HarmGuard, ManifestError, UnsafePathError
+from harmguard import HarmGuard
 from harmguard.bundle import RECORD, load_tokenizer, open_bundle
 from harmguard.bundle.regular import hash_exactly, identity, open_regular, read_exactly, read_up_to
-from harmguard.errors import HarmGuardError
+from harmguard.errors import BundleFileError, HarmGuardError, ManifestError, UnsafePathError
 from harmguard.runtime import session as sessions
 from harmguard.runtime import weights
 from harmguard.runtime.session import Session

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from harmguard import HarmGuard, TextTooLongError
+from harmguard import HarmGuard
 from harmguard.bundle import load_tokenizer, open_bundle
 from harmguard.cli import main
 from harmguard.core.encode import PairEncoder
 from harmguard.core.readable import Reader, scripts_of
+from harmguard.errors import TextTooLongError
 from tests.runtime.conftest import manifest
 
 BundleMaker = Callable[..., Path]

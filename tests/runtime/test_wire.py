@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from harmguard import BundleFileError, UnsafeGraphError
 from harmguard.bundle import onnx_file
 from harmguard.bundle.graph_rules import check_graph_file
 from harmguard.bundle.onnx_file import MAX_NODES, MESSAGES, Graph, read_model
 from harmguard.bundle.wire import MAX_FIELDS, Reader, message
+from harmguard.errors import BundleFileError, UnsafeGraphError
 from tests.attacks.graphs import field, varint
 
 PROTOS = (

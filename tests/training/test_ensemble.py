@@ -16,9 +16,9 @@ from harmguard.errors import ConfigError, OutputExistsError
 from harmguard.rows import Row, read_rows
 from harmguard.training import ensemble
 from harmguard.training.ensemble import RowScorer, label, open_scorer
+from harmguard.training.harmaug.inference import Judge
+from harmguard.training.harmaug.plan import Engine, Label
 from harmguard.training.models import Model
-from harmguard.training.pipeline.recipe import Engine, Label
-from harmguard.training.pipeline.work import Judge
 from tests.training import tiny
 
 ROWS = [

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from importlib.util import find_spec
 
-from harmguard.errors import MissingExtraError
+from harmguard.extras import require
 
-if find_spec("coremltools") is None:
-    raise MissingExtraError(
-        "Core ML needs coremltools, not installed here; "
-        "type: pip install 'harmguard[export,coreml]'"
-    )
+require("Core ML", "coremltools", extra="export,coreml")
 
 # It warns at import that it was not tested with this torch, and that this is no Mac.
 logging.disable(logging.WARNING)

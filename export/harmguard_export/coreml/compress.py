@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harmguard_export.quantize import Floats
+from harmguard_export.quantization.quantize import Floats
 
-KINDS = ("fp16", "int8", "int4", "palette4")
+WEIGHT_FORMATS = ("fp16", "int8", "int4", "palette4")
 BLOCK = 32
 GROUP = 16
 LEVELS = 16
@@ -55,7 +55,7 @@ class Packed:
 
 
 def pack(weight: Floats, kind: str, *, whole: bool = False) -> Packed:
-    """Store a weight [rows, columns] as `kind`, one of KINDS.
+    """Store a weight [rows, columns] as `kind`, one of WEIGHT_FORMATS.
 
     `whole`: a palette for the whole weight.
     """

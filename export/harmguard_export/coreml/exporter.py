@@ -21,21 +21,22 @@ from harmguard.core.batch import Logits, Progress
 from harmguard.core.encode import NORMALISATION, Encoded, PairEncoder
 from harmguard.core.files import refuse_existing, work_folder
 from harmguard.errors import ProgramError
-from harmguard_export import card, parity
-from harmguard_export.calibration import calibrate
+from harmguard_export import parity
 from harmguard_export.coreml import package
-from harmguard_export.coreml.check import feeds, program_logits
-from harmguard_export.coreml.choose import Search, choose_kept
 from harmguard_export.coreml.compress import Packed, pack
-from harmguard_export.coreml.evaluate import Evaluator, read_program
-from harmguard_export.coreml.model import Model
+from harmguard_export.coreml.keep_sensitive import Search, choose_kept
+from harmguard_export.coreml.package_scorer import feeds, program_logits
 from harmguard_export.coreml.program import Pack, ProgramBuilder, convert, releases_named
 from harmguard_export.coreml.recipes import HEAD, CoremlRecipe, coreml_recipe
-from harmguard_export.coreml.replay import replay
+from harmguard_export.coreml.reference_check import replay
 from harmguard_export.coreml.targets import check_recipe, choose_lengths
+from harmguard_export.coreml.torch_program import Evaluator, read_program
+from harmguard_export.coreml.weights import ModelWeights
+from harmguard_export.manifest_fields import THRESHOLD, manifest_fields, model_card
 from harmguard_export.pairs import Texts, choose_golden, golden_jsonl, read_pairs, scores_of
-from harmguard_export.quantize import Floats
-from harmguard_export.recipe import Recipe
+from harmguard_export.quantization.activation_ranges import calibrate
+from harmguard_export.quantization.quantize import Floats
+from harmguard_export.quantization.recipe import Recipe
 
 GATE_PAIRS, SEED = 500, 7
 # Without a gate, for random weights: pairs of at most so many tokens that are measured.
@@ -79,9 +80,9 @@ def export_coreml(
     fit = choose_lengths(target, lengths, loaded.encoder.max_tokens)
     encoder = PairEncoder(loaded.tokenizer, loaded.template, fit.values[-1], NORMALISATION)
     loaded = replace(loaded, encoder=encoder)
-    model = Model.of(loaded)
+    model = ModelWeights.of(loaded)
     sizes = channel_sizes(loaded, loaded.encode(own.pairs))
-    exporter = Exporter(loaded, model, chosen, target, fit, gate, sizes)
+    exporter = CoremlExporter(loaded, model, chosen, target, fit, gate, sizes)
     with work_folder(out) as aside:
         return exporter.run(own, texts, out, aside)
 
@@ -117,11 +118,11 @@ def _few(encoded: Sequence[Encoded]) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Exporter:
+class CoremlExporter:
     """One export of `checkpoint` by `recipe` for `target`."""
 
     checkpoint: Checkpoint
-    model: Model
+    model: ModelWeights
     recipe: CoremlRecipe
     target: str
     lengths: Lengths
@@ -151,11 +152,11 @@ class Exporter:
             program = read_program(saved)
             evaluator = Evaluator(program, half=True)
             found = self._logits(evaluator, gated, bar.update)
-            golden, left_out = choose_golden(encoded, scores_of(reference, encoded), card.THRESHOLD)
+            golden, left_out = choose_golden(encoded, scores_of(reference, encoded), THRESHOLD)
             ours = found if gated is encoded else self._logits(evaluator, encoded, bar.update)
         plain = self.recipe.weights == "fp16"
         difference = self._second_check(program if plain else self.plain(), encoded)
-        measured = parity.measure(expected, found, gated, card.THRESHOLD, texts.labels)
+        measured = parity.measure(expected, found, gated, THRESHOLD, texts.labels)
         limits = self.recipe.limits
         report = (
             measured.report(limits)
@@ -176,7 +177,7 @@ class Exporter:
             **package.files(saved),
             "tokenizer.json": checkpoint.tokenizer.to_str(pretty=True).encode(),
             "golden.jsonl": golden_jsonl(golden, own.pairs, encoded, reference, tolerance),
-            "README.md": card.model_card(fields, shown, report, skipped).encode(),
+            "README.md": model_card(fields, shown, report, skipped).encode(),
         }
         return write_bundle(out, fields, files)
 
@@ -279,7 +280,7 @@ class Exporter:
         )
 
     def _fields(self, shown: Recipe, left_out: list[int], specification: int) -> dict[str, Any]:
-        fields = card.manifest_fields(self.checkpoint, shown, left_out)
+        fields = manifest_fields(self.checkpoint, shown, left_out)
         fields["input"] |= {"dtype": "int32", "lengths": self.lengths.to_json()}
         fields["requires"] = {
             "runtime": "coreml",

@@ -25,8 +25,8 @@ from coremltools.converters.mil.mil.types.type_int import np_int4_dtype, np_uint
 
 from harmguard.errors import HarmGuardError, ProgramError
 from harmguard_export.coreml.compress import Packed, identifier
-from harmguard_export.coreml.model import Model
-from harmguard_export.quantize import Floats
+from harmguard_export.coreml.weights import ModelWeights
+from harmguard_export.quantization.quantize import Floats
 
 # fp16 ends at 65504: the smallest float32 would become -inf, and 0 * -inf is nan.
 ABSENT = -1e4
@@ -42,7 +42,7 @@ Pack = Callable[[str, Any], Packed]
 class ProgramBuilder:
     """Builds the program of `model` for windows of at most `longest` tokens."""
 
-    model: Model
+    model: ModelWeights
     longest: int
     target: str
     pack: Pack

@@ -16,7 +16,7 @@ def choose_lengths(target: str, wanted: Sequence[int] | None, positions: int) ->
     """The lengths for a model of so many positions.
 
     iOS18 has enumerated ones, `wanted` or DEFAULT_LENGTHS; iOS17 has a range from 1 and refuses
-    others, for it takes an enumeration for one input only. Raises DeploymentTargetError.
+    others, because it takes an enumeration for one input only. Raises DeploymentTargetError.
     """
     if target not in TARGETS:
         raise DeploymentTargetError(

@@ -1,0 +1,1 @@
+"""Torch checkpoints that a fresh clone can make, to convert and to measure."""

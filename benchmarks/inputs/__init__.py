@@ -1,1 +1,0 @@
-"""Committed inputs of the benchmarks, and what made them."""

@@ -1,0 +1,1 @@
+"""One guard on other processors and in smaller builds of onnxruntime."""

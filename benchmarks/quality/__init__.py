@@ -1,0 +1,1 @@
+"""How well a guard judges: on labelled rows, in long text, in disguise, as a stream."""

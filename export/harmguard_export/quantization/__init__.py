@@ -1,0 +1,1 @@
+"""Recipes of precision, and the rounding of weights and activations that they ask for."""

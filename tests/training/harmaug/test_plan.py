@@ -1,0 +1,150 @@
+"""Plans: the paper's settings as they stand in the file, and every wrong setting's message."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from harmguard.errors import ConfigError
+from harmguard.rows import read_rows
+from harmguard.training.harmaug.plan import plan_names, read_plan
+
+FOLDER = Path(str(files("harmguard.training.harmaug") / "plans"))
+
+
+def test_the_plans_of_the_package() -> None:
+    assert plan_names() == ["harmaug-435m", "smoke"]
+
+
+def test_the_papers_settings_stand_in_the_file() -> None:
+    raw = tomllib.loads((FOLDER / "harmaug-435m.toml").read_text(encoding="utf-8"))
+    assert raw["generate"]["prefix"] == "I have an idea for a prompt:"
+    assert raw["generate"]["count"] == 100_000
+    assert raw["label"]["model"]["path"] == "hub:meta-llama/Llama-Guard-3-8B"
+    assert raw["label"]["append"] == "\n\n"
+    assert raw["label"]["temperature"] == 1.0
+    assert raw["distill"]["student"]["path"] == "hub:microsoft/deberta-v3-large"
+    assert raw["distill"]["student"]["max_tokens"] == 1024
+    assert raw["distill"]["loss"] == {
+        "lambda_hard": 0.5,
+        "temperature": 1.0,
+        "hard_from_soft": True,
+    }
+    assert len(raw["distill"]["seeds"]) == 3
+    assert raw["distill"]["balance"] == "drawn"
+    optim = raw["distill"]["optim"]
+    assert optim.pop("device_rows") > 0
+    assert optim == {
+        "lr": 3e-5,
+        "epochs": 3,
+        "batch_rows": 256,
+        "warmup_steps": 100,
+        "weight_decay": 0.1,
+        "clip_norm": 1.0,
+    }
+
+
+def test_the_paper_plan_is_read_as_it_stands() -> None:
+    plan = read_plan("harmaug-435m")
+    config = plan.distill.config(Path("rows.jsonl"), 2)
+    assert config.optim.seed == 2
+    assert (config.optim.lr, config.optim.epochs, config.optim.batch_rows) == (3e-5, 3, 256)
+    assert config.student.max_tokens == 1024
+    assert config.data.train == ["rows.jsonl"]
+    assert (config.data.balance, config.loss.hard_from_soft) == ("drawn", True)
+
+
+def test_the_smoke_rows_are_few_and_differ_from_the_eval_rows() -> None:
+    train = read_rows(FOLDER / "smoke_rows.jsonl")
+    held_out = read_rows(FOLDER / "smoke_eval.jsonl")
+    assert len(train) == 48
+    assert {(r.kind, r.label) for r in train} == {
+        (kind, label) for kind in ("prompt", "exchange") for label in (0, 1)
+    }
+    assert not {r.prompt for r in train} & {r.prompt for r in held_out}
+
+
+def test_a_section_does_not_depend_on_the_folder(tmp_path: Path) -> None:
+    one, two = (read_plan("smoke", tmp_path / name) for name in ("a", "b"))
+    assert one.generate.model.path == str(tmp_path / "a" / "models" / "generator")
+    for stage in ("generate", "respond", "label"):
+        assert one.section(stage) == two.section(stage)
+        assert str(tmp_path) not in json.dumps(one.section(stage))
+
+
+def test_paths_are_relative_to_the_plan(tmp_path: Path) -> None:
+    text = (FOLDER / "harmaug-435m.toml").read_text(encoding="utf-8")
+    (tmp_path / "microsoft" / "deberta-v3-large").mkdir(parents=True)
+    (tmp_path / "mine.toml").write_text(text.replace("hub:microsoft", "microsoft"))
+    plan = read_plan(str(tmp_path / "mine.toml"))
+    assert plan.labelled == [str(tmp_path / "wildguardmix_train.jsonl")]
+    assert plan.distill.student.path == str(tmp_path / "microsoft" / "deberta-v3-large")
+    assert plan.label.model.path == "hub:meta-llama/Llama-Guard-3-8B"
+
+
+@pytest.mark.parametrize("shares", [(0.7, 0.2, 0.1), (0.6, 0.3, 0.1), (0.1, 0.2, 0.7)])
+def test_shares_that_sum_to_one_but_for_rounding(
+    tmp_path: Path, shares: tuple[float, float, float]
+) -> None:
+    text = (FOLDER / "harmaug-435m.toml").read_text(encoding="utf-8")
+    changed = "comply = {}, refuse = {}, none = {}".format(*shares)
+    (tmp_path / "r.toml").write_text(
+        text.replace("comply = 1.0, refuse = 1.0, none = 0.0", changed), encoding="utf-8"
+    )
+    plan = read_plan(str(tmp_path / "r.toml"))
+    assert tuple(plan.respond.shares.values()) == shares
+
+
+def test_models_that_a_run_makes_need_a_run() -> None:
+    with pytest.raises(ConfigError, match="harmguard train run"):
+        read_plan("smoke")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "match"),
+    [
+        ("name = .*\n", "", "missing keys; absent are .*'name'"),
+        ("^name", "nom = 1\nname", "unknown key 'nom'"),
+        ("^name", "out = 'x'\nname", "out is no setting"),
+        ("^name", "rows = 'xml'\nname", "rows must be one of"),
+        ('kind = "transformers"', 'kind = "abacus"', "engine.kind must be one of"),
+        ('kind = "transformers"', 'kind = "openai"', "needs a url for every model"),
+        ("block_rows = 64", "block_rows = 0", "must be at least 1"),
+        ("count = 100_000", "count = 0", "generate.count must be at least 1"),
+        ("count = 100_000", 'count = "many"', "generate: count: found a str"),
+        ("max_attempts = 200_000", "max_attempts = 5", "at least generate.count"),
+        (r"\{exemplars\}", "", r"generate.request must hold \{exemplars\}"),
+        ("^benign = 0.0", "benign = 1.5", r"generate.benign must be in \[0, 1\]"),
+        (r"similar = 0.7", "similar = 0.0", r"similar must be in \(0, 1\]"),
+        ('language = "en"', 'language = "xx"', "language must be"),
+        ("none = 0.0", "some = 0.0", "respond.shares must have exactly"),
+        ("none = 0.0", "none = 1.5", r"respond.shares must be in \[0, 1\]"),
+        ("comply = 1.0, refuse = 1.0", "comply = 0.1, refuse = 0.1", "sum to at least 1"),
+        ('kind = "causal"', 'kind = "oracle"', "label.kind must be one of"),
+        (r"append = (.*)\ntemperature = 1.0", r"append = \1\ntemperature = 0.0", "above 0"),
+        (r"seeds = \[42, 123, 456\]", "seeds = []", "distill.seeds must hold at least one"),
+        (r"seeds = \[42, 123, 456\]", "seeds = [1, 1]", "distill.seeds must differ"),
+        ("device_rows = 8", "device_rows = 7", "multiple of optim.device_rows"),
+        (r"top_p = 1.0", "top_p = 0.0", "sampling needs"),
+        (r"path = \"hub:google/gemma-1.1-2b-it\"", 'path = "g"\nurl = "http://h/v1"', "only"),
+        (r"labelled = .*", "labelled = []", "labelled must name at least one file"),
+        ("^name", "name = = ", "is not TOML"),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, pattern: str, value: str, match: str) -> None:
+    text = (FOLDER / "harmaug-435m.toml").read_text(encoding="utf-8")
+    changed = re.sub(pattern, value, text, count=1, flags=re.MULTILINE)
+    assert changed != text
+    (tmp_path / "r.toml").write_text(changed, encoding="utf-8")
+    with pytest.raises(ConfigError, match=match):
+        read_plan(str(tmp_path / "r.toml"))
+
+
+def test_no_such_plan() -> None:
+    with pytest.raises(ConfigError, match="expected a TOML file or one of"):
+        read_plan("nowhere/lost")
