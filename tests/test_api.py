@@ -39,7 +39,7 @@ def test_every_error_has_one_root() -> None:
 def test_guard_has_exactly_the_documented_methods() -> None:
     public = {name for name in vars(HarmGuard) if not name.startswith("_")}
     methods = {name for name in public if callable(getattr(HarmGuard, name))}
-    assert methods == {"check", "check_many", "close", "score", "score_many"}
+    assert methods == {"check", "check_many", "close", "installed", "score", "score_many"}
     added = {name for name in dir(HarmGuard) if not name.startswith("_")} - public
     assert added == {"astream", "explain", "stream"}
 
