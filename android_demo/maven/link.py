@@ -1,0 +1,64 @@
+"""Resources, assets and manifest to an APK without code, and R classes, by aapt2.
+
+    python3 maven/link.py --android JAR --manifest XML --out APK [--java DIR] [--assets DIR]
+                          [--res DIR] [--aars DIR] [--stored REGEX]
+
+aapt2 is $AAPT2, or the one on PATH. `--aars` holds unpacked AARs (aars/open.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+AAPT2 = os.environ.get("AAPT2") or "aapt2"
+
+
+def main() -> None:
+    """Compile all resources, and link them."""
+    made = argparse.ArgumentParser(description=__doc__)
+    for name in ("android", "manifest", "out", "java", "assets", "res", "aars"):
+        made.add_argument(f"--{name}", type=Path)
+    made.add_argument("--stored", default=r"\.(onnx|data|json)$")
+    given = made.parse_args()
+    flat = given.out.with_suffix(".flat")
+    flat.mkdir(parents=True, exist_ok=True)
+    libraries = sorted(given.aars.iterdir()) if given.aars else []
+    compiled = [compile_folder(one / "res", flat) for one in libraries if (one / "res").is_dir()]
+    compiled += [compile_folder(given.res, flat, again=True)] if given.res else []
+    command = [AAPT2, "link", "-o", given.out, "--manifest", given.manifest, "-I", given.android]
+    command += ["--auto-add-overlay", "--min-sdk-version", "26", "--target-sdk-version", "34"]
+    command += ["--no-compress-regex", given.stored]
+    command += ["-A", given.assets] if given.assets else []
+    if given.java:
+        shutil.rmtree(given.java, ignore_errors=True)
+        packages = [package_of(one) for one in libraries if (one / "R.txt").stat().st_size]
+        command += ["--java", given.java, "--extra-packages", ":".join(packages)]
+    for one in compiled:
+        command += ["-R", one]
+    subprocess.run(command, check=True)
+
+
+def compile_folder(resources: Path, flat: Path, again: bool = False) -> Path:
+    """Compile a folder of resources, once unless `again`."""
+    name = "own" if again else resources.parent.name
+    target = flat / f"{name}.zip"
+    if again or not target.is_file():
+        subprocess.run([AAPT2, "compile", "--dir", resources, "-o", target], check=True)
+    return target
+
+
+def package_of(library: Path) -> str:
+    """The package of an AAR."""
+    found = re.search(r'package="([^"]+)"', (library / "AndroidManifest.xml").read_text())
+    if found is None:
+        raise SystemExit(f"{library} has no package")
+    return found[1]
+
+
+if __name__ == "__main__":
+    main()
