@@ -1,0 +1,56 @@
+package dev.harmguard.core.tokenizers
+
+/**
+ * A text as code points, of which each knows the characters of the original text that it comes from, [starts] to
+ * [ends]. [shift] is where the text begins in the original.
+ */
+internal class Normalized(val points: IntArray, val starts: IntArray, val ends: IntArray, val shift: Int) {
+    val size: Int get() = points.size
+
+    /** This text with each character replaced by what [each] puts in its place. */
+    inline fun map(each: Writer.(Int) -> Unit): Normalized {
+        val out = Writer(this)
+        for (at in points.indices) {
+            out.at = at
+            out.each(points[at])
+        }
+        return out.done()
+    }
+
+    /** A part of this text. */
+    fun part(from: Int, to: Int): Normalized =
+        Normalized(points.copyOfRange(from, to), starts.copyOfRange(from, to), ends.copyOfRange(from, to), start(from))
+
+    /** Where a part of this text that begins [from] begins in the original. */
+    fun start(from: Int): Int = if (from == 0 || from == size) shift else starts[from]
+
+    companion object {
+        /** A part of an original text. */
+        fun of(text: IntArray, from: Int, to: Int): Normalized = Normalized(
+            text.copyOfRange(from, to), IntArray(to - from) { from + it }, IntArray(to - from) { from + it + 1 }, from,
+        )
+    }
+}
+
+/** Writes a text that takes the place of [old]: what is written comes from its character [at]. */
+internal class Writer(private val old: Normalized) {
+    var at = 0
+    private var size = 0
+    private var points = IntArray(old.size + 16)
+    private var origins = IntArray(old.size + 16)
+
+    fun put(c: Int) {
+        if (size == points.size) {
+            points = points.copyOf(2 * size)
+            origins = origins.copyOf(2 * size)
+        }
+        points[size] = c
+        origins[size++] = at
+    }
+
+    fun put(text: IntArray) = text.forEach(::put)
+
+    fun done(): Normalized = Normalized(
+        points.copyOf(size), IntArray(size) { old.starts[origins[it]] }, IntArray(size) { old.ends[origins[it]] }, old.shift,
+    )
+}
