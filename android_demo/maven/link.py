@@ -32,12 +32,13 @@ def main() -> None:
     compiled += [compile_folder(given.res, flat, again=True)] if given.res else []
     command = [AAPT2, "link", "-o", given.out, "--manifest", given.manifest, "-I", given.android]
     command += ["--auto-add-overlay", "--min-sdk-version", "26", "--target-sdk-version", "34"]
+    command += ["--version-code", "1", "--version-name", "0.1.0"]
     command += ["--no-compress-regex", given.stored]
     command += ["-A", given.assets] if given.assets else []
     if given.java:
         shutil.rmtree(given.java, ignore_errors=True)
-        packages = [package_of(one) for one in libraries if (one / "R.txt").stat().st_size]
-        command += ["--java", given.java, "--extra-packages", ":".join(packages)]
+        packages = {package_of(one) for one in libraries if has_resources(one)}
+        command += ["--java", given.java, "--extra-packages", ":".join(sorted(packages))]
     for one in compiled:
         command += ["-R", one]
     subprocess.run(command, check=True)
@@ -50,6 +51,12 @@ def compile_folder(resources: Path, flat: Path, again: bool = False) -> Path:
     if again or not target.is_file():
         subprocess.run([AAPT2, "compile", "--dir", resources, "-o", target], check=True)
     return target
+
+
+def has_resources(library: Path) -> bool:
+    """Whether an AAR needs an R class."""
+    table = library / "R.txt"
+    return table.is_file() and table.stat().st_size > 0
 
 
 def package_of(library: Path) -> str:

@@ -1,0 +1,168 @@
+package dev.harmguard.demo
+
+import android.app.Application
+import androidx.compose.runtime.Immutable
+import androidx.compose.runtime.getValue
+import androidx.compose.runtime.mutableStateOf
+import androidx.compose.runtime.setValue
+import androidx.lifecycle.AndroidViewModel
+import androidx.lifecycle.viewModelScope
+import dev.harmguard.HarmGuard
+import dev.harmguard.bench.Bench
+import dev.harmguard.bench.BenchResult
+import dev.harmguard.bench.Memory
+import dev.harmguard.core.Explanation
+import dev.harmguard.core.HarmGuardError
+import dev.harmguard.core.HarmfulStreamError
+import dev.harmguard.core.StreamVerdict
+import dev.harmguard.core.Verdict
+import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.Job
+import kotlinx.coroutines.SupervisorJob
+import kotlinx.coroutines.async
+import kotlinx.coroutines.delay
+import kotlinx.coroutines.flow.flow
+import kotlinx.coroutines.flow.flowOn
+import kotlinx.coroutines.flow.onEach
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.withContext
+
+/** A verdict, what it took, and which sentences it comes from once that is known. */
+@Immutable
+data class Checked(
+    val verdict: Verdict,
+    val milliseconds: Double,
+    val memory: Long?,
+    val text: String,
+    val explanation: Explanation? = null,
+)
+
+/** An answer while it is written: what went out, how much came in, and how it ended. */
+@Immutable
+data class Streamed(
+    val released: String = "",
+    val arrived: Int = 0,
+    val stop: StreamVerdict? = null,
+    val done: Boolean = false,
+) {
+    /** Characters that are not judged yet. */
+    val held: Int get() = if (stop == null) arrived - length(released) else 0
+}
+
+/** What the benchmark says so far, and its result. */
+@Immutable
+data class Benched(
+    val step: String? = null,
+    val result: BenchResult? = null,
+)
+
+/** All that the screen shows beside the texts. */
+@Immutable
+data class GuardState(
+    val opening: Boolean = true,
+    val busy: Boolean = false,
+    val failure: String? = null,
+    val checked: Checked? = null,
+    val streamed: Streamed? = null,
+    val benched: Benched = Benched(),
+)
+
+/** Holds the guard, and what was asked of it, over rotations. */
+class GuardViewModel(
+    app: Application,
+) : AndroidViewModel(app) {
+    var state by mutableStateOf(GuardState())
+        private set
+
+    // Not the view model's own scope: a guard that is opened while that ends must be closed all the same.
+    private val scope = CoroutineScope(SupervisorJob() + Dispatchers.IO)
+    private val opened = scope.async { HarmGuard.open(app) }
+    private var work: Job? = null
+
+    init {
+        run { opened.await() }
+    }
+
+    /** Check the pair, then find which sentences the verdict comes from. */
+    fun check(
+        prompt: String,
+        response: String,
+    ) = run {
+        state = state.copy(checked = null)
+        val guard = opened.await()
+        val answer = response.ifEmpty { null }
+        val before = System.nanoTime()
+        val verdict = guard.awaitCheck(prompt, answer)
+        val checked = Checked(verdict, (System.nanoTime() - before) / NANOSECONDS, Memory.anonymous(), answer ?: prompt)
+        state = state.copy(checked = checked)
+        state = state.copy(checked = checked.copy(explanation = guard.awaitExplain(prompt, answer)))
+    }
+
+    /** Let [response] come word by word, as a model writes it, and show what is judged. */
+    fun stream(
+        prompt: String,
+        response: String,
+    ) = run {
+        state = state.copy(streamed = Streamed())
+        val words =
+            flow {
+                for (word in response.split(WORD_STARTS)) {
+                    delay(WORD_MILLISECONDS)
+                    emit(word)
+                }
+            }.flowOn(Dispatchers.Default).onEach { word -> streamed { copy(arrived = arrived + length(word)) } }
+        try {
+            opened.await().stream(prompt, words).collect { part -> streamed { copy(released = released + part) } }
+            streamed { copy(done = true) }
+        } catch (stop: HarmfulStreamError) {
+            streamed { copy(stop = stop.verdict) }
+        }
+    }
+
+    /** Measure the guard as `harmguard bench` does. */
+    fun bench() =
+        run {
+            val guard = opened.await()
+            val result =
+                withContext(Dispatchers.Default) {
+                    Bench(guard, SAMPLES).measure { step -> viewModelScope.launch { state = state.copy(benched = Benched(step)) } }
+                }
+            state = state.copy(benched = Benched(result = result))
+        }
+
+    override fun onCleared() {
+        // It waits for a score under way, so not here.
+        scope.launch { opened.await().close() }
+    }
+
+    private fun streamed(change: Streamed.() -> Streamed) {
+        state = state.copy(streamed = state.streamed?.change())
+    }
+
+    private fun run(task: suspend () -> Unit) {
+        work?.cancel()
+        state = state.copy(busy = true, failure = null)
+        work =
+            viewModelScope.launch {
+                val failure =
+                    try {
+                        task()
+                        null
+                    } catch (error: HarmGuardError) {
+                        error.message
+                    }
+                state = state.copy(opening = false, busy = false, failure = failure)
+            }
+    }
+
+    private companion object {
+        const val NANOSECONDS = 1e6
+        const val SAMPLES = 30
+        const val WORD_MILLISECONDS = 40L
+        val WORD_STARTS = Regex("(?<=\\s)(?=\\S)")
+    }
+}
+
+/** Characters as the guard counts them: code points. */
+internal fun length(text: String): Int = text.codePointCount(0, text.length)
