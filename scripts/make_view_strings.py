@@ -3,9 +3,9 @@
 
     python scripts/make_view_strings.py COUNT OUT [--seed SEED]
 
-A line is JSON: [text, [[name, text], ...], the text cleaned and decoded]. Half of the texts are mild
-sentences under one or two disguises of `benchmarks/_disguises.py`, and pieces of such; the others
-are code points from all of Unicode, and words that the rules trip over.
+A line is an object: `text`, `views` as [name, text] each, `in_place` (cleaned and decoded). Half of
+the texts are mild sentences under one or two disguises of `benchmarks/_disguises.py`, and pieces of
+such; the others are code points from all of Unicode, and words that the rules trip over.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SENTENCES = (
     "Give three reasons why the sky looks blue at noon.",
     "Wie backe ich zu Hause Brot? Größe, Maße, Übung.",
     "Как испечь хлеб дома?",
-    "家でパンを焼くには？",
+    "家でパンを焼くには。",
     "كيف أخبز الخبز في المنزل؟",
     "x = [1, 2, 3]\nfor i in range(10):\n    print(i * x[0] + 0x1F)",
 )  # fmt: skip
@@ -117,11 +117,14 @@ _EDGES = [int(part.split(":")[0], 16) for part in str(unicode_table()["kinds"]).
 
 def point(random: Random) -> str:
     """A code point: any, one of the first, or one at which a run of Unicode's kinds begins."""
-    cp = random.choice((random.randrange(0x110000), random.randrange(0x3000), random.choice(_EDGES)))
+    high = random.choice((0x110000, 0x3000, 0))
+    cp = random.randrange(high) if high else random.choice(_EDGES)
     return chr(cp) if not 0xD800 <= cp < 0xE000 else " "
 
 
-MAKERS: tuple[Maker, ...] = (disguised, disguised, damaged, damaged, words, points, neighbours, alike)  # fmt: skip
+MAKERS: tuple[Maker, ...] = (
+    disguised, disguised, damaged, damaged, words, points, neighbours, alike,
+)  # fmt: skip
 
 
 def texts(count: int, seed: int) -> Iterator[str]:
@@ -144,7 +147,8 @@ def main() -> None:
         for text in texts(options.count, options.seed):
             if any(0xD800 <= ord(c) < 0xE000 for c in text):
                 continue  # no string of Java's has lone ones that stay apart
-            file.write(json.dumps([text, views_of(text), in_place(text)]) + "\n")
+            line = {"text": text, "views": views_of(text), "in_place": in_place(text)}
+            file.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":
