@@ -92,6 +92,27 @@ public class Guard
             scoreAll(pairs, reads = true).map(::verdict)
         }
 
+        /** The sentences of a response, or of a prompt alone, with their part in the verdict. Raises what [score] raises. */
+        @JvmOverloads
+        public fun explain(prompt: String, response: String? = null): Explanation = explain(::checkMany, prompt, response)
+
+        /**
+         * What holds an answer until it is judged: see [Gate]. [threshold] is an operating point for exchanges, or a number in
+         * [0, 1] as text. Raises what [score] raises on the prompt, [MissingStreamPointError] or [UnknownThresholdError].
+         */
+        @JvmOverloads
+        public fun gate(
+            prompt: String,
+            threshold: String = STREAM,
+            hold: Hold = Hold.SENTENCE,
+            onHarm: OnHarm = OnHarm.RAISE,
+        ): Gate {
+            val value = streamThreshold(manifest.thresholds.getValue("exchange"), threshold, name)
+            open { encode(prompt, "", "") }
+            val known: Known = HashMap()
+            return Gate(value, hold, onHarm) { answer -> checkKnown(prompt, answer, known) }
+        }
+
         /** Free the model, once the calls under way have ended. Later ones raise [GuardClosedError]. */
         override fun close(): Unit = lock.write {
             if (!closed) model.close()
@@ -99,7 +120,7 @@ public class Guard
         }
 
         /** As [check] of an exchange, but for windows whose logits are [known]; it then holds those of this exchange. */
-        internal fun checkKnown(prompt: String, response: String, known: Known): Verdict =
+        private fun checkKnown(prompt: String, response: String, known: Known): Verdict =
             open { verdict(run(listOf(pending(prompt, response, "", reads = true)), known).single()) }
 
         private inline fun <T> open(work: () -> T): T = lock.read {
