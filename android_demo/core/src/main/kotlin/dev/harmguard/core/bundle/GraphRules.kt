@@ -48,9 +48,11 @@ private class GraphCheck(private val graph: Graph, private val data: ByteArray, 
             constants[tensor.name] = check(tensor)
             known[tensor.name] = tensor
         }
-        graph.nodes.forEach(::check)
+        graph.nodes.forEach(::checkNode)
         return graph.tensors.mapNotNull { it.entries["location"] }.toSet()
     }
+
+    private fun ints(name: String): List<Long>? = known[name]?.smallInts(data)
 
     // Constants
 
@@ -91,7 +93,7 @@ private class GraphCheck(private val graph: Graph, private val data: ByteArray, 
 
     // Nodes
 
-    private fun check(node: Node) {
+    private fun checkNode(node: Node) {
         checkAllowed(node)
         val count = constantElements(node)
         for (name in node.outputs) {
@@ -117,7 +119,7 @@ private class GraphCheck(private val graph: Graph, private val data: ByteArray, 
             }
         }
         // Some releases of ONNX Runtime end the process at a division by zero.
-        if ((node.op == "Div" || node.op == "Mod") && smallInts(known[node.inputs.getOrNull(1)], data)?.contains(0) == true) {
+        if ((node.op == "Div" || node.op == "Mod") && node.inputs.getOrNull(1)?.let(::ints)?.contains(0) == true) {
             throw unsafe("a division by zero")
         }
     }
@@ -160,7 +162,7 @@ private class GraphCheck(private val graph: Graph, private val data: ByteArray, 
     private fun filled(node: Node, given: List<Long>): Long {
         val names = if (node.op == "Range") node.inputs.take(3) else node.inputs.takeLast(1)
         val values = names.flatMap { name ->
-            smallInts(known[name], data) ?: throw unsafe("${node.op} by numbers that are not in the file")
+            ints(name) ?: throw unsafe("${node.op} by numbers that are not in the file")
         }.map { if (it == Long.MIN_VALUE) Long.MAX_VALUE else Math.abs(it) }
         if (node.op == "Range") return values.fold(0L, ::plus)
         return times(product(values.map { maxOf(1, it) }), if (given.size > 1) given[0] else 1)
@@ -173,16 +175,16 @@ private class GraphCheck(private val graph: Graph, private val data: ByteArray, 
         if (body !is Graph || node.attributes.keys != setOf("body", "num_scan_inputs")) {
             throw unsafe("a Scan with states, axes or directions")
         }
-        val inputs = node.inputs.size
-        if (node.attributes["num_scan_inputs"] != inputs.toLong() || body.inputs != inputs) throw unsafe("a Scan with states")
-        if (body.outputs != 1 || node.outputs.size != 1) throw unsafe("a Scan with several outputs")
+        val inputs = node.inputs.size.toLong()
+        if (node.attributes["num_scan_inputs"] != inputs || body.inputs != inputs) throw unsafe("a Scan with states")
+        if (body.outputs != 1L || node.outputs.size != 1) throw unsafe("a Scan with several outputs")
         if (body.tensors.isNotEmpty() || body.nodes.size > MAX_BODY_NODES) {
             throw unsafe("a Scan whose body is not the exporter's")
         }
         if (!node.inputs.all(::byHeads)) throw unsafe("a Scan whose turns are not groups of heads")
         for (inner in body.nodes) {
             if (inner.op == "Scan") throw unsafe("a Scan within a Scan")
-            check(inner)
+            checkNode(inner)
         }
     }
 
@@ -195,7 +197,7 @@ private class GraphCheck(private val graph: Graph, private val data: ByteArray, 
             if (op == "Concat" && node.attributes["axis"] != 0L) return false
             name = node.inputs[place]
         }
-        return smallInts(known[name], data)?.singleOrNull() in 1L..MAX_HEADS
+        return ints(name)?.singleOrNull() in 1L..MAX_HEADS
     }
 }
 

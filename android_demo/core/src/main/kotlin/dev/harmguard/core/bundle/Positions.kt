@@ -13,8 +13,8 @@ internal fun checkPositions(graph: Graph, data: ByteArray, maxTokens: Int) {
         val (table, begin, end, axis) = node.inputs
         if (table !in tensors || begin !in tensors || axis !in tensors || end in tensors) continue
         val dims = tensors.getValue(table).dims
-        val place = smallInts(tensors[axis], data)?.firstOrNull() ?: continue
-        if (smallInts(tensors[begin], data) != listOf(0L) || place !in -dims.size until dims.size) continue
+        val place = tensors.getValue(axis).smallInts(data)?.firstOrNull() ?: continue
+        if (tensors.getValue(begin).smallInts(data) != listOf(0L) || place !in -dims.size until dims.size) continue
         val rows = dims[Math.floorMod(place, dims.size.toLong()).toInt()]
         if (rows < maxTokens) {
             throw GraphMismatchError(

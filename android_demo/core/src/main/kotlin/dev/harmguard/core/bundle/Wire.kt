@@ -2,109 +2,140 @@ package dev.harmguard.core.bundle
 
 import dev.harmguard.core.BundleFileError
 
-internal const val VARINT = 0
-internal const val FIXED64 = 1
-internal const val BYTES = 2
-internal const val FIXED32 = 5
-private const val MAX_FIELDS = 1_000_000
+private const val VARINT = 0
+private const val BYTES = 2
+
+/** Half of what Python takes, for the memory of a phone; an encoder of 24 layers has about 50,000. */
+private const val MAX_FIELDS = 500_000
 private const val MAX_TAG = (1L shl 32) - 1
+private const val LONGEST_TEXT = 4096
+
+/** So many numbers of a list are kept; of a longer one only how many there are. */
+internal const val SMALL = 64
 
 /**
- * What a message may hold: of every tag, a bit of its own if it stands once, 0 if it may be
- * repeated, -1 if it is none; from field number to wire type.
+ * What a message may hold: numbers of fields with a letter, as "1t 2V": v varint, f four bytes, d
+ * eight bytes, t text, m message, b bytes, x what no guard has. A capital may be repeated.
  */
-internal class Message(val name: String, once: Map<Int, Int>, many: Map<Int, Int> = emptyMap()) {
-    val tags = IntArray(256) { -1 }
+internal class Message(val name: String, fields: String, val inner: Map<Int, Message> = emptyMap(), val refused: String = "") {
+    val types = fields.split(' ').associate { it.dropLast(1).toInt() to it.last() }
+    val size = types.keys.max() + 1
+}
 
-    init {
-        once.entries.forEachIndexed { bit, (number, kind) -> tags[number shl 3 or kind] = 1 shl bit }
-        for ((number, kind) in many) {
-            tags[number shl 3 or kind] = 0
-            // Numbers may also stand in one field, "packed".
-            tags[number shl 3 or BYTES] = 0
-        }
-    }
+/** Numbers that may be repeated: how many, and which, if they are few varints. */
+internal class Numbers(val count: Long = 0, val values: List<Long> = emptyList()) {
+    fun plus(count: Long, values: List<Long> = emptyList()) = Numbers(this.count + count, (this.values + values).take(SMALL))
+}
+
+/** The values of one message, by the number of the field. */
+internal class Values(kind: Message) {
+    val found = arrayOfNulls<Any>(kind.size)
+
+    fun number(field: Int): Long = found[field] as Long? ?: 0
+
+    fun numbers(field: Int): Numbers = found[field] as Numbers? ?: Numbers()
+
+    fun text(field: Int): String = found[field] as String? ?: ""
+
+    @Suppress("UNCHECKED_CAST")
+    fun <T> all(field: Int): MutableList<T> = (found[field] ?: ArrayList<T>().also { found[field] = it }) as MutableList<T>
 }
 
 /**
- * A strict, bounded reader of protobuf's wire format, for the messages of an ONNX file.
- *
- * Protobuf forgives much, and not the same in every release. What is read here is refused unless
- * all readers agree on it. All of [data] together has at most MAX_FIELDS fields.
+ * A strict, bounded reader of protobuf's wire format. Protobuf forgives much, and not the same in
+ * every release: what is read here is refused unless all readers agree on it.
  */
 internal class Reader(private val data: ByteArray) {
     private var left = MAX_FIELDS
+    private var at = 0
 
-    /** Where the last varint ended. */
-    var after = 0
-        private set
-
-    /**
-     * Each field of the message in [start, end): its tag, and where its body is. The body of a
-     * varint is its value, and a 0. BundleFileError for what is not protobuf, not a field of the
-     * message, or there a second time and meant to be there once.
-     */
-    inline fun fields(start: Int, end: Int, kind: Message, each: (tag: Int, first: Long, last: Int) -> Unit) {
-        var at = start
-        var seen = 0
+    /** The message in [start, end). BundleFileError for what is not one, UnsafeGraphError for what no guard has. */
+    fun message(start: Int, end: Int, kind: Message): Values {
+        val out = Values(kind)
+        at = start
         while (at < end) {
-            val tag = tag(at, end, kind, seen)
-            at = after
-            seen = seen or kind.tags[tag]
-            if (tag and 7 == VARINT) {
-                val value = varint(at, end)
-                at = after
-                each(tag, value, 0)
-            } else {
-                val size = size(tag and 7, at, end)
-                at = after + size
-                each(tag, after.toLong(), at)
+            if (--left < 0) throw malformed("more than $MAX_FIELDS fields")
+            val begin = at
+            val tag = varint(end)
+            // Zeros at the end make a tag longer and not larger: no writer does that.
+            if (tag !in 0..MAX_TAG || at - begin > 5 || (at - begin > 1 && data[at - 1] == 0.toByte())) {
+                throw malformed("a tag of ${at - begin} bytes")
             }
+            field(out, (tag shr 3).toInt(), (tag and 7).toInt(), end, kind)
         }
+        return out
     }
 
-    /** An unsigned number of at most 64 bits; [after] is where it ends. */
-    fun varint(start: Int, end: Int): Long {
+    private fun field(out: Values, number: Int, wire: Int, end: Int, kind: Message) {
+        val type = kind.types[number] ?: ' '
+        val width = if (type in "fF") 4 else 8
+        val own = if (type in "vV") VARINT else if (type in "dD") 1 else if (type in "fF") 5 else BYTES
+        // Numbers that may be repeated may also stand in one field, "packed".
+        if (type == ' ' || (wire != own && (wire != BYTES || type !in "VFD"))) {
+            throw malformed("field $number of wire type $wire in ${kind.name}")
+        }
+        if (out.found[number] != null && type.isLowerCase()) throw malformed("field $number twice in ${kind.name}")
+        if (wire == VARINT) {
+            val value = varint(end)
+            out.found[number] = if (type == 'v') value else out.numbers(number).plus(1, listOf(value))
+            return
+        }
+        val size = if (wire == BYTES) varint(end) else width.toLong()
+        if (size < 0 || size > end - at) throw malformed("a field of $size bytes with ${end - at} left")
+        val first = at
+        val last = first + size.toInt()
+        when (type) {
+            't' -> out.found[number] = text(first, last)
+            'T' -> out.all<String>(number).add(text(first, last))
+            'm' -> out.found[number] = message(first, last, kind.inner.getValue(number))
+            'M' -> out.all<Values>(number).add(message(first, last, kind.inner.getValue(number)))
+            'b' -> out.found[number] = first until last
+            'B' -> out.found[number] = out.numbers(number).plus(1)
+            'V' -> out.found[number] = packed(out.numbers(number), first, last)
+            'x', 'X' -> throw unsafe(kind.refused)
+            else -> {
+                if (size % width != 0L) throw malformed("numbers cut short")
+                out.found[number] = out.numbers(number).plus(size / width)
+            }
+        }
+        at = last
+    }
+
+    private fun packed(before: Numbers, first: Int, last: Int): Numbers {
+        val count = (first until last).count { data[it] >= 0 }
+        if (before.count + count > SMALL) return before.plus(count.toLong())
+        val values = ArrayList<Long>()
+        at = first
+        while (at < last) values.add(varint(last))
+        return before.plus(count.toLong(), values)
+    }
+
+    /** An unsigned number of at most 64 bits. */
+    private fun varint(end: Int): Long {
         var value = 0L
-        var shift = 0
-        var at = start
-        while (at < end) {
+        for (shift in 0 until 70 step 7) {
+            if (at >= end) throw malformed("a number cut short")
             val byte = data[at++].toInt()
             value = value or ((byte and 0x7F).toLong() shl shift)
-            if (byte >= 0) {
-                if (shift == 63 && byte > 1) throw malformed("a number of more than 64 bits")
-                after = at
-                return value
-            }
-            shift += 7
-            if (shift >= 70) throw malformed("a number of more than ten bytes")
+            if (shift == 63 && byte !in 0..1) throw malformed("a number of more than 64 bits or ten bytes")
+            if (byte >= 0) break
         }
-        throw malformed("a number cut short")
+        return value
     }
 
-    fun tag(start: Int, end: Int, kind: Message, seen: Int): Int {
-        if (--left < 0) throw malformed("more than $MAX_FIELDS fields")
-        val tag = varint(start, end)
-        // Zeros at the end make a tag longer and not larger: no writer does that.
-        if (tag !in 0..MAX_TAG || after - start > 5 || (after - start > 1 && data[after - 1] == 0.toByte())) {
-            throw malformed("a tag of ${after - start} bytes")
+    private fun text(start: Int, end: Int): String {
+        if (end - start > LONGEST_TEXT) throw malformed("a name of ${end - start} bytes")
+        try {
+            return StrictJson.utf8(data, start, end)
+        } catch (_: JsonError) {
+            throw malformed("a name that is not UTF-8")
         }
-        val once = if (tag < kind.tags.size) kind.tags[tag.toInt()] else -1
-        if (once < 0) throw malformed("field ${tag shr 3} of wire type ${tag and 7} in ${kind.name}")
-        if (seen and once != 0) throw malformed("field ${tag shr 3} twice in ${kind.name}")
-        return tag.toInt()
-    }
-
-    fun size(wire: Int, start: Int, end: Int): Int {
-        after = start
-        val size = if (wire == BYTES) varint(start, end) else if (wire == FIXED32) 4L else 8L
-        if (size < 0 || size > end - after) throw malformed("a field of $size bytes with ${end - after} left")
-        return size.toInt()
     }
 }
 
 /** The error for a file that is no ONNX file, or that readers would not all understand alike. */
-internal fun malformed(found: String): BundleFileError = BundleFileError(
-    "model.onnx: $found; expected an ONNX protobuf with one graph; " +
-        "likely truncated, not an ONNX file, or made to be read in two ways",
-)
+internal fun malformed(found: String): BundleFileError =
+    BundleFileError(
+        "model.onnx: $found; expected an ONNX protobuf with one graph; " +
+            "likely truncated, not an ONNX file, or made to be read in two ways",
+    )
