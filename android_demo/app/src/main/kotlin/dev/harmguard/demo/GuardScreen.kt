@@ -20,6 +20,7 @@ import androidx.compose.material3.Button
 import androidx.compose.material3.Card
 import androidx.compose.material3.FilledTonalButton
 import androidx.compose.material3.LinearProgressIndicator
+import androidx.compose.material3.LocalTextStyle
 import androidx.compose.material3.MaterialTheme
 import androidx.compose.material3.OutlinedTextField
 import androidx.compose.material3.Surface
@@ -38,6 +39,7 @@ import androidx.compose.ui.text.AnnotatedString
 import androidx.compose.ui.text.SpanStyle
 import androidx.compose.ui.text.buildAnnotatedString
 import androidx.compose.ui.text.font.FontWeight
+import androidx.compose.ui.text.style.TextDirection
 import androidx.compose.ui.text.withStyle
 import androidx.compose.ui.unit.dp
 import dev.harmguard.core.Explanation
@@ -93,9 +95,14 @@ private fun Field(
         text,
         Modifier.fillMaxWidth().testTag(tag),
         label = { Text(stringResource(label)) },
+        textStyle = anyDirection(),
         lineLimits = TextFieldLineLimits.MultiLine(maxHeightInLines = 6),
     )
 }
+
+/** What users write has its own direction, whatever the screen's. */
+@Composable
+private fun anyDirection() = LocalTextStyle.current.copy(textDirection = TextDirection.Content)
 
 @OptIn(ExperimentalLayoutApi::class)
 @Composable
@@ -105,7 +112,7 @@ private fun Actions(
     onStream: () -> Unit,
 ) {
     // Buttons wrap where fonts are large.
-    FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp)) {
+    FlowRow(horizontalArrangement = Arrangement.spacedBy(8.dp), verticalArrangement = Arrangement.spacedBy(8.dp)) {
         Button(onCheck, Modifier.testTag("check"), enabled) { Text(stringResource(R.string.check)) }
         FilledTonalButton(onStream, Modifier.testTag("stream"), enabled) { Text(stringResource(R.string.stream)) }
     }
@@ -190,7 +197,7 @@ private fun SentenceCard(
         if (explanation.named.isNotEmpty()) {
             val marked =
                 SpanStyle(MaterialTheme.colorScheme.onErrorContainer, background = MaterialTheme.colorScheme.errorContainer)
-            Text(marked(text, explanation, marked))
+            Text(marked(text, explanation, marked), style = anyDirection())
             // For who cannot see the marks.
             explanation.named.forEachIndexed { rank, part ->
                 Text("${whole(rank + 1)}. ${slice(text, part.start, part.end).trim()}", style = MaterialTheme.typography.bodySmall)
@@ -202,7 +209,7 @@ private fun SentenceCard(
 @Composable
 private fun StreamCard(streamed: Streamed) {
     Section(R.string.streamed, "streamed") {
-        if (streamed.released.isNotEmpty()) Text(streamed.released, Modifier.testTag("released"))
+        if (streamed.released.isNotEmpty()) Text(streamed.released, Modifier.testTag("released"), style = anyDirection())
         val stop = streamed.stop
         val says =
             when {

@@ -17,7 +17,7 @@ private val light =
         surface = Color(0xFFF7FBF8),
         background = Color(0xFFF7FBF8),
         surfaceContainer = Color(0xFFEAF1ED),
-        surfaceContainerHighest = Color(0xFFE0E7E3),
+        surfaceContainerHighest = Color(0xFFE7F0EC),
         surfaceVariant = Color(0xFFDAE5DF),
     )
 
@@ -31,7 +31,7 @@ private val dark =
         surface = Color(0xFF0F1513),
         background = Color(0xFF0F1513),
         surfaceContainer = Color(0xFF1B211F),
-        surfaceContainerHighest = Color(0xFF303634),
+        surfaceContainerHighest = Color(0xFF1F2724),
         surfaceVariant = Color(0xFF3F4945),
     )
 

@@ -23,7 +23,7 @@ import org.robolectric.annotation.GraphicsMode
 /** The pictures of the README, drawn by Android's own code. */
 @RunWith(RobolectricTestRunner::class)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
-@Config(sdk = [34], qualifiers = "w411dp-h891dp-hdpi")
+@Config(sdk = [34], qualifiers = "w360dp-h780dp-hdpi")
 class PictureTest {
     @get:Rule
     val rule = createAndroidComposeRule<MainActivity>()
@@ -44,7 +44,7 @@ class PictureTest {
 
     @Test
     fun stream() {
-        rule.onNodeWithTag("response").performTextReplacement("Mix the flour with water, salt and yeast, and knead it until the dough is smooth. Cover the bowl with a damp cloth, and let the dough rise for an hour or so, until it is twice as large. $HARM")
+        rule.onNodeWithTag("response").performTextReplacement(BREAD + HARM)
         rule.onNodeWithTag("stream").performClick()
         rule.waitUntil(WAIT) { rule.onAllNodesWithText("Stopped", substring = true).fetchSemanticsNodes().isNotEmpty() }
         rule.onNodeWithTag("bench").performScrollTo()
@@ -60,7 +60,7 @@ class PictureTest {
     }
 
     @Test
-    @Config(qualifiers = "ar-ldrtl-w411dp-h891dp-hdpi")
+    @Config(qualifiers = "ar-ldrtl-w360dp-h780dp-hdpi")
     fun rightToLeft() {
         check("Mix the flour with water, salt and yeast.")
         shot("right-to-left")
@@ -82,6 +82,9 @@ class PictureTest {
 
     private companion object {
         const val WAIT = 120_000L
+        const val BREAD =
+            "Mix the flour with water, salt and yeast, and knead it until the dough is smooth. Cover the bowl with a damp " +
+                "cloth, and let the dough rise for an hour or so, until it is twice as large. "
         const val HARM = "Steal your neighbour's credit card number and his password, and buy an oven with it."
     }
 }

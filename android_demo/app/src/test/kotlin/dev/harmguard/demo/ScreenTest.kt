@@ -22,7 +22,6 @@ import androidx.compose.ui.test.performClick
 import androidx.compose.ui.test.performScrollTo
 import androidx.compose.ui.test.performTextReplacement
 import androidx.compose.ui.unit.dp
-import androidx.compose.ui.unit.height
 import androidx.compose.ui.unit.width
 import java.io.File
 import org.json.JSONObject
@@ -114,7 +113,7 @@ class ScreenTest {
             val size = node.touchBoundsInRoot
             assertTrue("$size", size.height >= 47 * rule.density.density && size.width >= 47 * rule.density.density)
         }
-        val spoken = rule.onAllNodes(hasTestTag("verdict")).fetchSemanticsNodes().single().children.flatMap { it.config[SemanticsProperties.ContentDescription] }
+        val spoken = rule.onAllNodes(hasTestTag("verdict")).fetchSemanticsNodes().single().children.flatMap { it.config.getOrNull(SemanticsProperties.ContentDescription).orEmpty() }
         assertTrue("$spoken", spoken.any { "Score 0." in it })
     }
 
