@@ -2,8 +2,9 @@
 
     python3 scripts/elf_alignment.py FILE...
 
-Each FILE is an ELF file, or an APK or AAR, of which every .so is looked at. Every LOAD segment must
-be aligned to a multiple of 16,384; a .so that is stored in an APK must begin at such an offset, too.
+Each FILE is an ELF file, or an APK or AAR, of which every .so is looked at. Every LOAD segment
+must be aligned to a multiple of 16,384; a .so that is stored in an APK must begin at such an
+offset, too.
 Exit codes: 0 all fit, 1 some do not, 2 a file is no ELF file or archive.
 """
 
@@ -29,7 +30,8 @@ def load_alignments(content: bytes) -> list[int]:
         raise NotElfError("no ELF file")
     wide, order = content[4] == 2, "<" if content[5] == 1 else ">"
     try:
-        offset = struct.unpack_from(f"{order}{'Q' if wide else 'I'}", content, 32 if wide else 28)[0]
+        word, at = ("Q", 32) if wide else ("I", 28)
+        (offset,) = struct.unpack_from(f"{order}{word}", content, at)
         size, count = struct.unpack_from(f"{order}HH", content, 54 if wide else 42)
         found = []
         for index in range(count):

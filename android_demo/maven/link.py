@@ -3,8 +3,8 @@
     python3 maven/link.py --android JAR --manifest XML --out APK [--java DIR] [--assets DIR]
                           [--res DIR] [--aars DIR] [--compressed DIR]
 
-aapt2 is $AAPT2, or the one on PATH. `--aars` holds unpacked AARs (aars/open.py). A guard's files are
-stored as they are, those of `--compressed` are not: assets of the same name, for a test.
+aapt2 is $AAPT2, or the one on PATH. `--aars` holds unpacked AARs (aars/open.py). A guard's files
+are stored as they are, those of `--compressed` are not: assets of the same name, for a test.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Shrink, package, align and sign what Maven compiled; run the library as shrunk by its own rules.
 
-    python3 maven/pack.py TARGET --tools PATH --program PATH --android JAR --library FOLDER --bundle FOLDER
+    python3 maven/pack.py TARGET --tools PATH --program PATH --android JAR
+                                 --library FOLDER --bundle FOLDER
 
-The rules are those that the Android Gradle plugin would take: every AAR's, aapt2's for the manifest,
-and the library's consumer-rules.pro; R8 runs in full mode. TARGET/app.apk has no native library,
-because ONNX Runtime's for Android comes as an AAR that Gradle alone brings.
+The rules are those that the Android Gradle plugin would take: every AAR's, aapt2's for the
+manifest, and the library's consumer-rules.pro; R8 runs in full mode. TARGET/app.apk has no
+native library, because ONNX Runtime's for Android comes as an AAR that Gradle alone brings.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def shrunk_library(
         sys.exit(f"shrunk, the library says\n{shrunk}\nin place of\n{whole}")
     before = sum(one.stat().st_size for one in wanted)
     after = (target / "shrunk.jar").stat().st_size
-    print(f"the library runs shrunk: {before:,} -> {after:,} bytes of jars, the same results")
+    say(f"the library runs shrunk: {before:,} -> {after:,} bytes of jars, the same results")
 
 
 def needed(part: str) -> bool:
@@ -105,7 +106,7 @@ def said(main_class: str, bundle: str, path: list[str]) -> str:
 def app(given: argparse.Namespace, target: Path, program: list[Path]) -> None:
     """Shrink the app, put its code into the APK, and sign it."""
     aars = Path(given.android).parent.parent / "open"
-    rules = sorted(aars.glob("*/proguard.txt")) + [RULES, given.target / "manifest.pro"]
+    rules = [*sorted(aars.glob("*/proguard.txt")), RULES, given.target / "manifest.pro"]
     r8(given, target / "code.zip", rules, "--min-api", "26", *program)
     unsigned, signed = target / "unsigned.apk", given.target / "app.apk"
     shutil.copy(given.target / "resources.apk", unsigned)
@@ -124,7 +125,12 @@ def app(given: argparse.Namespace, target: Path, program: list[Path]) -> None:
     subprocess.run([*java, unsigned, signed, keys, PASSWORD], check=True)
     sizes = sizes_of(signed)
     (given.target / "apk.json").write_text(json.dumps(sizes, indent=2) + "\n")
-    print("APK, bytes as packed: " + ", ".join(f"{part} {size:,}" for part, size in sizes.items()))
+    say("APK, bytes as packed: " + ", ".join(f"{part} {size:,}" for part, size in sizes.items()))
+
+
+def say(text: str) -> None:
+    """Tell whoever ran this."""
+    sys.stdout.write(f"{text}\n")
 
 
 def sizes_of(apk: Path) -> dict[str, int]:
