@@ -7,6 +7,8 @@ import dev.harmguard.core.TokenizerError
 import dev.harmguard.core.UnsafePathError
 import dev.harmguard.core.UnsupportedVersionError
 import java.io.File
+import java.io.IOException
+import java.io.InputStream
 import java.util.concurrent.TimeUnit
 
 /** Smaller files are hashed at every load; larger ones once, by verify: see RECORD. */
@@ -58,7 +60,31 @@ public class Bundle private constructor(
          * UnsafePathError, UnsafeGraphError, GraphMismatchError, TokenizerError or WrongRuntimeError.
          */
         @JvmStatic
-        public fun open(folder: File): Bundle {
+        public fun open(folder: File): Bundle = open(folder, readRecord(folder))
+
+        /**
+         * Opens a bundle with every file hashed, and records the large ones in the folder; with it whether
+         * that could be written, null without large files.
+         */
+        internal fun openAndRecord(folder: File): Pair<Bundle, Boolean?> {
+            val bundle = open(folder, emptyMap())
+            val large = bundle.manifest.files.filterValues { it.size >= HASHED_AT_LOAD_BYTES }
+            if (large.isEmpty()) return bundle to null
+            val lines = large.map { (name, entry) ->
+                recordOf(entry, bundle.contents.getValue(name).identity).entries.joinToString(", ", "  \"$name\": {", "}") { (key, value) ->
+                    if (value is String) "\"$key\": \"$value\"" else "\"$key\": $value"
+                }
+            }
+            val part = File(folder, ".$RECORD.part")
+            return try {
+                part.writeText(lines.joinToString(",\n", "{\"files\": {\n", "\n}}\n"))
+                bundle to part.renameTo(File(folder, RECORD))
+            } catch (_: IOException) {
+                bundle to false
+            }
+        }
+
+        private fun open(folder: File, record: Map<String, Any?>): Bundle {
             if (!folder.isDirectory) {
                 throw BundleNotFoundError(
                     "no folder at '${folder.name}'; expected a bundle's folder; likely a wrong path " +
@@ -77,7 +103,6 @@ public class Bundle private constructor(
             val manifest = Manifest.fromBytes(bytes)
             val files = manifest.files
             for ((name, entry) in files) checkSize(name, entry)
-            val record = readRecord(folder)
             val contents = HashMap<String, Content>()
             for (name in KEPT) contents[name] = checkContent(folder, name, files.getValue(name), record[name], keep = true)
             val known = REQUIRED_FILES + README
@@ -133,7 +158,7 @@ private fun checkContent(folder: File, name: String, entry: FileEntry, record: A
 private fun recordOf(entry: FileEntry, found: Identity): Map<String, Any?> =
     mapOf("size" to entry.size, "mtime_ns" to found.modified.to(TimeUnit.NANOSECONDS), "sha256" to entry.sha256)
 
-private fun readExactly(file: java.io.InputStream, name: String, entry: FileEntry): ByteArray {
+private fun readExactly(file: InputStream, name: String, entry: FileEntry): ByteArray {
     val data = readUpTo(file, entry.size.toInt())
     if (data.size.toLong() != entry.size || file.read() >= 0) throw changed(name)
     return data
