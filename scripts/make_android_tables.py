@@ -155,13 +155,13 @@ def cluster(c: str) -> str:
         return "E" if CLUSTERS(f"\u0915{c}\u094d\u0924\u0301") == "bbbbb" else "S"
     if CLUSTERS(f"{c}a") == "b":
         return "P"  # stands before
+    # Two marks of two bytes are one grapheme of their own after what takes none.
+    if CLUSTERS(f"{c}\u0340\u0301").count("b") == 2:
+        return "C"
     if size == 3 and CLUSTERS(f"\u0915\u094d{c}\u0301") == "bbbb":
         return "K"  # a consonant
     if CLUSTERS(f"\u00a9\u200d{c}\u0301") == "bbbb":
         return "X"  # a picture
-    # Two marks of two bytes are one grapheme of their own after what takes none.
-    if CLUSTERS(f"{c}\u0340\u0301").count("b") == 2:
-        return "C"
     return "-"
 
 

@@ -1,10 +1,7 @@
 package dev.harmguard.core.tokenizers
 
-/**
- * A text as code points, of which each knows the characters of the original text that it comes from, [starts] to
- * [ends]. [shift] is where the text begins in the original.
- */
-internal class Normalized(val points: IntArray, val starts: IntArray, val ends: IntArray, val shift: Int) {
+/** A text as code points, of which each knows the characters of the original text that it comes from, [starts] to [ends]. */
+internal class Normalized(val points: IntArray, val starts: IntArray, val ends: IntArray) {
     val size: Int get() = points.size
 
     /** This text with each character replaced by what [each] puts in its place. */
@@ -19,16 +16,12 @@ internal class Normalized(val points: IntArray, val starts: IntArray, val ends: 
 
     /** A part of this text. */
     fun part(from: Int, to: Int): Normalized =
-        Normalized(points.copyOfRange(from, to), starts.copyOfRange(from, to), ends.copyOfRange(from, to), start(from))
-
-    /** Where a part of this text that begins [from] begins in the original. */
-    fun start(from: Int): Int = if (from == 0 || from == size) shift else starts[from]
+        Normalized(points.copyOfRange(from, to), starts.copyOfRange(from, to), ends.copyOfRange(from, to))
 
     companion object {
         /** A part of an original text. */
-        fun of(text: IntArray, from: Int, to: Int): Normalized = Normalized(
-            text.copyOfRange(from, to), IntArray(to - from) { from + it }, IntArray(to - from) { from + it + 1 }, from,
-        )
+        fun of(text: IntArray, from: Int, to: Int): Normalized =
+            Normalized(text.copyOfRange(from, to), IntArray(to - from) { from + it }, IntArray(to - from) { from + it + 1 })
     }
 }
 
@@ -50,7 +43,6 @@ internal class Writer(private val old: Normalized) {
 
     fun put(text: IntArray) = text.forEach(::put)
 
-    fun done(): Normalized = Normalized(
-        points.copyOf(size), IntArray(size) { old.starts[origins[it]] }, IntArray(size) { old.ends[origins[it]] }, old.shift,
-    )
+    fun done(): Normalized =
+        Normalized(points.copyOf(size), IntArray(size) { old.starts[origins[it]] }, IntArray(size) { old.ends[origins[it]] })
 }

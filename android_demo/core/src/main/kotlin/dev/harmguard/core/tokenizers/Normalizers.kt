@@ -75,8 +75,7 @@ private fun stripped(text: Normalized, left: Boolean, right: Boolean): Normalize
     var (from, to) = 0 to text.size
     if (left) while (from < to && has(text.points[from], CharTables.SPACE)) from++
     if (right) while (to > from && has(text.points[to - 1], CharTables.SPACE)) to--
-    val part = text.part(from, to)
-    return Normalized(part.points, part.starts, part.ends, text.shift)
+    return text.part(from, to)
 }
 
 /** Characters taken apart, and marks put in their order. */

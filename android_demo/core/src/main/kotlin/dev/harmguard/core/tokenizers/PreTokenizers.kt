@@ -75,7 +75,7 @@ private fun metaspace(step: Map<String, Any?>): PreTokenizer {
         val found = ArrayList<Span>()
         for (span in spans) {
             val whole = span.text.part(span.from, span.to).map { c -> put(if (c == ' '.code) mark else c) }
-            val prepends = whole.size > 0 && whole.points[0] != mark && (scheme == "always" || scheme == "first" && whole.shift == 0)
+            val prepends = whole.size > 0 && whole.points[0] != mark && (scheme == "always" || scheme == "first" && whole.starts[0] == 0)
             val text = if (prepends) prepended(whole, intArrayOf(mark)) else whole
             var start = 0
             for (at in 1..text.size) {
