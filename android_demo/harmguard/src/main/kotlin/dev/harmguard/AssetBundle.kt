@@ -64,7 +64,10 @@ internal class AssetBundle(
         aside.deleteRecursively()
         try {
             if (!aside.mkdirs()) throw IOException("no folder can be made")
-            context.assets.list(asset).orEmpty().forEach { copyFile(it, File(aside, it)) }
+            context.assets
+                .list(asset)
+                .orEmpty()
+                .forEach { copyFile(it, File(aside, it)) }
             if (!aside.renameTo(folder)) throw IOException("the folder cannot be renamed")
         } finally {
             aside.deleteRecursively()
@@ -86,8 +89,7 @@ internal class AssetBundle(
 
     private fun read(name: String): ByteArray = context.assets.open("$asset/$name").use { it.readBytes() }
 
-    private fun sha256(bytes: ByteArray): String =
-        MessageDigest.getInstance("SHA-256").digest(bytes).joinToString("") { "%02x".format(it) }
+    private fun sha256(bytes: ByteArray): String = MessageDigest.getInstance("SHA-256").digest(bytes).joinToString("") { "%02x".format(it) }
 
     private inline fun <T> named(work: () -> T): T =
         try {

@@ -12,12 +12,6 @@ import dev.harmguard.core.OnnxModel
 import dev.harmguard.core.StreamVerdict
 import dev.harmguard.core.Verdict
 import dev.harmguard.core.bundle.Bundle
-import java.io.Closeable
-import java.io.File
-import java.util.concurrent.LinkedBlockingQueue
-import java.util.concurrent.RejectedExecutionException
-import java.util.concurrent.ThreadPoolExecutor
-import java.util.concurrent.TimeUnit
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.FlowCollector
@@ -27,6 +21,12 @@ import kotlinx.coroutines.flow.flow
 import kotlinx.coroutines.flow.transformWhile
 import kotlinx.coroutines.suspendCancellableCoroutine
 import kotlinx.coroutines.withContext
+import java.io.Closeable
+import java.io.File
+import java.util.concurrent.LinkedBlockingQueue
+import java.util.concurrent.RejectedExecutionException
+import java.util.concurrent.ThreadPoolExecutor
+import java.util.concurrent.TimeUnit
 
 /**
  * A guard: scores how harmful a prompt, or a prompt with its response, is. On the device alone:

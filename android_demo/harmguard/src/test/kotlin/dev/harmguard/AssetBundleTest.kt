@@ -1,9 +1,6 @@
 package dev.harmguard
 
 import android.content.Context
-import java.io.File
-import java.io.FileNotFoundException
-import java.io.IOException
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertThrows
@@ -13,6 +10,9 @@ import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
+import java.io.File
+import java.io.FileNotFoundException
+import java.io.IOException
 
 @RunWith(RobolectricTestRunner::class)
 class AssetBundleTest {

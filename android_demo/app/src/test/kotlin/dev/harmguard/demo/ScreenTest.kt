@@ -23,7 +23,6 @@ import androidx.compose.ui.test.performScrollTo
 import androidx.compose.ui.test.performTextReplacement
 import androidx.compose.ui.unit.dp
 import androidx.compose.ui.unit.width
-import java.io.File
 import org.json.JSONObject
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
@@ -36,6 +35,7 @@ import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import org.robolectric.annotation.GraphicsMode
+import java.io.File
 
 @RunWith(RobolectricTestRunner::class)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
@@ -113,7 +113,10 @@ class ScreenTest {
             val size = node.touchBoundsInRoot
             assertTrue("$size", size.height >= 47 * rule.density.density && size.width >= 47 * rule.density.density)
         }
-        val spoken = rule.onAllNodes(hasTestTag("verdict")).fetchSemanticsNodes().single().children.flatMap { it.config.getOrNull(SemanticsProperties.ContentDescription).orEmpty() }
+        val spoken =
+            rule.onAllNodes(hasTestTag("verdict")).fetchSemanticsNodes().single().children.flatMap {
+                it.config.getOrNull(SemanticsProperties.ContentDescription).orEmpty()
+            }
         assertTrue("$spoken", spoken.any { "Score 0." in it })
     }
 
