@@ -6,19 +6,19 @@ package dev.harmguard.core
  * cause; it never holds a scored text, only lengths, positions and indices.
  */
 public open class HarmGuardError
-    @JvmOverloads
-    constructor(
-        message: String,
-        cause: Throwable? = null,
-    ) : RuntimeException(message, cause)
+@JvmOverloads
+constructor(
+    message: String,
+    cause: Throwable? = null,
+) : RuntimeException(message, cause)
 
 /** A guard's folder cannot be used. */
 public open class BundleError
-    @JvmOverloads
-    constructor(
-        message: String,
-        cause: Throwable? = null,
-    ) : HarmGuardError(message, cause)
+@JvmOverloads
+constructor(
+    message: String,
+    cause: Throwable? = null,
+) : HarmGuardError(message, cause)
 
 /** The path is not a folder, or the folder holds no manifest. */
 public class BundleNotFoundError(

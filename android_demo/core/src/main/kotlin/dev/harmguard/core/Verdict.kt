@@ -44,14 +44,14 @@ public class StreamVerdict(
     /** Characters of the answer that the score is of. */
     public val end: Int,
 ) : Verdict(
-        verdict.score,
-        threshold,
-        verdict.score >= threshold,
-        verdict.tokens,
-        verdict.windows,
-        verdict.view,
-        verdict.unreadable,
-        verdict.guard,
-    ) {
+    verdict.score,
+    threshold,
+    verdict.score >= threshold,
+    verdict.tokens,
+    verdict.windows,
+    verdict.view,
+    verdict.unreadable,
+    verdict.guard,
+) {
     override fun values(): List<Any> = super.values() + listOf(start, end)
 }

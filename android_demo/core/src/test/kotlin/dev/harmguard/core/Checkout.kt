@@ -13,5 +13,6 @@ internal object Checkout {
     val bundles: Map<String, Bundle> by lazy { folders.mapValues { Bundle.open(it.value) } }
     val conformance: List<Map<String, Any?>> by lazy { jsonLines(File(golden, "conformance.jsonl")) }
 
-    fun jsonLines(file: File): List<Map<String, Any?>> = file.readLines().map { checkNotNull(StrictJson.parse(it.toByteArray()).asObject()) }
+    fun jsonLines(file: File): List<Map<String, Any?>> =
+        file.readLines().map { checkNotNull(StrictJson.parse(it.toByteArray()).asObject()) }
 }

@@ -9,7 +9,8 @@ class SpeedTest {
     @Test
     fun `4,000 characters are tokenised in a few milliseconds`() {
         val english = "How do I bake bread at home? Mix flour, water, salt and yeast; let it rest under a cloth. "
-        val mixed = "Wie backe ich Br\u00f6tchen? \u041a\u0430\u043a \u0438\u0441\u043f\u0435\u0447\u044c \u0445\u043b\u0435\u0431? \u30d1\u30f3\u3092\u713c\u304f\u3002 e\u0301 \ud83c\udf5e "
+        val mixed = "Wie backe ich Br\u00f6tchen? " +
+            "\u041a\u0430\u043a \u0438\u0441\u043f\u0435\u0447\u044c \u0445\u043b\u0435\u0431? \u30d1\u30f3\u3092\u713c\u304f\u3002 e\u0301 \ud83c\udf5e "
         for ((name, bundle) in Checkout.bundles) {
             val spec = bundle.manifest.input
             val encoder = PairEncoder(Tokenizer(bundle.tokenizer), spec.template, spec.maxTokens)

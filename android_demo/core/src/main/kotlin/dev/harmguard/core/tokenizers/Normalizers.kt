@@ -45,7 +45,9 @@ private fun by(step: Normalizer): Normalizer = step
 
 /** Refuse a step that Python's library has and this one does not. */
 internal fun lacking(part: String, kind: Any?): Nothing = refuse(
-    "has $kind in $part", "WordPiece or Unigram with the steps that come with them", "a kind of model that this port lacks",
+    "has $kind in $part",
+    "WordPiece or Unigram with the steps that come with them",
+    "a kind of model that this port lacks",
 )
 
 private fun bertNormalizer(step: Map<String, Any?>): Normalizer {
