@@ -1,5 +1,6 @@
 package dev.harmguard.core
 
+import dev.harmguard.core.bundle.asObject
 import dev.harmguard.core.views.codes
 import dev.harmguard.core.views.text
 import java.io.File
@@ -10,7 +11,7 @@ import kotlin.test.assertTrue
 import org.junit.jupiter.api.Assumptions.assumeTrue
 import org.junit.jupiter.api.Test
 
-/** Explanations and streams by real guards; Python's are in the file of `scripts/make_stream_answers.py`, -Dstream.answers=FILE. */
+/** Explanations and streams by real guards, and Python's: the file of `scripts/make_stream_answers.py`, -Dstream.answers=FILE. */
 class AnswersTest {
     /** By how much scores of one model differ between two releases of ONNX Runtime. */
     private val tolerance = mapOf("mini" to 0.02, "unigram" to 1e-4)
@@ -25,7 +26,7 @@ class AnswersTest {
         for ((name, bundle) in Checkout.bundles) Guard(bundle).use { use(name, it) }
     }
 
-    private fun Map<String, Any?>.within(key: String): Map<String, Any?> = (this[key] as Map<*, *>).entries.associate { "${it.key}" to it.value }
+    private fun Map<String, Any?>.within(key: String): Map<String, Any?> = checkNotNull(this[key].asObject())
 
     private fun numbers(list: Any?): List<Double> = (list as List<*>).map { (it as Number).toDouble() }
 

@@ -135,13 +135,15 @@ private fun stretches(gain: DoubleArray): List<Pair<Int, Int>> {
     return found
 }
 
-private val FIRST = (
+private fun words(text: String): Set<String> = text.split(" ").toSet()
+
+private val FIRST = words(
     "how what why who when where which can could would give write tell explain is are do does i the please create make " +
-        "describe list show help provide generate should if in a"
-).split(" ").toSet()
-private val NEVER_LAST = (
-    "a an the to of in on for with and or how what my your his her their if from by at as is are some that which do can"
-).split(" ").toSet()
+        "describe list show help provide generate should if in a",
+)
+private val NEVER_LAST = words(
+    "a an the to of in on for with and or how what my your his her their if from by at as is are some that which do can",
+)
 
 private fun undone(given: IntArray, way: Int): IntArray {
     val row = ALPHABETS[way]

@@ -17,11 +17,11 @@ private val ESCAPES = Pattern(
         """|&(?P<styled>[A-Za-z])(?:fr|opf|scr);""" +
         """|&(?P<name>[A-Za-z]{2,8});""",
 )
+private const val SIGNS =
+    "amp & lt < gt > quot \" apos ' sol / num # comma , period . quest ? excl ! colon : semi ; lowbar _ hyphen - dash - " +
+        "lpar ( rpar ) commat @ percnt % dollar $ ast * plus + equals = bsol \\ vert | inodot i"
 private val NAMES: Map<String, String> =
-    (
-        "amp & lt < gt > quot \" apos ' sol / num # comma , period . quest ? excl ! colon : semi ; lowbar _ hyphen - dash - " +
-            "lpar ( rpar ) commat @ percnt % dollar $ ast * plus + equals = bsol \\ vert | inodot i"
-    ).split(" ").chunked(2).associate { (name, sign) -> name to sign } +
+    SIGNS.split(" ").chunked(2).associate { (name, sign) -> name to sign } +
         listOf("nbsp", "Tab", "ensp", "emsp", "thinsp").associateWith { " " } +
         listOf("shy", "zwnj", "zwj", "lrm", "rlm").associateWith { "" } + ("NewLine" to "\n")
 
@@ -176,9 +176,7 @@ private fun base32(token: String): List<Int> {
 }
 
 private val MORSE_LETTERS =
-    (
-        ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.."
-    ).split(" ")
+    ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --..".split(" ")
 private const val DOT_SIGNS = "[.\u00B7\u2022_\u2012-\u2015\u2212-]{1,6}"
 private val MORSE = Pattern("(?<![^ \n])$DOT_SIGNS(?:[ \n/|]{1,5}$DOT_SIGNS){3,}(?![^ \n])")
 private val MORSE_START = Pattern("[^A-Za-z0-9]{7}")

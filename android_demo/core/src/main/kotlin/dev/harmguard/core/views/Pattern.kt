@@ -15,7 +15,9 @@ internal class Pattern(private val source: String, private val ignoreCase: Boole
     /** A part of the pattern: [emit] writes its steps, once for each time that it is repeated; [set] if it is one character. */
     private class Part(val set: CharSet? = null, val emit: () -> Unit)
 
-    private class Step(val kind: Int, val set: CharSet? = null, val least: Int = 0, val most: Int = 0) {
+    private enum class Kind { RUN, FORK, JUMP, OPEN, CLOSE, DONE, BEHIND, AHEAD, START, END, EDGE }
+
+    private class Step(val kind: Kind, val set: CharSet? = null, val least: Int = 0, val most: Int = 0) {
         var to = 0
     }
 
@@ -28,7 +30,7 @@ internal class Pattern(private val source: String, private val ignoreCase: Boole
 
     init {
         alternatives().emit()
-        emitted += Step(DONE)
+        emitted += Step(Kind.DONE)
         steps = emitted.toTypedArray()
         first = CharSet.union(firsts(0, HashSet(), ArrayList()))
     }
@@ -75,10 +77,10 @@ internal class Pattern(private val source: String, private val ignoreCase: Boole
         return Part {
             val jumps = ArrayList<Step>()
             for ((number, part) in parts.withIndex()) {
-                val fork = if (number < parts.size - 1) step(Step(FORK)) else null
+                val fork = if (number < parts.size - 1) step(Step(Kind.FORK)) else null
                 part.emit()
                 if (fork != null) {
-                    jumps += step(Step(JUMP))
+                    jumps += step(Step(Kind.JUMP))
                     fork.to = emitted.size
                 }
             }
@@ -109,17 +111,17 @@ internal class Pattern(private val source: String, private val ignoreCase: Boole
             else -> return part
         }
         at++
-        if (part.set != null) return Part { step(Step(RUN, part.set, least, most)) }
+        if (part.set != null) return Part { step(Step(Kind.RUN, part.set, least, most)) }
         return Part {
             repeat(least) { part.emit() }
             if (most == FOREVER) {
                 val start = emitted.size
-                val fork = step(Step(FORK))
+                val fork = step(Step(Kind.FORK))
                 part.emit()
-                step(Step(JUMP)).to = start
+                step(Step(Kind.JUMP)).to = start
                 fork.to = emitted.size
             } else {
-                val forks = List(most - least) { step(Step(FORK)).also { part.emit() } }
+                val forks = List(most - least) { step(Step(Kind.FORK)).also { part.emit() } }
                 for (fork in forks) fork.to = emitted.size
             }
         }
@@ -128,15 +130,15 @@ internal class Pattern(private val source: String, private val ignoreCase: Boole
     private fun one(): Part {
         val c = written[at++].toChar()
         if (c == '(') return group()
-        if (c == '^') return Part { step(Step(START)) }
-        if (c == '$') return Part { step(Step(END)) }
+        if (c == '^') return Part { step(Step(Kind.START)) }
+        if (c == '$') return Part { step(Step(Kind.END)) }
         if (c == '\\' && written[at] == 'b'.code) {
             at++
-            return Part { step(Step(EDGE)) }
+            return Part { step(Step(Kind.EDGE)) }
         }
         at--
         val set = if (c == '[') charClass() else CharSet(item(), false, ignoreCase)
-        return Part(set) { step(Step(RUN, set, 1, 1)) }
+        return Part(set) { step(Step(Kind.RUN, set, 1, 1)) }
     }
 
     private fun group(): Part {
@@ -149,14 +151,14 @@ internal class Pattern(private val source: String, private val ignoreCase: Boole
             val (name, inner) = names.size - 1 to alternatives()
             at++
             return Part {
-                step(Step(OPEN, least = name))
+                step(Step(Kind.OPEN, least = name))
                 inner.emit()
-                step(Step(CLOSE))
+                step(Step(Kind.CLOSE))
             }
         }
         val inner = alternatives()
         at++
-        val kind = if ('<' in head) BEHIND else AHEAD
+        val kind = if ('<' in head) Kind.BEHIND else Kind.AHEAD
         return if (head == "?:") inner else Part { step(Step(kind, inner.set, least = if ('!' in head) 0 else 1)) }
     }
 
@@ -188,9 +190,9 @@ internal class Pattern(private val source: String, private val ignoreCase: Boole
     private fun firsts(step: Int, seen: HashSet<Int>, into: ArrayList<CharSet>): List<CharSet> {
         if (!seen.add(step)) return into
         val one = steps[step]
-        if (one.kind == RUN) into += one.set!!
-        if (one.kind == FORK || one.kind == JUMP) firsts(one.to, seen, into)
-        if (one.kind != JUMP && !(one.kind == RUN && one.least > 0)) firsts(step + 1, seen, into)
+        if (one.kind == Kind.RUN) into += one.set!!
+        if (one.kind == Kind.FORK || one.kind == Kind.JUMP) firsts(one.to, seen, into)
+        if (one.kind != Kind.JUMP && !(one.kind == Kind.RUN && one.least > 0)) firsts(step + 1, seen, into)
         return into
     }
 
@@ -227,7 +229,7 @@ internal class Pattern(private val source: String, private val ignoreCase: Boole
                 val one = steps[step++]
                 var holds = true
                 when (one.kind) {
-                    RUN -> {
+                    Kind.RUN -> {
                         val set = one.set!!
                         val limit = if (one.most < text.size - place) place + one.most else text.size
                         val least = place + one.least
@@ -235,19 +237,19 @@ internal class Pattern(private val source: String, private val ignoreCase: Boole
                         holds = place >= least
                         if (place > least) push(step, place - 1, least)
                     }
-                    FORK -> push(one.to, place, place)
-                    JUMP -> step = one.to
-                    OPEN -> {
+                    Kind.FORK -> push(one.to, place, place)
+                    Kind.JUMP -> step = one.to
+                    Kind.OPEN -> {
                         name = one.least
                         open = place
                     }
-                    CLOSE -> close = place
-                    DONE -> return place
-                    BEHIND -> holds = (place > 0 && one.set!!.has(text[place - 1])) == (one.least == 1)
-                    AHEAD -> holds = (place < text.size && one.set!!.has(text[place])) == (one.least == 1)
-                    START -> holds = place == 0
-                    END -> holds = place == text.size
-                    EDGE -> holds = isWord(place - 1) != isWord(place)
+                    Kind.CLOSE -> close = place
+                    Kind.DONE -> return place
+                    Kind.BEHIND -> holds = (place > 0 && one.set!!.has(text[place - 1])) == (one.least == 1)
+                    Kind.AHEAD -> holds = (place < text.size && one.set!!.has(text[place])) == (one.least == 1)
+                    Kind.START -> holds = place == 0
+                    Kind.END -> holds = place == text.size
+                    Kind.EDGE -> holds = isWord(place - 1) != isWord(place)
                 }
                 if (holds) continue
                 if (depth == 0) return -1
@@ -265,25 +267,12 @@ internal class Pattern(private val source: String, private val ignoreCase: Boole
 
     private companion object {
         const val FOREVER = Int.MAX_VALUE
-        const val RUN = 0
-        const val FORK = 1
-        const val JUMP = 2
-        const val OPEN = 3
-        const val CLOSE = 4
-        const val DONE = 5
-        const val BEHIND = 6
-        const val AHEAD = 7
-        const val START = 8
-        const val END = 9
-        const val EDGE = 10
     }
 }
 
 /** Characters in [ranges] (first, last, first, last ...), or those that are not. */
 internal class CharSet(private val ranges: IntArray, private val negated: Boolean, ignoreCase: Boolean = false) {
-    private val ascii = BooleanArray(128) { c ->
-        (wide(c) || ignoreCase && isLetter(c) && wide(c xor 32)) 
-    }
+    private val ascii = BooleanArray(128) { c -> wide(c) || (ignoreCase && isLetter(c) && wide(c xor 32)) }
 
     fun has(c: Int): Boolean = if (c < 128) ascii[c] else wide(c)
 
@@ -296,7 +285,7 @@ internal class CharSet(private val ranges: IntArray, private val negated: Boolea
         /** At least the characters of all [sets]. */
         fun union(sets: List<CharSet>): CharSet {
             val low = (0 until 128).filter { c -> sets.any { it.has(c) } }.flatMap { listOf(it, it) }
-            val high = if (sets.any { it.negated }) listOf(128, 0x10FFFF) else sets.flatMap { it.ranges.toList() }.chunked(2).filter { it[1] >= 128 }.flatten()
+            val high = if (sets.any { it.negated }) listOf(128, 0x10FFFF) else sets.flatMap { it.ranges.asList() }
             return CharSet((low + high).toIntArray(), false)
         }
     }
