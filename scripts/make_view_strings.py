@@ -51,6 +51,25 @@ WORDS = (
     "<b>", "</b>", ":", ",", ".", "tar", "BreadAtHome", "thequickbrownfoxjumpsover", "uryyb jbeyq",
 )  # fmt: skip
 
+SOUPS = (
+    "0~1~01000001~0110100~ ~,~-~a~\n~01100101 01100110",
+    "4~41~6f~0x~\\x~#~$~ ~:~-~f~g~\t~68 6f 77 ~20~, ",
+    "1~8~15~23~104~111~119~32~150~ ~,~-~.~/~|~a~\n~ - ",
+    "|~\\/\\/~|\\/|~/\\~()~|-|~|_|~3~h~0~w~d~ ~!~@~vv~|<~1~6~$",
+    ".~-~.-~...~ ~/~|~\n~_~\u00b7~\u2212~  ~.... --- .-- ~x",
+    "%~%4~%41~=41~=~3D~\\u0041~\\u~\\x41~\\101~&~#65;~&#~x41;~&lt;~&#x41~U+0041~}~{~\\u{41}~ ~;~g",
+    "a~b~ba~<~>~</b>~.~-~'~\u2019~ ~br~ead~1~,~ke",
+    "aGVs~bG8g~d29y~bGQ~=~==~ ~\n~-~_~+~/~aB3~NBSWY3DP~EB3W64TM~hello~1~ABCD",
+    "echo~tango~alpha~alfa~oscar~x-ray~xray~whisky~ ~-~, ~/~ / ~|~Echo~hotel~\n~_~ab",
+    "[~SEP~]~[SEP]~/~<|~im_end~|>~<s>~</s>~##~#~a~ ~<<SYS>>~\u2581~-~[unused12]~\u017fep",
+    "a~b~C~1~-~.~ ~\u2009~\U0001f35e~\u0430~\u4e2d~, ~ - ~\u00e9~\n~\u0301~\x02~\x01",
+    "uryyb~jbeyq~Lbh~ner~gur~orfg~ ~. ~olleh~dlrow~!~woH~od~I~ekab~?~\u01dd~\u0250~the~bread",
+    "How~Do~I~bake~Good~bread~howdoibake~goodbread~'~ ~.~/~_~@~:~1~XML~HTTPServer",
+    "\u202a~\u202d~\u202e~\u202c~\u2066~\u2067~\u2069~\n~\u2029~a~bc~\u05d0~\u0627~\u200f~ ",
+    "\ufe00~\ufe01~\ufe0e~\ufe0f~\U000e0110~\U000e0158~\U000e015f~\u2764~a~ ~\u20e3~1~\u200d",
+    "\u200b~\u200c~\u200d~\u2060~\ufeff~\u00ad~\u0e04~\u0915~\u1820~\u180b~a~ ~\u3164~\u0301",
+)  # fmt: skip
+
 Maker = Callable[[Random], str]
 
 
@@ -102,6 +121,12 @@ def neighbours(random: Random) -> str:
     return "".join(random.choices([*(block or "x"), *"aeT 1.-"], k=random.randrange(60)))
 
 
+def soup(random: Random) -> str:
+    """Signs of one rule at random, mostly as it wants them: what its pattern must go back on."""
+    signs = random.choice(SOUPS).split("~")
+    return "".join(random.choices(signs, k=random.randrange(1, 70)))
+
+
 def alike(random: Random) -> str:
     """A sentence in characters that look like its letters, or are folded to them."""
     return "".join(random.choice(_LIKE.get(c, c)) if random.random() < 0.6 else c
@@ -124,6 +149,7 @@ def point(random: Random) -> str:
 
 MAKERS: tuple[Maker, ...] = (
     disguised, disguised, damaged, damaged, words, points, neighbours, alike,
+    soup, soup,
 )  # fmt: skip
 
 
