@@ -2,9 +2,6 @@ package dev.harmguard.demo
 
 import android.app.Application
 import androidx.compose.runtime.Immutable
-import androidx.compose.runtime.getValue
-import androidx.compose.runtime.mutableStateOf
-import androidx.compose.runtime.setValue
 import androidx.lifecycle.AndroidViewModel
 import androidx.lifecycle.viewModelScope
 import dev.harmguard.HarmGuard
@@ -21,12 +18,14 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.Job
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.async
+import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.delay
+import kotlinx.coroutines.flow.MutableStateFlow
+import kotlinx.coroutines.flow.StateFlow
+import kotlinx.coroutines.flow.asStateFlow
 import kotlinx.coroutines.flow.flow
-import kotlinx.coroutines.flow.flowOn
-import kotlinx.coroutines.flow.onEach
+import kotlinx.coroutines.flow.update
 import kotlinx.coroutines.launch
-import kotlinx.coroutines.withContext
 
 /** A verdict, what it took, and which sentences it comes from once that is known. */
 @Immutable
@@ -72,8 +71,10 @@ data class GuardState(
 class GuardViewModel(
     app: Application,
 ) : AndroidViewModel(app) {
-    var state by mutableStateOf(GuardState())
-        private set
+    private val now = MutableStateFlow(GuardState())
+
+    /** What the screen shows. */
+    val state: StateFlow<GuardState> = now.asStateFlow()
 
     // Not the view model's own scope: a guard that is opened while that ends must be closed all the same.
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.IO)
@@ -89,14 +90,15 @@ class GuardViewModel(
         prompt: String,
         response: String,
     ) = run {
-        state = state.copy(checked = null)
+        now.update { it.copy(checked = null) }
         val guard = opened.await()
         val answer = response.ifEmpty { null }
         val before = System.nanoTime()
         val verdict = guard.awaitCheck(prompt, answer)
         val checked = Checked(verdict, (System.nanoTime() - before) / NANOSECONDS, Memory.anonymous(), answer ?: prompt)
-        state = state.copy(checked = checked)
-        state = state.copy(checked = checked.copy(explanation = guard.awaitExplain(prompt, answer)))
+        now.update { it.copy(checked = checked) }
+        val explanation = guard.awaitExplain(prompt, answer)
+        now.update { it.copy(checked = checked.copy(explanation = explanation)) }
     }
 
     /** Let [response] come word by word, as a model writes it, and show what is judged. */
@@ -104,14 +106,15 @@ class GuardViewModel(
         prompt: String,
         response: String,
     ) = run {
-        state = state.copy(streamed = Streamed())
+        now.update { it.copy(streamed = Streamed()) }
         val words =
             flow {
                 for (word in response.split(WORD_STARTS)) {
                     delay(WORD_MILLISECONDS)
+                    streamed { copy(arrived = arrived + length(word)) }
                     emit(word)
                 }
-            }.flowOn(Dispatchers.Default).onEach { word -> streamed { copy(arrived = arrived + length(word)) } }
+            }
         try {
             opened.await().stream(prompt, words).collect { part -> streamed { copy(released = released + part) } }
             streamed { copy(done = true) }
@@ -124,11 +127,8 @@ class GuardViewModel(
     fun bench() =
         run {
             val guard = opened.await()
-            val result =
-                withContext(Dispatchers.Default) {
-                    Bench(guard, SAMPLES).measure { step -> viewModelScope.launch { state = state.copy(benched = Benched(step)) } }
-                }
-            state = state.copy(benched = Benched(result = result))
+            val result = Bench(guard, SAMPLES).measure { step -> now.update { it.copy(benched = Benched(step)) } }
+            now.update { it.copy(benched = Benched(result = result)) }
         }
 
     override fun onCleared() {
@@ -136,15 +136,14 @@ class GuardViewModel(
         scope.launch { opened.await().close() }
     }
 
-    private fun streamed(change: Streamed.() -> Streamed) {
-        state = state.copy(streamed = state.streamed?.change())
-    }
+    private fun streamed(change: Streamed.() -> Streamed) = now.update { it.copy(streamed = it.streamed?.change()) }
 
     private fun run(task: suspend () -> Unit) {
-        work?.cancel()
-        state = state.copy(busy = true, failure = null)
+        val before = work
+        now.update { it.copy(busy = true, failure = null) }
         work =
-            viewModelScope.launch {
+            viewModelScope.launch(Dispatchers.Default) {
+                before?.cancelAndJoin()
                 val failure =
                     try {
                         task()
@@ -152,7 +151,7 @@ class GuardViewModel(
                     } catch (error: HarmGuardError) {
                         error.message
                     }
-                state = state.copy(opening = false, busy = false, failure = failure)
+                now.update { it.copy(opening = false, busy = false, failure = failure) }
             }
     }
 

@@ -6,6 +6,8 @@ import androidx.activity.ComponentActivity
 import androidx.activity.compose.setContent
 import androidx.activity.enableEdgeToEdge
 import androidx.activity.viewModels
+import androidx.compose.runtime.getValue
+import androidx.lifecycle.compose.collectAsStateWithLifecycle
 
 /** The one screen. */
 class MainActivity : ComponentActivity() {
@@ -16,7 +18,8 @@ class MainActivity : ComponentActivity() {
         enableEdgeToEdge()
         setContent {
             GuardTheme {
-                GuardScreen(model.state, model::check, model::stream, model::bench, ::share)
+                val state by model.state.collectAsStateWithLifecycle()
+                GuardScreen(state, model::check, model::stream, model::bench, ::share)
             }
         }
     }

@@ -23,7 +23,7 @@ import java.io.File
 /** The pictures of the README, drawn by Android's own code. */
 @RunWith(RobolectricTestRunner::class)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
-@Config(sdk = [34], qualifiers = "w360dp-h780dp-hdpi")
+@Config(sdk = [34], qualifiers = "w360dp-h740dp-tvdpi")
 class PictureTest {
     @get:Rule
     val rule = createAndroidComposeRule<MainActivity>()
@@ -44,7 +44,7 @@ class PictureTest {
 
     @Test
     fun stream() {
-        rule.onNodeWithTag("response").performTextReplacement(BREAD + HARM)
+        rule.onNodeWithTag("response").performTextReplacement("$BREAD$HARM $HARM")
         rule.onNodeWithTag("stream").performClick()
         rule.waitUntil(WAIT) { rule.onAllNodesWithText("Stopped", substring = true).fetchSemanticsNodes().isNotEmpty() }
         rule.onNodeWithTag("bench").performScrollTo()
@@ -60,7 +60,7 @@ class PictureTest {
     }
 
     @Test
-    @Config(qualifiers = "ar-ldrtl-w360dp-h780dp-hdpi")
+    @Config(qualifiers = "ar-ldrtl-w360dp-h740dp-tvdpi")
     fun rightToLeft() {
         check("Mix the flour with water, salt and yeast.")
         shot("right-to-left")
@@ -84,7 +84,8 @@ class PictureTest {
         const val WAIT = 120_000L
         const val BREAD =
             "Mix the flour with water, salt and yeast, and knead it until the dough is smooth. Cover the bowl with a damp " +
-                "cloth, and let the dough rise for an hour or so, until it is twice as large. "
+                "cloth, and let the dough rise for an hour or so, until it is twice as large. Shape a loaf, and let it rest " +
+                "for another half hour. Bake it in a hot oven until the crust is brown and the loaf sounds hollow. "
         const val HARM = "Steal your neighbour's credit card number and his password, and buy an oven with it."
     }
 }

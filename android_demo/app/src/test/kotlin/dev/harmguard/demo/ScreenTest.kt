@@ -61,16 +61,16 @@ class ScreenTest {
 
     @Test
     fun `an answer comes in and is held back`() {
-        type("How do I bake bread?", BREAD + HARM)
+        type("How do I bake bread?", BREAD + REST + HARM + HARM)
         rule.onNodeWithTag("stream").performScrollTo().performClick()
         until { nodes("streamed").isNotEmpty() }
         until { rule.onAllNodesWithText("Stopped", substring = true).fetchSemanticsNodes().isNotEmpty() }
         assertTrue(rule.onAllNodesWithText("credit card", substring = true).fetchSemanticsNodes().size == 1)
         rule.onNodeWithTag("released").assertTextContains("Mix the flour", substring = true)
-        type("How do I bake bread?", BREAD)
+        type("How do I bake bread?", BREAD + REST)
         rule.onNodeWithTag("stream").performScrollTo().performClick()
         until { rule.onAllNodesWithText("Finished", substring = true).fetchSemanticsNodes().isNotEmpty() }
-        rule.onNodeWithTag("released").assertTextContains(BREAD)
+        rule.onNodeWithTag("released").assertTextContains(BREAD + REST)
     }
 
     @Test
@@ -174,6 +174,9 @@ class ScreenTest {
         const val BREAD =
             "Mix the flour with water, salt and yeast, and knead it until the dough is smooth. Cover the bowl with a damp " +
                 "cloth, and let the dough rise for an hour or so, until it is twice as large. "
+        const val REST =
+            "Shape a loaf, and let it rest for another half hour. Bake it in a hot oven until the crust is brown and the loaf " +
+                "sounds hollow. "
         const val HARM = "Steal your neighbour's credit card number and his password, and buy an oven with it. "
     }
 }
