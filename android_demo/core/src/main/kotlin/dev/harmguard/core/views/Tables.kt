@@ -1,5 +1,8 @@
 package dev.harmguard.core.views
 
+import dev.harmguard.core.bundle.StrictJson
+import dev.harmguard.core.bundle.asObject
+
 private const val CODE_POINTS = 0x110000
 
 // Scripts whose letters a joiner or a zero-width space shapes, so that it is part of the spelling.
@@ -32,9 +35,6 @@ private class Runs(text: String) {
  * `trigrams.txt` how likely letters follow each other in English. Both are read at first use.
  */
 internal object Tables {
-    /** Section -> key -> value of `unicode.json`; the first level's own strings are section "". */
-    private val unicode = HashMap<String, MutableMap<String, String>>()
-
     private val kinds: Runs
     private val scripts: Runs
 
@@ -50,15 +50,14 @@ internal object Tables {
     val trigramCosts: ByteArray
 
     init {
-        readUnicode(resource("unicode.json"))
-        kinds = Runs(unicode.getValue("").getValue("kinds"))
-        scripts = Runs(unicode.getValue("").getValue("scripts"))
-        folds = expanded("fold")
-        alikes = expanded("alike")
+        val unicode = checkNotNull(StrictJson.parse(resource("unicode.json")).asObject())
+        kinds = Runs(unicode["kinds"] as String)
+        scripts = Runs(unicode["scripts"] as String)
+        folds = expanded(unicode["fold"])
+        alikes = expanded(unicode["alike"])
         fillClasses()
-        val digits = resource("trigrams.txt").filter { it != '\n' }
-        trigramCosts = ByteArray(digits.length) { Character.digit(digits[it], 16).toByte() }
-        unicode.clear()
+        val digits = resource("trigrams.txt").filter { it != '\n'.code.toByte() }
+        trigramCosts = ByteArray(digits.size) { Character.digit(digits[it].toInt(), 16).toByte() }
     }
 
     /**
@@ -97,11 +96,11 @@ internal object Tables {
             else -> 'o'
         }
 
-    private fun expanded(name: String): Map<Int, IntArray> {
+    private fun expanded(results: Any?): Map<Int, IntArray> {
         val table = HashMap<Int, IntArray>()
-        for ((key, ranges) in unicode.getValue(name)) {
+        for ((key, ranges) in results.asObject().orEmpty()) {
             val result = key.codes()
-            for (part in ranges.split(" ")) {
+            for (part in (ranges as String).split(" ")) {
                 val ends = part.split("-").map { it.toInt(16) }
                 for (c in ends.first()..ends.last()) table[c] = result
             }
@@ -109,40 +108,9 @@ internal object Tables {
         return table
     }
 
-    /** One key and value a line, as the file is written. */
-    private fun readUnicode(json: String) {
-        var section = ""
-        for (line in json.split("\n")) {
-            val end = line.lastIndexOf("\": ")
-            if (end < 0) {
-                if (line.startsWith("}")) section = ""
-                continue
-            }
-            val key = unescape(line.substring(line.indexOf('"') + 1, end))
-            val value = line.substring(end + 3).trimEnd(',')
-            if (value == "{") section = key else unicode.getOrPut(section) { HashMap() }[key] = value.trim('"')
-        }
-    }
-
-    private fun unescape(key: String): String {
-        val out = StringBuilder()
-        var at = 0
-        while (at < key.length) {
-            val escaped = key[at] == '\\'
-            if (escaped && key[at + 1] == 'u') {
-                out.append(key.substring(at + 2, at + 6).toInt(16).toChar())
-                at += 6
-            } else {
-                out.append(key[if (escaped) at + 1 else at])
-                at += if (escaped) 2 else 1
-            }
-        }
-        return out.toString()
-    }
-
-    private fun resource(name: String): String =
+    private fun resource(name: String): ByteArray =
         checkNotNull(Tables::class.java.getResourceAsStream("/dev/harmguard/core/$name")) { "core lacks its table $name" }
-            .use { it.reader(Charsets.US_ASCII).readText() }
+            .use { it.readBytes() }
 }
 
 /** The class of each character of a text. */
