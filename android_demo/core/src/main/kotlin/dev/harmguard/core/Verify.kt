@@ -109,7 +109,7 @@ private fun numbers(values: Any?, limit: Double): List<Double>? =
 
 /** Whether a guard would take [value] as a text. */
 private fun isText(value: Any?, maxChars: Int): Boolean =
-    value is String && chars(value) <= maxChars && !Regex("[\\ud800-\\udfff]").containsMatchIn(value)
+    value is String && chars(value) <= maxChars && StrictJson.isUnicode(value)
 
 private fun mismatch(row: Int, found: String, expected: String): Nothing =
     throw GoldenMismatchError(

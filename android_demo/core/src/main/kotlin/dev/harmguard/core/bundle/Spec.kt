@@ -75,7 +75,12 @@ internal fun takeInput(fields: Fields, version: Long): InputSpec {
     val normalisation = if (version == FORMAT_VERSION) takeNormalisation(fields) else "none"
     fields.end()
     return InputSpec(
-        Template(pieces.getValue("prompt"), pieces.getValue("exchange")), maxTokens, padId, maxChars, names, normalisation,
+        Template(pieces.getValue("prompt"), pieces.getValue("exchange")),
+        maxTokens,
+        padId,
+        maxChars,
+        names,
+        normalisation,
     )
 }
 

@@ -32,6 +32,9 @@ internal object StrictJson {
     /** Whether [text] is valid Unicode without control characters: safe to print. */
     fun isPlainText(text: String): Boolean = !NOT_PLAIN.containsMatchIn(text)
 
+    fun isUnicode(text: String): Boolean = text.none { it.isSurrogate() } || !LONE.containsMatchIn(text)
+
+    private val LONE = Regex("[\\ud800-\\udfff]")
     private val NOT_PLAIN = Regex("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 }
 
@@ -106,7 +109,7 @@ internal open class JsonReader(private val text: String, private val maxDepth: I
         return value
     }
 
-    protected fun string(): String {
+    protected open fun string(): String {
         expect('"')
         var start = at
         var out: StringBuilder? = null

@@ -88,6 +88,8 @@ private class TokenizerReader(text: String) : JsonReader(text, MAX_JSON_DEPTH) {
         return null
     }
 
+    override fun string(): String = super.string().also { if (!StrictJson.isUnicode(it)) throw JsonError("a lone surrogate") }
+
     private fun piece(name: String, numbers: MutableList<String>) {
         if (chars(name) > MAX_TOKEN_CHARS || pieces.size == MAX_TOKENS) refuseVocabulary()
         pieces.add(name)
@@ -117,9 +119,10 @@ private class Steps {
     }
 }
 
-private fun checkFields(found: Map<String, Any?>, checks: Map<String, Check>, what: String) {
-    for ((name, value) in found) {
-        if (name == "type" || checks[name]?.invoke(value) == true) continue
+private fun checkFields(found: Map<String, Any?>, checks: Map<String, Field>, what: String) {
+    for (name in found.keys + checks.keys - "type") {
+        val field = checks[name]
+        if (if (name in found) field?.check?.invoke(found[name]) == true else field?.optional == true) continue
         refuse(
             "has a $what with ${shown(name)} set as it is",
             "fields of the format, texts of at most $MAX_TOKEN_CHARS characters, no patterns, nothing left out or drawn by lot",
@@ -170,6 +173,8 @@ internal fun chars(text: String): Int = text.codePointCount(0, text.length)
 
 private typealias Check = (Any?) -> Boolean
 
+private class Field(val check: Check, val optional: Boolean)
+
 private val SCORE = Regex("""-?[0-9]{1,9}(\.[0-9]{1,40})?([eE]-?[0-9]{1,2})?""")
 
 /** The one pattern that is allowed: what converters of sentencepiece models write. */
@@ -186,6 +191,9 @@ private val CHECKS: Map<String, Check> =
         "id" to id,
         "token" to token,
         "maybeToken" to { it == null || token(it) },
+        "behavior" to { it in setOf("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous") },
+        "scheme" to { it in setOf("first", "never", "always") },
+        "prefix" to { it is String && chars(it) <= 16 },
         "short" to { it == null || (it is String && chars(it) <= 16) },
         "letter" to { it is String && chars(it) == 1 },
         "words" to words,
@@ -203,12 +211,14 @@ private val CHECKS: Map<String, Check> =
         "merges" to { it is List<*> && it.size <= 2 * MAX_TOKENS && it.all(::isMerge) },
     )
 
+private fun field(check: String) = Field(CHECKS.getValue(check.removeSuffix("?")), check.endsWith("?"))
+
 private val TABLE = TOKENIZER_STEPS.trim('\n').split(Regex("\n(?! )")).map { it.split("\n ") }
-private val STEPS: Map<String, Map<String, Map<String, Check>>> =
+private val STEPS: Map<String, Map<String, Map<String, Field>>> =
     TABLE.associate { lines ->
         lines[0].substringBefore(' ') to
             lines.drop(1).map { it.split(' ') }.associate { step ->
-                step[0] to step.drop(1).associate { it.substringBefore(':') to CHECKS.getValue(it.substringAfter(':')) }
+                step[0] to step.drop(1).associate { it.substringBefore(':') to field(it.substringAfter(':')) }
             }
     }
 private val SEQUENCES = TABLE.map { it[0].split(' ') }.filter { it[1] != "-" }.associate { (part, inner) -> part to inner }
@@ -217,7 +227,9 @@ private val PARTS = STEPS.keys + setOf("version", "truncation", "padding")
 private fun isSpecial(value: Any?): Boolean {
     val special = value as? Map<*, *>
     val (ids, tokens) = listOf("ids", "tokens").map { special?.get(it) as? List<*> ?: return false }
-    return special?.keys == setOf("id", "ids", "tokens") && ids.size == tokens.size && ids.size <= 16 && ids.all(id) && tokens.all(token)
+    return special?.keys == setOf("id", "ids", "tokens") && special["id"] is String && ids.size == tokens.size && ids.size <= 16 &&
+        ids.all(id) &&
+        tokens.all(token)
 }
 
 private fun isMerge(pair: Any?): Boolean =
@@ -229,7 +241,8 @@ private fun isTemplate(value: Any?, texts: List<String>): Boolean {
     val right =
         pieces.all {
             val inner = it?.value as? Map<*, *>
-            (it?.key == "Sequence" || it?.key == "SpecialToken") && inner?.keys == setOf("id", "type_id") && id(inner["type_id"])
+            (it?.key == "Sequence" || it?.key == "SpecialToken") && inner?.keys == setOf("id", "type_id") &&
+                id(inner["type_id"]) && inner["id"] is String
         }
     return right && pieces.size <= 16 && texts == pieces.filter { it?.key == "Sequence" }.map { (it?.value as Map<*, *>)["id"] }
 }

@@ -3,12 +3,12 @@ package dev.harmguard.core.bundle
 import dev.harmguard.core.Guard
 import dev.harmguard.core.HarmGuardError
 import dev.harmguard.core.verify
-import org.junit.jupiter.api.Assumptions.assumeTrue
-import org.junit.jupiter.api.BeforeEach
-import org.junit.jupiter.api.Test
 import java.io.File
 import kotlin.test.assertEquals
 import kotlin.test.assertTrue
+import org.junit.jupiter.api.Assumptions.assumeTrue
+import org.junit.jupiter.api.BeforeEach
+import org.junit.jupiter.api.Test
 
 /** The folders that `python -m tests.attacks DIR` writes, here `-Dattacks=DIR`: refused by the same names. */
 class AttacksTest {

@@ -6,9 +6,6 @@ import dev.harmguard.core.Guard
 import dev.harmguard.core.HarmGuardError
 import dev.harmguard.core.UnsafePathError
 import dev.harmguard.core.verify
-import org.junit.jupiter.api.Test
-import org.junit.jupiter.api.assertThrows
-import org.junit.jupiter.api.io.TempDir
 import java.io.File
 import java.lang.management.ManagementFactory
 import java.nio.file.Files
@@ -16,6 +13,9 @@ import kotlin.test.assertEquals
 import kotlin.test.assertFalse
 import kotlin.test.assertNull
 import kotlin.test.assertTrue
+import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.assertThrows
+import org.junit.jupiter.api.io.TempDir
 
 class BundleTest {
     @TempDir

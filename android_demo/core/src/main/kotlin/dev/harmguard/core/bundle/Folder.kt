@@ -16,7 +16,10 @@ private const val HASHED_AT_LOAD_BYTES = 64_000_000L
 private const val MAX_DATA_BYTES = 16_000_000_000L
 private const val README = "README.md"
 private val MAX_BYTES = mapOf(
-    "model.onnx" to Int.MAX_VALUE.toLong(), "tokenizer.json" to 64_000_000L, "golden.jsonl" to 64_000_000L, README to 1_000_000L,
+    "model.onnx" to Int.MAX_VALUE.toLong(),
+    "tokenizer.json" to 64_000_000L,
+    "golden.jsonl" to 64_000_000L,
+    README to 1_000_000L,
 )
 private val KEPT = listOf("model.onnx", "tokenizer.json")
 
