@@ -3,8 +3,8 @@
 
     python scripts/make_android_strings.py COUNT OUT [--seed SEED]
 
-OUT becomes a folder with tokenizers of several kinds, NAME.json each, and `strings.jsonl`: its first
-line has the template of each, the others a text and its ids by each, as guards take them.
+OUT becomes a folder with tokenizers of several kinds, NAME.json each, and `strings.jsonl`: its
+first line has the template of each, the others a text and its ids by each, as guards take them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from random import Random
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+sys.path.insert(0, str(ROOT))
 
-import make_view_strings  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
 from harmguard.core.encode import PairEncoder, Template  # noqa: E402
+from scripts import make_view_strings  # noqa: E402
 
 WORDPIECE = ROOT / "harmguard/models/mini/tokenizer.json"
 UNIGRAM = ROOT / "tests/golden/unigram/tokenizer.json"
@@ -115,7 +115,10 @@ def tokenizers() -> dict[str, dict[str, Any]]:
             **one,
             "normalizer": sequence(
                 "normalizers",
-                step("Strip", strip_left=True, strip_right=False), step("Nmt"), step("NFKC"), spaces,
+                step("Strip", strip_left=True, strip_right=False),
+                step("Nmt"),
+                step("NFKC"),
+                spaces,
             ),
             "pre_tokenizer": metaspace("first", split=False),
             "model": {
@@ -145,17 +148,19 @@ MARKS = [
     for part in (
         range(0x300, 0x370), range(0x483, 0x488), range(0x591, 0x5BE), range(0x64B, 0x660),
         range(0x7EB, 0x7F4), range(0x93C, 0x950), range(0xE31, 0xE4F), range(0x1AB0, 0x1AC0),
-        range(0x1DC0, 0x1E00), range(0x20D0, 0x20F1), range(0x302A, 0x3030), range(0x1D165, 0x1D16A),
+        range(0x1DC0, 0x1E00), range(0x20D0, 0x20F1), range(0x302A, 0x3030),
+        range(0x1D165, 0x1D16A),
     )
     for cp in part
 ]  # fmt: skip
 JAMO = [*map(chr, range(0x1100, 0x1200)), *map(chr, range(0xA960, 0xA97D)), "\uac00", "\uac01"]
-SHORT = [*map(chr, range(0x80, 0x250)), *map(chr, range(0x370, 0x700)), "\r", "\n", "\u200d", "\xad"]
+SHORT = [*map(chr, range(0x80, 0x250)), *map(chr, range(0x370, 0x700)), *"\r\n\u200d\xad"]
 WORDS = (
     "flour", "flours", "<b>", " <b> ", "Brot", "Br\u00f6t", "\u00e9", "e\u0301", "[SEP]", "[UNK]",
     "[CLS]", "##ing", "bread", "BREAD", "12", "\u00bd", "\u2581", "\u2581\u2581", " ", "  ", "\t",
-    "\u3000", "\x00", "\ufffd", "\x85", "a" * 40, "na\u00efve", "\ufb01", "\u0130", "\u03a3", "\u1e9e",
-    "\u3392", "\uff21", "\u0344", "\u0958", "\u0f73", "\U0001d15e", "\u4e00", "\U00020000", "\u212b",
+    "\u3000", "\x00", "\ufffd", "\x85", "a" * 40, "na\u00efve", "\ufb01", "\u0130", "\u03a3",
+    "\u1e9e", "\u3392", "\uff21", "\u0344", "\u0958", "\u0f73", "\U0001d15e", "\u4e00",
+    "\U00020000", "\u212b",
 )  # fmt: skip
 
 
@@ -170,7 +175,8 @@ def marked(random: Random) -> str:
 
 def short(random: Random) -> str:
     """Graphemes of a few bytes."""
-    pool = random.choice((SHORT, SHORT + MARKS[:112], JAMO + MARKS[:112], [*"ab 1\r\n", *MARKS[:112]]))
+    marks = MARKS[:112]
+    pool = random.choice((SHORT, SHORT + marks, JAMO + marks, [*"ab 1\r\n", *marks]))
     return "".join(random.choices(pool, k=random.randrange(1, 40)))
 
 

@@ -57,7 +57,8 @@ NFC, NFKC = normalizers.NFC().normalize_str, normalizers.NFKC().normalize_str
 def bert(**steps: bool) -> Callable[[str], str]:
     """One step of BertNormalizer."""
     names = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
-    return normalizers.BertNormalizer(**{n: steps.get(n, False) for n in names}).normalize_str
+    made = normalizers.BertNormalizer(**{name: steps.get(name, False) for name in names})
+    return lambda text: str(made.normalize_str(text))
 
 
 def pieces(step: pre_tokenizers.PreTokenizer) -> Callable[[str], list[str]]:
@@ -94,7 +95,7 @@ def flags() -> list[int]:
         )
         named = dict(zip(FLAGS, bits, strict=True))
         # What the port takes for granted.
-        assert clean(c) in ("", " ", c) and nmt(c) in ("", " ", c), hex(cp)
+        assert {clean(c), nmt(c)} <= {"", " ", c}, hex(cp)
         assert chinese(c) in (c, f" {c} "), hex(cp)
         space = ["a", "a"] if named["space"] else None
         assert bert_cut(around) == (space or punctuation(around)), hex(cp)
