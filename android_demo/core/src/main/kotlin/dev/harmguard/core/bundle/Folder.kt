@@ -1,10 +1,10 @@
 package dev.harmguard.core.bundle
 
+import dev.harmguard.core.BundleError
 import dev.harmguard.core.BundleFileError
 import dev.harmguard.core.BundleNotFoundError
 import dev.harmguard.core.GraphMismatchError
 import dev.harmguard.core.TokenizerError
-import dev.harmguard.core.UnsafePathError
 import dev.harmguard.core.UnsupportedVersionError
 import java.io.File
 import java.io.IOException
@@ -78,8 +78,9 @@ public class Bundle private constructor(
                     if (value is String) "\"$key\": \"$value\"" else "\"$key\": $value"
                 }
             }
-            val part = File(folder, ".$RECORD.part")
             return try {
+                // A new name: one that is there may be a link.
+                val part = File.createTempFile(".$RECORD", null, folder)
                 part.writeText(lines.joinToString(",\n", "{\"files\": {\n", "\n}}\n"))
                 bundle to part.renameTo(File(folder, RECORD))
             } catch (_: IOException) {
@@ -162,7 +163,11 @@ private fun recordOf(entry: FileEntry, found: Identity): Map<String, Any?> =
     mapOf("size" to entry.size, "mtime_ns" to found.modified.to(TimeUnit.NANOSECONDS), "sha256" to entry.sha256)
 
 private fun readExactly(file: InputStream, name: String, entry: FileEntry): ByteArray {
-    val data = readUpTo(file, entry.size.toInt())
+    val data = try {
+        readUpTo(file, entry.size.coerceAtMost(Int.MAX_VALUE.toLong()).toInt())
+    } catch (_: OutOfMemoryError) {
+        throw BundleFileError("$name has ${entry.size} bytes; expected what fits memory; likely a hostile bundle")
+    }
     if (data.size.toLong() != entry.size || file.read() >= 0) throw changed(name)
     return data
 }
@@ -179,14 +184,12 @@ private fun checkHash(name: String, entry: FileEntry, found: String) {
 /** What verify recorded about large files; an unreadable record only costs the hashing. */
 private fun readRecord(folder: File): Map<String, Any?> = try {
     val data = openRegular(folder, RECORD) { file, _ -> readUpTo(file, MAX_MANIFEST_BYTES + 1) }
-    StrictJson.parse(data, MAX_MANIFEST_BYTES).asObject()?.get("files").asObject()
+    StrictJson.parse(data, MAX_MANIFEST_BYTES).asObject()?.get("files").asObject().orEmpty()
 } catch (_: JsonError) {
-    null
-} catch (_: BundleFileError) {
-    null
-} catch (_: UnsafePathError) {
-    null
-} ?: emptyMap()
+    emptyMap()
+} catch (_: BundleError) {
+    emptyMap()
+}
 
 /** Compares what a session lists with the manifest: names, int64 [batch, length], float32 [batch, labels]. */
 internal fun checkGraph(inputs: List<GraphValue>, outputs: List<GraphValue>, manifest: Manifest) {

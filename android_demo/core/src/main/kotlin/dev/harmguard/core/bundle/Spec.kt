@@ -15,33 +15,23 @@ private val GRAPH_INPUTS = listOf("input_ids", "attention_mask", "token_type_ids
 private val FILE_NAME = Regex("[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 /** Size in bytes and lower-case hexadecimal sha256 of one file. */
-public data class FileEntry(
-    public val size: Long,
-    public val sha256: String,
-)
+public data class FileEntry(val size: Long, val sha256: String)
 
 /** An operating point: harmful means score >= [value]; [set] and [rule] say what chose it. */
-public data class Threshold(
-    public val value: Double,
-    public val set: String?,
-    public val rule: String,
-)
+public data class Threshold(val value: Double, val set: String?, val rule: String)
 
 /** How a pair becomes the graph's input; [maxChars] bounds each text, in code points. */
 public data class InputSpec(
-    public val template: Template,
-    public val maxTokens: Int,
-    public val padId: Int,
-    public val maxChars: Int,
-    public val names: List<String>,
-    public val normalisation: String = "none",
+    val template: Template,
+    val maxTokens: Int,
+    val padId: Int,
+    val maxChars: Int,
+    val names: List<String>,
+    val normalisation: String = "none",
 )
 
 /** The ONNX opset of the graph and the oldest ONNX Runtime that runs it, as "1.20". */
-public data class OnnxRequires(
-    public val opset: Long,
-    public val onnxruntime: String,
-)
+public data class OnnxRequires(val opset: Long, val onnxruntime: String)
 
 internal fun checkTrainingData(training: Fields) {
     if (training.rest["data"] == "unknown") {

@@ -7,6 +7,7 @@ import dev.harmguard.core.HarmGuardError
 import dev.harmguard.core.UnsafePathError
 import dev.harmguard.core.verify
 import java.io.File
+import java.io.RandomAccessFile
 import java.lang.management.ManagementFactory
 import java.nio.file.Files
 import kotlin.test.assertEquals
@@ -128,6 +129,36 @@ class BundleTest {
         File(folder, "golden.jsonl").appendText("\n")
         assertThrows<BundleFileError> { bundle.read("golden.jsonl") }
     }
+
+    @Test
+    fun `a pipe is refused and not waited for`() {
+        val folder = copy()
+        val file = File(folder, "golden.jsonl").also { check(it.delete()) }
+        assertEquals(0, ProcessBuilder("mkfifo", file.path).start().waitFor())
+        assertThrows<UnsafePathError> { Bundle.open(folder) }
+    }
+
+    @Test
+    fun `a large file is hashed once, by verify, and again when it was written to`() {
+        val folder = copy()
+        val rows = File(folder, "golden.jsonl")
+        rows.writeBytes(rows.readBytes().let { it + ByteArray(64_000_000 - it.size) { ' '.code.toByte() } })
+        list(folder, rows)
+        seal(folder)
+        assertEquals(true, Bundle.openAndRecord(folder).second)
+        assertEquals(setOf("golden.jsonl"), recorded(folder).keys)
+        val time = Files.getLastModifiedTime(rows.toPath())
+        RandomAccessFile(rows, "rw").use { it.write(' '.code) }
+        assertThrows<BundleFileError> { Bundle.open(folder) }
+        Files.setLastModifiedTime(rows.toPath(), time)
+        Bundle.open(folder)
+        assertThrows<BundleFileError> { Bundle.openAndRecord(folder) }
+        File(folder, RECORD).writeText("[1")
+        assertThrows<BundleFileError> { Bundle.open(folder) }
+    }
+
+    private fun recorded(folder: File): Map<String, Any?> =
+        StrictJson.parse(File(folder, RECORD).readBytes()).asObject()?.get("files").asObject().orEmpty()
 
     @Test
     fun `no message holds what is in a row`() {
