@@ -35,7 +35,7 @@ def main() -> None:
     target = given.target / "pack"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    parts = [part for part in given.program.split(os.pathsep) if Path(part).exists()]
+    parts = [part for part in given.program.split(os.pathsep) if part and Path(part).exists()]
     program = [classes_of(Path(part), target / f"{n}.jar") for n, part in enumerate(parts)]
     shrunk_library(given, target, parts, program)
     app(given, target, program)
@@ -93,8 +93,12 @@ def shrunk_library(
 
 def needed(part: str) -> bool:
     """Whether the library needs this part of the app's class path."""
-    names = ("core/", "harmguard/target", "kotlin-stdlib", "coroutines-core", "onnxruntime")
-    return any(name in part for name in names) and not part.endswith("app/target/classes")
+    path = Path(part)
+    if path.is_dir():
+        return path.parent.parent.name in ("core", "harmguard")
+    return path.name.startswith(
+        ("annotations", "kotlin-stdlib", "kotlinx-coroutines-core", "onnxruntime")
+    )
 
 
 def said(main_class: str, bundle: str, path: list[str]) -> str:
