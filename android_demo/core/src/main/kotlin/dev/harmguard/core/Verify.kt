@@ -37,6 +37,8 @@ private class GoldenRow(val prompt: String, val response: String?, val ids: List
 /**
  * Hash every file of the bundle and replay its golden pairs: `harmguard/verify.py` in Kotlin.
  *
+ * The largest window is tried too: [GraphMismatchError] where the model does not take it.
+ *
  * Raises what opening a bundle and a [Guard] raises, and [GoldenMismatchError] for a pair with other token ids, a score
  * further from the reference than its tolerance, or one that the other pairs beside it move.
  */
@@ -44,10 +46,12 @@ private class GoldenRow(val prompt: String, val response: String?, val ids: List
 public fun verify(folder: File, opener: ModelOpener = OnnxModel.opener): VerifyReport {
     val (bundle, recorded) = Bundle.openAndRecord(folder)
     val spec = bundle.manifest.input
-    val encoder = PairEncoder(Tokenizer(bundle.tokenizer), spec.template, spec.maxTokens, spec.normalisation)
+    val tokenizer = Tokenizer(bundle.tokenizer)
+    val encoder = PairEncoder(tokenizer, spec.template, spec.maxTokens, spec.normalisation)
     val alone = ArrayList<Float>()
     var worst = 0.0
     val rows = goldenRows(bundle)
+    opener.open(bundle).use { tryLargest(it, bundle, tokenizer.largestId) }
     Guard(bundle, opener).use { guard ->
         rows.forEachIndexed { at, row ->
             val found = encoder.encode(row.prompt, row.response).windows.map { window -> window.ids.map { it.toLong() } }
@@ -63,6 +67,19 @@ public fun verify(folder: File, opener: ModelOpener = OnnxModel.opener): VerifyR
     }
     val files = bundle.manifest.files.values
     return VerifyReport(files.size, files.sumOf { it.size }, rows.size, worst, rows.maxOf { it.tolerance }, recorded)
+}
+
+/** Run the largest window that the bundle promises, of the largest id that a text can get. */
+private fun tryLargest(model: Model, bundle: Bundle, id: Int) {
+    val spec = bundle.manifest.input
+    try {
+        model.logits(pad(listOf(Window(IntArray(spec.maxTokens) { id }, IntArray(spec.maxTokens))), spec.padId, spec.maxTokens))
+    } catch (_: RunError) {
+        throw GraphMismatchError(
+            "model.onnx fails on a window of ${spec.maxTokens} tokens with the id $id; expected logits; likely a tokenizer or a " +
+                "max_tokens of another model, whose ids or positions have no embedding here",
+        )
+    }
 }
 
 private fun goldenRows(bundle: Bundle): List<GoldenRow> {
