@@ -23,6 +23,13 @@ HERE = Path(__file__).resolve().parent
 RULES = HERE.parent / "harmguard" / "consumer-rules.pro"
 JAVA = Path(os.environ.get("JAVA_HOME") or Path(shutil.which("java") or "").resolve().parents[1])
 PASSWORD = "throw-away"
+DEVICE = """
+# Parts of the system that some devices have; the SDK has them beside android.jar.
+-dontwarn androidx.window.extensions.**
+-dontwarn androidx.window.sidecar.**
+# An annotation for a tool of coroutines' own build.
+-dontwarn org.codehaus.mojo.animal_sniffer.IgnoreJRERequirement
+"""
 
 
 def main() -> None:
@@ -42,19 +49,26 @@ def main() -> None:
 
 
 def classes_of(part: Path, jar: Path) -> Path:
-    """A jar of a folder or jar: classes, and what core reads beside them."""
-    with ZipFile(jar, "w", ZIP_DEFLATED) as out:
+    """A jar of a folder or jar: classes, what core reads beside them, and rules for R8."""
+    with ZipFile(jar, "w", ZIP_DEFLATED, compresslevel=1) as out:
         if part.is_dir():
             for file in sorted(part.rglob("*")):
                 name = file.relative_to(part).as_posix()
-                if file.suffix == ".class" or name.startswith("dev/harmguard/"):
+                if file.is_file() and wanted(name):
                     out.write(file, name)
             return jar
         with ZipFile(part) as source:
             for name in source.namelist():
-                if name.endswith(".class") and not name.startswith("META-INF/"):
+                if wanted(name):
                     out.writestr(name, source.read(name))
     return jar
+
+
+def wanted(name: str) -> bool:
+    """Whether a file of the class path is part of an app, or tells R8 what is."""
+    if name.startswith("META-INF/"):
+        return name.startswith(("META-INF/proguard/", "META-INF/com.android.tools/"))
+    return name.endswith(".class") or name.startswith("dev/harmguard/")
 
 
 def r8(given: argparse.Namespace, out: Path, rules: list[Path], *arguments: str | Path) -> None:
@@ -78,15 +92,15 @@ def shrunk_library(
         out.write(Path(given.library) / "test-classes" / name, name)
     keep = target / "main.pro"
     keep.write_text(f"-keep class {main_class} {{ public static void main(...); }}\n")
-    wanted = [jar, *(one for one, part in zip(program, parts, strict=True) if needed(part))]
-    r8(given, target / "shrunk.jar", [RULES, keep], "--classfile", *wanted)
+    given_parts = [jar, *(one for one, part in zip(program, parts, strict=True) if needed(part))]
+    r8(given, target / "shrunk.jar", [RULES, keep], "--classfile", *given_parts)
     # The native library is a resource of its jar, and no class.
     runtime = next(part for part in parts if "onnxruntime" in Path(part).name)
-    whole = said(main_class, given.bundle, [*map(str, wanted), runtime, given.android])
+    whole = said(main_class, given.bundle, [*map(str, given_parts), runtime, given.android])
     shrunk = said(main_class, given.bundle, [str(target / "shrunk.jar"), runtime, given.android])
     if shrunk != whole or "error dev.harmguard.core.EmptyPromptError" not in shrunk:
         sys.exit(f"shrunk, the library says\n{shrunk}\nin place of\n{whole}")
-    before = sum(one.stat().st_size for one in wanted)
+    before = sum(one.stat().st_size for one in given_parts)
     after = (target / "shrunk.jar").stat().st_size
     say(f"the library runs shrunk: {before:,} -> {after:,} bytes of jars, the same results")
 
@@ -110,7 +124,9 @@ def said(main_class: str, bundle: str, path: list[str]) -> str:
 def app(given: argparse.Namespace, target: Path, program: list[Path]) -> None:
     """Shrink the app, put its code into the APK, and sign it."""
     aars = Path(given.android).parent.parent / "open"
-    rules = [*sorted(aars.glob("*/proguard.txt")), RULES, given.target / "manifest.pro"]
+    device = target / "device.pro"
+    device.write_text(DEVICE)
+    rules = [*sorted(aars.glob("*/proguard.txt")), RULES, given.target / "manifest.pro", device]
     r8(given, target / "code.zip", rules, "--min-api", "26", *program)
     unsigned, signed = target / "unsigned.apk", given.target / "app.apk"
     shutil.copy(given.target / "resources.apk", unsigned)

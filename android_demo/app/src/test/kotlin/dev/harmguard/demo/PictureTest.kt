@@ -23,7 +23,7 @@ import java.io.File
 /** The pictures of the README, drawn by Android's own code. */
 @RunWith(RobolectricTestRunner::class)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
-@Config(sdk = [34], qualifiers = "w360dp-h740dp-tvdpi")
+@Config(sdk = [34], qualifiers = "w360dp-h700dp-tvdpi")
 class PictureTest {
     @get:Rule
     val rule = createAndroidComposeRule<MainActivity>()
@@ -60,7 +60,7 @@ class PictureTest {
     }
 
     @Test
-    @Config(qualifiers = "ar-ldrtl-w360dp-h740dp-tvdpi")
+    @Config(qualifiers = "ar-ldrtl-w360dp-h700dp-tvdpi")
     fun rightToLeft() {
         check("Mix the flour with water, salt and yeast.")
         shot("right-to-left")
