@@ -163,6 +163,14 @@ WORDS = (
     "\U00020000", "\u212b",
 )  # fmt: skip
 
+# Each was once read in another way: marks that change places within an unknown word.
+TRIPPED = (
+    "\u3042\u00c5\u0344\u302f\u20e5",
+    "\u00c5\u031e\u05a0\U0001d165\u0593",
+    "O\u0332\u0367a\u302eO\u05b5\u1ded\u05af\u00c5\u302e",
+    "##\u200b\u0301\u200bhow do I\u200b_",
+)
+
 
 def marked(random: Random) -> str:
     """Letters under marks that change places, are composed, or left out."""
@@ -199,7 +207,8 @@ def texts(count: int, seed: int) -> Iterator[str]:
     """`count` texts: half of them those of the views, which are sentences and disguises."""
     random = Random(seed)
     others = make_view_strings.texts(count, seed)
-    for number in range(count):
+    yield from TRIPPED[:count]
+    for number in range(len(TRIPPED), count):
         text = next(others) if number % 2 else MAKERS[number // 2 % len(MAKERS)](random)
         yield "".join(c for c in text if not 0xD800 <= ord(c) < 0xE000)
 

@@ -43,6 +43,32 @@ internal class Writer(private val old: Normalized) {
 
     fun put(text: IntArray) = text.forEach(::put)
 
+    /**
+     * Puts marks in their order, where something was put for every character. As the library has it, it is not its
+     * origin that a mark takes along, but whether it is the first of what its character became.
+     */
+    fun orderMarks() {
+        val first = BooleanArray(size) { it == 0 || origins[it] != origins[it - 1] }
+        var end = 0
+        while (end < size) {
+            val start = end
+            while (end < size && CharTables.order(points[end]) != 0) end++
+            if (end - start > 1) {
+                val moved = (start until end).sortedBy { CharTables.order(points[it]) }.map { points[it] to first[it] }
+                for ((place, mark) in moved.withIndex()) {
+                    points[start + place] = mark.first
+                    first[start + place] = mark.second
+                }
+            }
+            end++
+        }
+        var origin = -1
+        for (place in 0 until size) {
+            if (first[place]) origin++
+            origins[place] = origin
+        }
+    }
+
     fun done(): Normalized =
         Normalized(points.copyOf(size), IntArray(size) { old.starts[origins[it]] }, IntArray(size) { old.ends[origins[it]] })
 }

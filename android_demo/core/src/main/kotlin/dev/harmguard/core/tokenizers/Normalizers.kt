@@ -82,22 +82,14 @@ private fun stripped(text: Normalized, left: Boolean, right: Boolean): Normalize
 
 /** Characters taken apart, and marks put in their order. */
 private fun decomposed(text: Normalized, compatible: Boolean): Normalized {
-    val found = text.map { c ->
-        val parts = CharTables.decomposed(c, compatible)
-        if (parts == null) put(c) else put(parts)
+    val out = Writer(text)
+    for (at in text.points.indices) {
+        out.at = at
+        val parts = CharTables.decomposed(text.points[at], compatible)
+        if (parts == null) out.put(text.points[at]) else out.put(parts)
     }
-    val points = found.points
-    var at = 0
-    while (at < points.size) {
-        val start = at
-        while (at < points.size && CharTables.order(points[at]) != 0) at++
-        if (at - start > 1) {
-            val marks = points.copyOfRange(start, at).sortedBy(CharTables::order)
-            for ((place, mark) in marks.withIndex()) points[start + place] = mark
-        }
-        at++
-    }
-    return found
+    out.orderMarks()
+    return out.done()
 }
 
 /** Canonical composition of a text that is decomposed. */
