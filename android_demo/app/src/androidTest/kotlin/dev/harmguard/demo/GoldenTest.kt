@@ -1,5 +1,7 @@
 package dev.harmguard.demo
 
+import androidx.compose.ui.test.hasTestTag
+import androidx.compose.ui.test.isEnabled
 import androidx.compose.ui.test.junit4.createAndroidComposeRule
 import androidx.compose.ui.test.onAllNodesWithTag
 import androidx.compose.ui.test.onNodeWithTag
@@ -33,6 +35,8 @@ class GoldenTest {
 
     @Test
     fun aCheckShowsAVerdict() {
+        // The buttons rest while the guard is opened.
+        rule.waitUntil(60_000) { rule.onAllNodes(hasTestTag("check") and isEnabled()).fetchSemanticsNodes().isNotEmpty() }
         rule.onNodeWithTag("check").performClick()
         rule.waitUntil(60_000) { rule.onAllNodesWithTag("verdict").fetchSemanticsNodes().isNotEmpty() }
     }

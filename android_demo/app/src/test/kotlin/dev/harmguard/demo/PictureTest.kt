@@ -3,6 +3,8 @@ package dev.harmguard.demo
 import android.graphics.Bitmap
 import androidx.compose.ui.graphics.asAndroidBitmap
 import androidx.compose.ui.test.captureToImage
+import androidx.compose.ui.test.hasTestTag
+import androidx.compose.ui.test.isEnabled
 import androidx.compose.ui.test.junit4.createAndroidComposeRule
 import androidx.compose.ui.test.onAllNodesWithTag
 import androidx.compose.ui.test.onAllNodesWithText
@@ -45,7 +47,7 @@ class PictureTest {
     @Test
     fun stream() {
         rule.onNodeWithTag("response").performTextReplacement("$BREAD$HARM $HARM")
-        rule.onNodeWithTag("stream").performClick()
+        click("stream")
         rule.waitUntil(WAIT) { rule.onAllNodesWithText("Stopped", substring = true).fetchSemanticsNodes().isNotEmpty() }
         rule.onNodeWithTag("bench").performScrollTo()
         shot("stream")
@@ -68,8 +70,13 @@ class PictureTest {
 
     private fun check(response: String) {
         rule.onNodeWithTag("response").performTextReplacement(response)
-        rule.onNodeWithTag("check").performClick()
+        click("check")
         rule.waitUntil(WAIT) { rule.onAllNodesWithTag("sentences").fetchSemanticsNodes().isNotEmpty() }
+    }
+
+    private fun click(tag: String) {
+        rule.waitUntil(WAIT) { rule.onAllNodes(hasTestTag(tag) and isEnabled()).fetchSemanticsNodes().isNotEmpty() }
+        rule.onNodeWithTag(tag).performClick()
     }
 
     private fun shot(name: String) {

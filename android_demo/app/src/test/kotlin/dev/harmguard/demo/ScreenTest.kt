@@ -11,6 +11,7 @@ import androidx.compose.ui.test.hasClickAction
 import androidx.compose.ui.test.hasScrollAction
 import androidx.compose.ui.test.hasTestTag
 import androidx.compose.ui.test.hasText
+import androidx.compose.ui.test.isEnabled
 import androidx.compose.ui.test.isHeading
 import androidx.compose.ui.test.junit4.createAndroidComposeRule
 import androidx.compose.ui.test.onAllNodesWithTag
@@ -62,13 +63,13 @@ class ScreenTest {
     @Test
     fun `an answer comes in and is held back`() {
         type("How do I bake bread?", BREAD + REST + HARM + HARM)
-        rule.onNodeWithTag("stream").performScrollTo().performClick()
+        click("stream")
         until { nodes("streamed").isNotEmpty() }
         until { rule.onAllNodesWithText("Stopped", substring = true).fetchSemanticsNodes().isNotEmpty() }
         assertTrue(rule.onAllNodesWithText("credit card", substring = true).fetchSemanticsNodes().size == 1)
         rule.onNodeWithTag("released").assertTextContains("Mix the flour", substring = true)
         type("How do I bake bread?", BREAD + REST)
-        rule.onNodeWithTag("stream").performScrollTo().performClick()
+        click("stream")
         until { rule.onAllNodesWithText("Finished", substring = true).fetchSemanticsNodes().isNotEmpty() }
         rule.onNodeWithTag("released").assertTextContains(BREAD + REST)
     }
@@ -86,7 +87,7 @@ class ScreenTest {
     @Test
     fun `a refused text is said in words`() {
         type("", "")
-        rule.onNodeWithTag("check").performScrollTo().performClick()
+        click("check")
         until { nodes("failure").isNotEmpty() }
         rule.onNodeWithTag("failure").assertTextContains("prompt is empty", substring = true)
     }
@@ -134,7 +135,7 @@ class ScreenTest {
     @Test
     @Config(sdk = [34])
     fun `the benchmark is shared as JSON`() {
-        rule.onNodeWithTag("run").performScrollTo().performClick()
+        click("run")
         until { nodes("share").isNotEmpty() }
         rule.onNodeWithTag("share").performScrollTo().performClick()
         val chooser = shadowOf(rule.activity).nextStartedActivity
@@ -160,8 +161,14 @@ class ScreenTest {
         rule.onNodeWithTag("response").performScrollTo().performTextReplacement(response)
     }
 
+    /** The buttons rest while the guard is opened or at work. */
+    private fun click(tag: String) {
+        until { rule.onAllNodes(hasTestTag(tag) and isEnabled()).fetchSemanticsNodes().isNotEmpty() }
+        rule.onNodeWithTag(tag).performScrollTo().performClick()
+    }
+
     private fun check() {
-        rule.onNodeWithTag("check").performScrollTo().performClick()
+        click("check")
         until { nodes("sentences").isNotEmpty() }
     }
 
