@@ -46,7 +46,7 @@ def installed_folder(name: str) -> Path:
         owners += ["harmguard"] * (name == _OWN)
         raise AmbiguousGuardError(
             f"guard {name!a} is in {len(owners)} installed packages ({', '.join(owners)}); "
-            "expected one; likely a copy under another name: uninstall all but one that you trust"
+            "expected one; likely a copy under another name: uninstall all but the one you trust"
         )
     if name == _OWN:
         return EMBEDDED

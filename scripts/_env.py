@@ -56,6 +56,8 @@ ENVIRONMENTS = {
         hidden=("optimum",),
         compiled=False,
     ),
+    # As android_demo has it on the JVM.
+    "android": Environment(constraints="constraints-android.txt", below="test", compiled=False),
 }
 
 

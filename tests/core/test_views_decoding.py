@@ -83,6 +83,8 @@ def test_codes_are_read(text: str) -> None:
 def test_the_spelling_alphabet_is_read() -> None:
     spelt = "hotel oscar whiskey / delta oscar / india / bravo alpha kilo echo"
     assert from_words(spelt) == "how do i bake"
+    # Two gaps are as frequent: the first stands between letters, in every process.
+    assert from_words("oscar whiskey / delta oscar / india") == "ow do i"
     assert from_words("Echo and Romeo met at the hotel in November") == (
         "Echo and Romeo met at the hotel in November"
     )

@@ -102,7 +102,8 @@ def _unlike(text: str) -> str:
     return "".join([*parts, text[last:]])
 
 
-_WORD = re.compile("[acojtbmn]*[acojtb][acojtbmn]*")
+# Not from within a word: of a long number each digit would be tried.
+_WORD = re.compile("(?<![acojtbmn])[mn]*[acojtb][acojtbmn]*")
 
 
 def _unmarked(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections import Counter
 from collections.abc import Callable
 
 from harmguard.core.views.reading import reads
@@ -141,7 +142,7 @@ def _from_numbers(found: re.Match[str]) -> str:
         tried.append([int(number, 8) for number in numbers])
     for values in tried:
         if min(values) >= 1 and max(values) <= 26:
-            inner = max(set(gaps), key=gaps.count)
+            inner = _most_frequent(gaps)
             spelt = "".join(
                 chr(96 + value) + ("" if gap == inner else " ")
                 for value, gap in zip(values, [*gaps, inner], strict=True)
@@ -153,6 +154,11 @@ def _from_numbers(found: re.Match[str]) -> str:
             if reads(spelt):
                 return spelt
     return found.group()
+
+
+def _most_frequent(gaps: list[str]) -> str:
+    """Of several that are, the first: a set's order would differ from process to process."""
+    return Counter(gaps).most_common(1)[0][0]
 
 
 def _from_base(found: re.Match[str]) -> str:
@@ -300,7 +306,7 @@ def _from_braille(found: re.Match[str]) -> str:
 def _from_spelling(found: re.Match[str]) -> str:
     gaps = _SPELT_GAP.findall(found.group())
     words = _SPELT_GAP.split(found.group())
-    inner = max(set(gaps), key=gaps.count)
+    inner = _most_frequent(gaps)
     spelt = "".join(
         word[:1].lower() + ("" if gap == inner else " ")
         for word, gap in zip(words, [*gaps, inner], strict=True)
