@@ -23,7 +23,7 @@ from unittest import mock
 
 # coremltools is not among them: tests hide it, and it writes to stderr when it is imported.
 IMPORTED = [
-    "harmguard.training.distill",
+    "harmguard.training.distil.distill",
     "harmguard.training.harmaug.run",
     "transformers.models.bert.modeling_bert",
 ]

@@ -45,10 +45,14 @@ WRONG = (
     ("No arrow points up", "core/files.py", "from harmguard.guard import HarmGuard"),
     ("No arrow points up", "verify.py", "import harmguard_export.parity"),
     ("Core: each module", "core/encode.py", "from harmguard.core import scores"),
-    ("Training: HarmAug's", "training/stage.py", "from harmguard.training import distill"),
+    ("Training: HarmAug's", "training/stage.py", "from harmguard.training.distil import distill"),
     ("Export: graphs", "../harmguard_export/graphs/encoder.py", "import harmguard_export.coreml"),
     ("No circle", "training/evaluate/metrics.py", "from harmguard.training.evaluate import plots"),
-    ("A module with an", "training/average.py", "from harmguard.cli._bulk import score_lines"),
+    (
+        "A module with an",
+        "training/distil/average.py",
+        "from harmguard.cli._bulk import score_lines",
+    ),
     ("A module with an", "../benchmarks/training/cost.py", "from harmguard.cli import _bulk"),
 )
 

@@ -26,10 +26,10 @@ from transformers import (
 
 from benchmarks.harness.command import Benchmark
 from benchmarks.harness.results import INPUTS, Run, read_json, say
-from harmguard.training.distill import has_bf16
+from harmguard.training.distil.distill import has_bf16
+from harmguard.training.distil.loss import distillation_loss
 from harmguard.training.harmaug.engines.local import LocalModel
 from harmguard.training.harmaug.plan import Sampling
-from harmguard.training.loss import distillation_loss
 
 PAIRS, EPOCHS = 297_000, 3  # of the paper
 PAIR_TOKENS = 350  # assumed mean length of a training row; hours are proportional to it

@@ -34,8 +34,8 @@ from benchmarks.harness.results import INPUTS, Run, read_json, write_json
 from harmguard.bench.markdown import table
 from harmguard.core.files import new_folder, sha256_of
 from harmguard.rows import Row, read_rows
-from harmguard.training import mini
-from harmguard.training.ensemble import RowScorer
+from harmguard.training.corpora import mini
+from harmguard.training.distil.ensemble import RowScorer
 from harmguard.training.evaluate.report import evaluate
 from harmguard.training.evaluate.scored import scored
 

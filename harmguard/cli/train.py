@@ -145,8 +145,8 @@ def run(args: argparse.Namespace) -> int:
         print(_tool(args))
         return 0
     if args.stage == "distill":
-        from harmguard.training.config import read_config
-        from harmguard.training.distill import distill
+        from harmguard.training.distil.config import read_config
+        from harmguard.training.distil.distill import distill
 
         print(distill(read_config(args.config), args.out, checkpoints=args.checkpoints))
         return 0
@@ -168,19 +168,19 @@ def run(args: argparse.Namespace) -> int:
 def _tool(args: argparse.Namespace) -> str:
     """Run one of the tools; what it made, for the terminal."""
     if args.stage == "average":
-        from harmguard.training.average import average
+        from harmguard.training.distil.average import average
 
         options = {"share": args.share, "temperature": args.temperature}
         return str(average(args.first, args.second, args.out, **options))
     if args.stage == "ensemble":
-        from harmguard.training.ensemble import label
+        from harmguard.training.distil.ensemble import label
 
         return f"{label(args.teachers, args.data, args.out)} rows"
     if args.stage == "base":
-        from harmguard.training import base
+        from harmguard.training.corpora import base
 
         return f"{base.write(args.data, args.out, base.mpnet_archive())} rows"
-    from harmguard.training import mini
+    from harmguard.training.corpora import mini
 
     return f"{mini.write(args.data, args.out, mini.minilm_folder())} rows"
 

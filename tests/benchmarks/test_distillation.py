@@ -15,7 +15,7 @@ import pytest
 from benchmarks.harness.data import write_rows
 from benchmarks.training import distillation
 from harmguard.rows import Row, read_rows
-from harmguard.training.ensemble import RowScorer
+from harmguard.training.distil.ensemble import RowScorer
 
 FIGURES = {"macro": 0.5, "prompt": 0.6, "exchange": 0.7}
 BETTER = {name: value + 0.1 for name, value in FIGURES.items()}

@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from harmguard.training.config import Config, Data, Optim, Student
+from harmguard.training.distil.config import Config, Data, Optim, Student
 
 SAFE = "how do i bake bread with fresh milk and some honey please".split()
 HARM = "you are a rude silly fool and nobody likes your ugly hat".split()

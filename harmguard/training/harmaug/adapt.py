@@ -14,10 +14,19 @@ from typing import Any
 from harmguard.checkpoint import read_metadata
 from harmguard.errors import CheckpointError, ConfigError
 from harmguard.rows import Row
-from harmguard.training.config import Config, Data, Loss, Optim, Student, build, check, read_toml
-from harmguard.training.distill import devices, distill
+from harmguard.training.distil.config import (
+    Config,
+    Data,
+    Loss,
+    Optim,
+    Student,
+    build,
+    check,
+    read_toml,
+)
+from harmguard.training.distil.distill import devices, distill
+from harmguard.training.distil.run_folder import refuse_other, writing
 from harmguard.training.evaluate.scoring import evaluate_guard
-from harmguard.training.run_folder import refuse_other, writing
 from harmguard.training.stage import write_json, write_rows
 from harmguard.training.stage_inputs import as_item, read_inputs, unique
 

@@ -100,7 +100,7 @@ class Judge:
         return margins
 
     def _classifier(self) -> Callable[[Sequence[Item]], list[float | Item]]:
-        from harmguard.training.ensemble import open_scorer
+        from harmguard.training.distil.ensemble import open_scorer
 
         model = self.label.model
         scorer = open_scorer(model.path, model.revision if is_hub(model.path) else None)

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from harmguard.errors import ConfigError
-from harmguard.training.config import Config, Data, Loss, Optim, Student, build, check, read_toml
+from harmguard.training.distil.config import (
+    Config,
+    Data,
+    Loss,
+    Optim,
+    Student,
+    build,
+    check,
+    read_toml,
+)
 from harmguard.training.models import Model
 
 MODES = ("comply", "refuse", "none")

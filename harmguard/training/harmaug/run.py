@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from harmguard.core.files import sha256_of
-from harmguard.training.distill import distill
+from harmguard.training.distil.distill import distill
 from harmguard.training.evaluate.scoring import evaluate_guard
 from harmguard.training.harmaug.generate import generate
 from harmguard.training.harmaug.label import label

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from harmguard.cli import main
 from harmguard.errors import CheckpointError, ConfigError, StageError
 from harmguard.rows import Row, read_rows
-from harmguard.training.config import Config, Data, Optim, Student
-from harmguard.training.distill import distill
+from harmguard.training.distil.config import Config, Data, Optim, Student
+from harmguard.training.distil.distill import distill
+from harmguard.training.distil.row_order import plan
 from harmguard.training.harmaug import adapt as adapt_module
 from harmguard.training.harmaug.adapt import adapt, filling, mixed, read_adapt, step_rows
-from harmguard.training.schedule import plan
 from harmguard.training.stage_inputs import unique
 from tests.training import tiny
 

@@ -14,8 +14,8 @@ from harmguard.checkpoint import load_checkpoint
 from harmguard.cli import main
 from harmguard.errors import ConfigError, OutputExistsError
 from harmguard.rows import Row, read_rows
-from harmguard.training import ensemble
-from harmguard.training.ensemble import RowScorer, label, open_scorer
+from harmguard.training.distil import ensemble
+from harmguard.training.distil.ensemble import RowScorer, label, open_scorer
 from harmguard.training.harmaug.inference import Judge
 from harmguard.training.harmaug.plan import Engine, Label
 from harmguard.training.models import Model

@@ -17,8 +17,8 @@ from pathlib import Path
 from harmguard.core.files import refuse_existing
 from harmguard.errors import MissingExtraError
 from harmguard.rows import Row
-from harmguard.training import corpus
-from harmguard.training.contrast import contrast_rows
+from harmguard.training.corpora import corpus
+from harmguard.training.corpora.contrast import contrast_rows
 
 SEED = 11
 

@@ -12,9 +12,9 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from harmguard.cli import main
 from harmguard.errors import ConfigError, DivergedError, TrainingWarning
 from harmguard.rows import Row
-from harmguard.training.checks import FiniteGradients, check_loss, check_weights, warnings_of
-from harmguard.training.config import Config, Data, Optim, Student
-from harmguard.training.distill import distill
+from harmguard.training.distil.checks import FiniteGradients, check_loss, check_weights, warnings_of
+from harmguard.training.distil.config import Config, Data, Optim, Student
+from harmguard.training.distil.distill import distill
 from tests.training import tiny
 
 CONFIG = Config(Student("s"), Data(["rows"]), optim=Optim(batch_rows=2, warmup_steps=1))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from harmguard.errors import ConfigError
-from harmguard.training.config import read_config
-from harmguard.training.distill import distill
-from harmguard.training.run_folder import last_whole
+from harmguard.training.distil.config import read_config
+from harmguard.training.distil.distill import distill
+from harmguard.training.distil.run_folder import last_whole
 from tests import processes
 from tests.training import tiny
 
@@ -58,8 +58,8 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from harmguard.errors import StageError
-from harmguard.training.config import read_config
-from harmguard.training.distill import distill
+from harmguard.training.distil.config import read_config
+from harmguard.training.distil.distill import distill
 config = read_config(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
 try:

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from harmguard.checkpoint import load_student
 from harmguard.core.encode import Window
 from harmguard.rows import read_rows
-from harmguard.training.batches import Collator
-from harmguard.training.config import Config, Data, Loss, Student
-from harmguard.training.distill import _rows
-from harmguard.training.loss import WIDE, distillation_loss
+from harmguard.training.distil.batches import Collator
+from harmguard.training.distil.config import Config, Data, Loss, Student
+from harmguard.training.distil.distill import _rows
+from harmguard.training.distil.loss import WIDE, distillation_loss
 from tests.training import tiny
 
 NAN = math.nan

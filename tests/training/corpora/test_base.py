@@ -13,8 +13,8 @@ import pytest
 from harmguard.cli import main
 from harmguard.errors import DataError, MissingExtraError, OutputExistsError
 from harmguard.rows import Row, read_rows
-from harmguard.training import base, made
-from harmguard.training.config import read_config
+from harmguard.training.corpora import base, made
+from harmguard.training.distil.config import read_config
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmguard.rows import Row
-from harmguard.training.schedule import plan
+from harmguard.training.distil.row_order import plan
 
 
 def _rows(*counts: tuple[str | None, int, int]) -> list[Row]:

@@ -12,8 +12,8 @@ from harmguard.checkpoint import Checkpoint
 from harmguard.core.encode import PairEncoder, Window
 from harmguard.errors import DataError
 from harmguard.rows import Row
-from harmguard.training.config import Config
-from harmguard.training.loss import WIDE
+from harmguard.training.distil.config import Config
+from harmguard.training.distil.loss import WIDE
 
 
 class Collator:

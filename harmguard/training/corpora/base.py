@@ -20,8 +20,8 @@ from pathlib import Path
 from harmguard.core.files import refuse_existing
 from harmguard.errors import DataError, MissingExtraError
 from harmguard.rows import Row
-from harmguard.training import corpus, made
-from harmguard.training.contrast import contrast_rows
+from harmguard.training.corpora import corpus, made
+from harmguard.training.corpora.contrast import contrast_rows
 
 SEED = 12
 FILES = ("train", "extra_benign", "benign_prompts", "more_train", "more_pairs", "more_prompts")

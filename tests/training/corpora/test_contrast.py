@@ -3,8 +3,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from harmguard.training import contrast
-from harmguard.training.contrast import contrast_rows
+from harmguard.training.corpora import contrast
+from harmguard.training.corpora.contrast import contrast_rows
 
 
 def test_every_group_is_named_in_benign_and_in_hostile_rows() -> None:

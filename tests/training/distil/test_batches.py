@@ -9,8 +9,8 @@ import torch
 from harmguard.checkpoint import load_student
 from harmguard.errors import DataError
 from harmguard.rows import Row
-from harmguard.training.batches import Collator, encode_rows, row_weights
-from harmguard.training.config import Config, Data, Student
+from harmguard.training.distil.batches import Collator, encode_rows, row_weights
+from harmguard.training.distil.config import Config, Data, Student
 from tests.training import tiny
 
 ROWS = [

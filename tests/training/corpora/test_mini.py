@@ -13,8 +13,8 @@ from harmguard.checkpoint import load_student
 from harmguard.cli import main
 from harmguard.errors import DataError, MissingExtraError, OutputExistsError
 from harmguard.rows import read_rows
-from harmguard.training import corpus, mini
-from harmguard.training.config import read_config
+from harmguard.training.corpora import corpus, mini
+from harmguard.training.distil.config import read_config
 from tests.training import tiny
 
 

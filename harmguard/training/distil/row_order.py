@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from harmguard.rows import Row
-from harmguard.training.config import DRAWN
+from harmguard.training.distil.config import DRAWN
 
 LENGTH_POOL_BATCHES = 100  # rows are sorted by length within pools of this many batches
 

@@ -12,7 +12,7 @@ from harmguard.checkpoint import METADATA_FILE, load_checkpoint
 from harmguard.checkpoint.folder import WEIGHTS_FILE
 from harmguard.cli import main
 from harmguard.errors import CheckpointError, ConfigError, OutputExistsError
-from harmguard.training.average import average
+from harmguard.training.distil.average import average
 from tests.training import tiny
 
 

@@ -16,11 +16,11 @@ from harmguard.checkpoint import Checkpoint, load_checkpoint, load_student
 from harmguard.core.encode import Window
 from harmguard.errors import CheckpointError, DataError
 from harmguard.rows import Row, read_rows
-from harmguard.training.batches import encode_rows, row_weights
-from harmguard.training.config import Config, Data
-from harmguard.training.distill import distill
-from harmguard.training.loss import distillation_loss
-from harmguard.training.schedule import plan
+from harmguard.training.distil.batches import encode_rows, row_weights
+from harmguard.training.distil.config import Config, Data
+from harmguard.training.distil.distill import distill
+from harmguard.training.distil.loss import distillation_loss
+from harmguard.training.distil.row_order import plan
 from tests import processes
 from tests.training import tiny
 

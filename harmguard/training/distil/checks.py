@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from harmguard.errors import DivergedError
 from harmguard.rows import Row, read_rows
-from harmguard.training.config import Config
+from harmguard.training.distil.config import Config
 
 
 def warnings_of(config: Config, rows: Sequence[Row], steps: int) -> Iterator[str]:

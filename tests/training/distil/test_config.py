@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harmguard.errors import ConfigError
-from harmguard.training.config import read_config
+from harmguard.training.distil.config import read_config
 
 MINIMAL = '[student]\npath = "student"\n[data]\ntrain = ["rows.jsonl"]\n'
 

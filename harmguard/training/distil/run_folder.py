@@ -22,7 +22,7 @@ from harmguard.core.files import new_folder, sha256_of, write_file
 from harmguard.core.readable import scripts_of
 from harmguard.errors import ConfigError, StageError
 from harmguard.rows import Row
-from harmguard.training.config import Config
+from harmguard.training.distil.config import Config
 
 COMPLETE_FILE = "complete"  # written last into a checkpoint: without it the save was cut short
 

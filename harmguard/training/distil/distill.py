@@ -35,12 +35,12 @@ from harmguard.checkpoint import METADATA_FILE, load_student
 from harmguard.checkpoint.quiet import quiet
 from harmguard.errors import ConfigError, DataError, TrainingWarning
 from harmguard.rows import Row, read_rows
-from harmguard.training.batches import Collator, encode_rows
-from harmguard.training.checks import FiniteGradients, check_loss, check_weights, warnings_of
-from harmguard.training.config import Config
-from harmguard.training.loss import distillation_loss
-from harmguard.training.models import Model, identity
-from harmguard.training.run_folder import (
+from harmguard.training.distil.batches import Collator, encode_rows
+from harmguard.training.distil.checks import FiniteGradients, check_loss, check_weights, warnings_of
+from harmguard.training.distil.config import Config
+from harmguard.training.distil.loss import distillation_loss
+from harmguard.training.distil.row_order import plan
+from harmguard.training.distil.run_folder import (
     COMPLETE_FILE,
     claim,
     last_whole,
@@ -48,7 +48,7 @@ from harmguard.training.run_folder import (
     write_student,
     writing,
 )
-from harmguard.training.schedule import plan
+from harmguard.training.models import Model, identity
 
 
 def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Path:

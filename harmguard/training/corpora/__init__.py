@@ -1,0 +1,1 @@
+"""The training sets and starting students of the shipped guards."""
