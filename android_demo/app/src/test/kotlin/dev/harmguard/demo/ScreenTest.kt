@@ -143,7 +143,7 @@ class ScreenTest {
         @Suppress("DEPRECATION")
         val text = chooser.getParcelableExtra<Intent>(Intent.EXTRA_INTENT)!!.getStringExtra(Intent.EXTRA_TEXT)!!
         assertEquals(6, JSONObject(text).length())
-        File(System.getProperty("screens"), "../bench.json").writeText(text)
+        File(System.getProperty("screens")).resolveSibling("bench.json").writeText(text)
     }
 
     @Test
