@@ -235,7 +235,7 @@ def test_a_signal_cleans_up(
         [sys.executable, "-m", "harmguard", *command],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # under nohup, too
     ) as process:
         assert process.stdin is not None
         assert process.stderr is not None
