@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harmguard.bundle.regular import EMBEDDED, trust_package
 from harmguard.errors import AmbiguousGuardError, BundleNotFoundError, InputError, InputTypeError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "harmguard.guards"
 PREFIX = "installed:"
@@ -24,7 +27,7 @@ _OWN = "mini"  # comes with harmguard itself
 
 def installed_guards() -> list[str]:
     """The names of all guards that are installed, mini among them."""
-    return sorted({_OWN, *(point.name for point in entry_points(group=GROUP))})
+    return sorted({_OWN, *(point.name for point in _points())})
 
 
 def installed_folder(name: str) -> Path:
@@ -40,7 +43,7 @@ def installed_folder(name: str) -> Path:
             f"name is {name!a:.40}; expected the name of an installed guard, one of "
             f"{', '.join(installed_guards())}; for a folder use HarmGuard(folder)"
         )
-    points = _distinct(entry_points(group=GROUP, name=name))
+    points = _distinct(_points(name))
     if len(points) + (name == _OWN) > 1:
         owners = sorted(_owner(point) for point in points)
         owners += ["harmguard"] * (name == _OWN)
@@ -65,6 +68,13 @@ def guard_folder(value: str | None) -> Path:
     if value.startswith(PREFIX):
         return installed_folder(value.removeprefix(PREFIX))
     return Path(value)
+
+
+def _points(name: str | None = None) -> list[EntryPoint]:
+    from importlib.metadata import entry_points  # a megabyte, of which most guards need nothing
+
+    found = entry_points(group=GROUP)
+    return [point for point in found if name in (None, point.name)]
 
 
 def _distinct(points: Iterable[EntryPoint]) -> list[EntryPoint]:

@@ -191,13 +191,19 @@ def test_ctrl_c_ends_it(code: str, folder: Path, tmp_path: Path) -> None:
         file.truncate(1 << 30)
     place = tmp_path / "cache" if code is WAITS else folder
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(place)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code, str(place)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode in (1, -signal.SIGINT, 130)
 
 
