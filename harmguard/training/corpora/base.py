@@ -112,36 +112,9 @@ def mpnet_archive() -> zipfile.ZipFile:
         ) from None
 
 
-DISTILL_TOML = f"""\
-# The base guard: all-mpnet-base-v2 on the permissive rows of train.jsonl.
-save_minutes = 10.0
-
-[student]
-path = "student"
-max_tokens = {corpus.MAX_TOKENS}
-dropout = 0.0
-
-[data]
-train = ["train.jsonl"]
-licences = ["permissive"]
-
-[optim]
-lr = 4e-5
-epochs = 1
-batch_rows = 32
-device_rows = 32
-warmup_steps = 100
-weight_decay = 0.01
-seed = 0
-
-[card]
-name = "base"
-version = "0.1.0"
-status = "release"
-licence = "Apache-2.0"
-base_model = "sentence-transformers/all-mpnet-base-v2 (Apache-2.0)"
-recipe = "scripts/train_guard base"
-"""
+DISTILL_TOML = corpus.distill_toml(
+    "base", "all-mpnet-base-v2", lr="4e-5", epochs=1, warmup_steps=100
+)
 
 
 def write(data: Path, out: Path, backbone: zipfile.ZipFile) -> int:

@@ -95,6 +95,40 @@ def write_folder(
     return sum(map(len, files.values()))
 
 
+def distill_toml(name: str, backbone: str, *, lr: str, epochs: int, warmup_steps: int) -> str:
+    """The config of the guard `name`'s first run; `lr` as TOML writes it."""
+    return f"""\
+# The {name} guard: {backbone} on the permissive rows of train.jsonl.
+save_minutes = 10.0
+
+[student]
+path = "student"
+max_tokens = {MAX_TOKENS}
+dropout = 0.0
+
+[data]
+train = ["train.jsonl"]
+licences = ["permissive"]
+
+[optim]
+lr = {lr}
+epochs = {epochs}
+batch_rows = 32
+device_rows = 32
+warmup_steps = {warmup_steps}
+weight_decay = 0.01
+seed = 0
+
+[card]
+name = "{name}"
+version = "0.1.0"
+status = "release"
+licence = "Apache-2.0"
+base_model = "sentence-transformers/{backbone} (Apache-2.0)"
+recipe = "scripts/train_guard {name}"
+"""
+
+
 def shortened(row: Row, rng: random.Random) -> Row:
     """The row, or the row with its last text cut at a space; both texts keep something."""
     excess = len(row.prompt) + len(row.response or "") - SHORTENED_CHARS

@@ -58,36 +58,9 @@ def minilm_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-DISTILL_TOML = f"""\
-# The mini guard: all-MiniLM-L6-v2 on the permissive rows of train.jsonl.
-save_minutes = 10.0
-
-[student]
-path = "student"
-max_tokens = {corpus.MAX_TOKENS}
-dropout = 0.0
-
-[data]
-train = ["train.jsonl"]
-licences = ["permissive"]
-
-[optim]
-lr = 1e-4
-epochs = 2
-batch_rows = 32
-device_rows = 32
-warmup_steps = 150
-weight_decay = 0.01
-seed = 0
-
-[card]
-name = "mini"
-version = "0.1.0"
-status = "release"
-licence = "Apache-2.0"
-base_model = "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)"
-recipe = "scripts/train_guard mini"
-"""
+DISTILL_TOML = corpus.distill_toml(
+    "mini", "all-MiniLM-L6-v2", lr="1e-4", epochs=2, warmup_steps=150
+)
 
 
 POLISH_TOML = (
