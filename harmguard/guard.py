@@ -145,7 +145,7 @@ class HarmGuard(Streaming):
 
     @classmethod
     def installed(cls, name: str, **options: Unpack[GuardOptions]) -> Self:
-        """Load the guard `name` of an installed package, as `pip install harmguard-base` brings.
+        """Load the guard `name` that an installed package brings.
 
         Only packages of this environment are looked at (`harmguard.installed`); nothing is
         downloaded, and a name that two packages have is refused. Options are the constructor's.

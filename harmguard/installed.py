@@ -56,7 +56,7 @@ def installed_folder(name: str) -> Path:
     if not points:
         raise BundleNotFoundError(
             f"no guard {name!a} is installed; expected one of {', '.join(installed_guards())}; "
-            f"likely its package is missing: pip install harmguard-{name}"
+            "likely its package is in another environment, or a spelling mistake"
         )
     return _folder(points[0])
 

@@ -97,7 +97,10 @@ def test_one_package_on_two_paths_is_one(
 
 @pytest.mark.parametrize("name", ["base-that-nobody-has", "a" * 64])
 def test_a_guard_that_is_not_installed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(BundleNotFoundError, match=f"pip install harmguard-{name}"):
+    with pytest.raises(
+        BundleNotFoundError,
+        match=f"no guard '{name}' is installed; expected one of mini; likely its package",
+    ):
         HarmGuard.installed(name)
     assert main(["info", f"installed:{name}"]) == 3
     assert "expected one of" in capsys.readouterr().err
