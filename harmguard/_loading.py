@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harmguard.bundle import Bundle, open_bundle, require_onnx
+from harmguard.bundle import Bundle, opening, require_onnx
 from harmguard.errors import BundleFileError, PrepareError, UnpreparedWarning
 
 if TYPE_CHECKING:
     from harmguard.prepared.prepare import PreparedCopy
 
 
-def opened_bundle(folder: Path) -> Bundle:
-    """The bundle in `folder`, which onnxruntime can run. Raises BundleError."""
-    try:
-        bundle = open_bundle(folder)
-    except OSError as error:
-        raise BundleFileError(
-            f"{str(error.filename or folder)[:400]!a} cannot be read ({error.strerror or error}); "
-            "expected a bundle that this user may read; likely its permissions, or a wrong path"
-        ) from None
-    require_onnx(bundle)
-    return bundle
+@contextmanager
+def opening_bundle(folder: Path) -> Iterator[Bundle]:
+    """The bundle in `folder`, which onnxruntime can run, as `opening` gives it. BundleError."""
+    with ExitStack() as stack:
+        try:
+            bundle = stack.enter_context(opening(folder))
+        except OSError as error:
+            raise BundleFileError(
+                f"{str(error.filename or folder)[:400]!a} cannot be read "
+                f"({error.strerror or error}); expected a bundle that this user may read; likely "
+                "its permissions, or a wrong path"
+            ) from None
+        require_onnx(bundle)
+        yield bundle
 
 
 def prepared_copy(bundle: Bundle, cache: Path | None) -> tuple[PreparedCopy | None, str | None]:
@@ -32,6 +37,7 @@ def prepared_copy(bundle: Bundle, cache: Path | None) -> tuple[PreparedCopy | No
         return None, None
     from harmguard.prepared.prepare import prepare
 
+    bundle.check_hashes()  # a copy outlives this load
     try:
         return prepare(bundle, cache), None
     except PrepareError as error:

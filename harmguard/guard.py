@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from harmguard._loading import opened_bundle, prepared_copy
+from harmguard._loading import opening_bundle, prepared_copy
 from harmguard._options import (
     check_long_text,
     checked_max_chars,
@@ -116,22 +116,23 @@ class HarmGuard(Streaming):
 
         check_long_text(long_text)
         number = checked_threads(threads)
-        opened = opened_bundle(EMBEDDED if bundle is None else checked_path(bundle, "bundle"))
-        self._thresholds = checked_thresholds(opened, threshold)
-        self._manifest = opened.manifest
-        self._spec = opened.manifest.input
-        self._max_chars = checked_max_chars(max_chars, self._spec.max_chars)
-        folder = None if cache is None else checked_path(cache, "cache")
-        self._copy, self._why_unprepared = prepared_copy(opened, folder)
-        with under_way():
-            tokenizer, self._encoder = named_errors("loading", self._encoder_of, opened)
-            has_views = self._spec.normalisation != "none"
-            self._reader = Reader(tokenizer, opened.manifest.scripts, has_views=has_views)
-        refuse_long = long_text == "error"
-        self._scorer = Scorer(self._encoder, self._manifest, self._max_chars, refuse_long)
-        model = self._copy.model if self._copy else None
-        with under_way():
-            session = Session(opened, number, model)
+        folder = EMBEDDED if bundle is None else checked_path(bundle, "bundle")
+        with opening_bundle(folder) as opened:
+            self._thresholds = checked_thresholds(opened, threshold)
+            self._manifest = opened.manifest
+            self._spec = opened.manifest.input
+            self._max_chars = checked_max_chars(max_chars, self._spec.max_chars)
+            place = None if cache is None else checked_path(cache, "cache")
+            self._copy, self._why_unprepared = prepared_copy(opened, place)
+            with under_way():
+                tokenizer, self._encoder = named_errors("loading", self._encoder_of, opened)
+                has_views = self._spec.normalisation != "none"
+                self._reader = Reader(tokenizer, opened.manifest.scripts, has_views=has_views)
+            refuse_long = long_text == "error"
+            self._scorer = Scorer(self._encoder, self._manifest, self._max_chars, refuse_long)
+            model = self._copy.model if self._copy else None
+            with under_way():
+                session = Session(opened, number, model)
         probe(session, self._encoder, tokenizer, self._spec)
         self._session: Session | None = session
         self._pid = os.getpid()

@@ -24,7 +24,7 @@ from harmguard.inputs import Pair
 from harmguard.rows import Row
 
 NEEDLES, QUICK_NEEDLES = 50, 6
-HAYS, HAY_TOKENS = 10, 3000
+HAYS, QUICK_HAYS, HAY_TOKENS = 40, 6, 3000
 MIDDLE, LONG = 128, 512
 """Pairs of MIDDLE to LONG text tokens are compared with those above LONG."""
 SEED = 14
@@ -80,7 +80,8 @@ def measure(run: Run) -> LongText:
 
     with run.guard() as guard:
         needles = flagged_alone(guard, rows, run.size(NEEDLES, QUICK_NEEDLES))
-        hays = [haystack(rows, count, SEED + index) for index in range(HAYS)]
+        number_of_hays = run.size(HAYS, QUICK_HAYS)
+        hays = [haystack(rows, count, SEED + index) for index in range(number_of_hays)]
         shares = needle_shares(guard, needles, hays)
         run.keep({"needles": shares})
         pairs = pair_shares(guard, rows, run.size(len(rows), QUICK_PAIRS))

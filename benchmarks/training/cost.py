@@ -26,7 +26,7 @@ from transformers import (
 
 from benchmarks.harness.command import Benchmark
 from benchmarks.harness.results import INPUTS, Run, read_json, say
-from harmguard.training.distil.distill import has_bf16
+from harmguard.checkpoint.precision import has_bf16
 from harmguard.training.distil.loss import distillation_loss
 from harmguard.training.harmaug.engines.local import LocalModel
 from harmguard.training.harmaug.plan import Sampling

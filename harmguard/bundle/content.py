@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,6 @@ def check_content(
     record: Any,
     *,
     keep: bool = False,
-    stopped: Callable[[], bool] = lambda: False,
 ) -> Content:
     """Check size and hash of one file; with `keep` its bytes are returned too.
 
@@ -74,22 +74,27 @@ def check_content(
     hashed. Raises BundleFileError, or UnsafePathError for what is not a file.
     """
     with open_regular(folder, name) as file:
-        found = identity(file)
-        if found.size != entry.size:
-            cause = "a truncated download or an altered file"
-            if read_up_to(file, len(_LFS)) == _LFS:
-                cause = "a git-lfs pointer in place of the file: run `git lfs pull`"
-            raise BundleFileError(
-                f"{name} has {found.size:,} bytes; expected {entry.size:,}; likely {cause}"
-            )
-        current = {"size": entry.size, "mtime_ns": found.mtime_ns, "sha256": entry.sha256}
-        trusted = entry.size >= HASHED_AT_LOAD_BYTES and record == current
+        content, trusted = _sized(file, name, entry, record)
         data = read_exactly(file, name, entry.size) if keep else None
         if data is not None and not trusted:
             check_hash(name, entry, hashlib.sha256(data).hexdigest())
         elif not trusted:
-            check_hash(name, entry, hash_exactly(file, name, entry.size, stopped))
-        return Content(current, found, data)
+            check_hash(name, entry, hash_exactly(file, name, entry.size))
+        return content._replace(data=data)
+
+
+def _sized(file: FileIO, name: str, entry: FileEntry, record: Any) -> tuple[Content, bool]:
+    """The open file without its bytes, and whether its hash is known; refuses another size."""
+    found = identity(file)
+    if found.size != entry.size:
+        cause = "a truncated download or an altered file"
+        if read_up_to(file, len(_LFS)) == _LFS:
+            cause = "a git-lfs pointer in place of the file: run `git lfs pull`"
+        raise BundleFileError(
+            f"{name} has {found.size:,} bytes; expected {entry.size:,}; likely {cause}"
+        )
+    current = {"size": entry.size, "mtime_ns": found.mtime_ns, "sha256": entry.sha256}
+    return Content(current, found, None), entry.size >= HASHED_AT_LOAD_BYTES and record == current
 
 
 def check_hash(name: str, entry: FileEntry, found: str) -> None:
@@ -101,46 +106,72 @@ def check_hash(name: str, entry: FileEntry, found: str) -> None:
         )
 
 
+class Hashing:
+    """Checks the hashes of open files in a thread, so that a second core does it for free."""
+
+    def __init__(self, files: Sequence[tuple[FileIO, str, FileEntry]]) -> None:
+        self._files = files
+        self._failed: list[BaseException] = []
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        if sum(entry.size for _, _, entry in files) > _INLINE_BYTES:
+            self._thread = threading.Thread(target=self._work, daemon=True, name="harmguard-hash")
+            try:
+                self._thread.start()
+            except RuntimeError:  # no thread to be had
+                self._thread = None
+        if self._thread is None:
+            self._work()
+
+    def wait(self) -> None:
+        """Return once every hash was checked. Raises BundleFileError for a wrong one."""
+        if self._thread is not None:
+            self._thread.join()
+        if self._failed:
+            raise self._failed[0]
+
+    def stop(self) -> None:
+        """Give up what is left, and wait until no file is read any more."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        name = ""
+        try:
+            for file, name, entry in self._files:
+                found = hash_exactly(file, name, entry.size, self._stop.is_set)
+                check_hash(name, entry, found)
+        except OSError as error:
+            self._failed.append(
+                BundleFileError(
+                    f"{name} cannot be read ({error.strerror or error}); expected the bytes whose "
+                    "hash the manifest has; likely a failing disk, or a mount that is gone"
+                )
+            )
+        except BaseException as error:  # raised again by whoever waits
+            self._failed.append(error)
+
+
 @contextmanager
 def checking(
     folder: Path, entries: Mapping[str, FileEntry], record: Mapping[str, Any]
-) -> Iterator[Callable[[], dict[str, Content]]]:
-    """Check files while the block runs, large ones in a thread; the value waits for the result.
+) -> Iterator[tuple[dict[str, Content], Hashing]]:
+    """Check the sizes of files now, and their hashes while the block runs.
 
-    Hashing leaves Python to others, so a second core does it for free.
+    Whoever leaves the block in peace has waited for the hashes. Raises as `check_content` does.
     """
-    checked: dict[str, Content] = {}
-    failed: list[BaseException] = []
-    stop = threading.Event()
-
-    def work() -> None:
+    with ExitStack() as stack:
+        contents: dict[str, Content] = {}
+        unknown: list[tuple[FileIO, str, FileEntry]] = []
+        for name, entry in entries.items():
+            file = stack.enter_context(open_regular(folder, name))
+            contents[name], trusted = _sized(file, name, entry, record.get(name))
+            if not trusted:
+                unknown.append((file, name, entry))
+        hashing = Hashing(unknown)
         try:
-            for name, entry in entries.items():
-                known = record.get(name)
-                checked[name] = check_content(folder, name, entry, known, stopped=stop.is_set)
-        except BaseException as error:  # raised again by whoever waits
-            failed.append(error)
-
-    thread = None
-    if sum(entry.size for entry in entries.values()) > _INLINE_BYTES:
-        thread = threading.Thread(target=work, daemon=True, name="harmguard-hash")
-        try:
-            thread.start()
-        except RuntimeError:  # no thread to be had
-            thread = None
-
-    def result() -> dict[str, Content]:
-        if thread is None:
-            work()
-        else:
-            thread.join()
-        if failed:
-            raise failed[0]
-        return checked
-
-    try:
-        yield result
-    finally:
-        stop.set()
-        if thread is not None:
-            thread.join()
+            yield contents, hashing
+            hashing.wait()
+        finally:
+            hashing.stop()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 from tokenizers import Tokenizer
 
 from harmguard.bundle import content, strict_json
-from harmguard.bundle.content import Content, check_content, check_hash, check_size
+from harmguard.bundle.content import Content, Hashing, check_content, check_hash, check_size
 from harmguard.bundle.coreml import COREML_FILES
 from harmguard.bundle.fields import MANIFEST, RECORD, wrong
 from harmguard.bundle.graph_rules import Weight, check_graph_file
@@ -66,6 +67,12 @@ class Bundle:
     weights: tuple[Weight, ...] = ()
     """The constants of the graph that lie in files beside it."""
     _contents: Mapping[str, Content] = field(default_factory=dict, repr=False)
+    _hashing: Hashing | None = field(default=None, repr=False, compare=False)
+
+    def check_hashes(self) -> None:
+        """Wait until the hash of every file was checked; BundleFileError for a wrong one."""
+        if self._hashing is not None:
+            self._hashing.wait()
 
     def path(self, name: str) -> Path:
         """Path of a file that the manifest lists; KeyError for any other name."""
@@ -100,7 +107,19 @@ def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
     `check_graph` check what the libraries make of tokenizer and graph.
     """
     folder = Path(folder)
-    return _open(folder, _read_record(folder))[0]
+    with opening(folder) as bundle:
+        return bundle
+
+
+@contextmanager
+def opening(folder: Path) -> Iterator[Bundle]:
+    """`open_bundle`, with the hashes of large files checked beside what is done in the block.
+
+    What is made of the bundle there is to be used after the block alone: leaving it raises
+    BundleFileError where a hash is wrong. `Bundle.check_hashes` waits for them within it.
+    """
+    with _open(folder, _read_record(folder)) as (bundle, _):
+        yield bundle
 
 
 def open_and_record(folder: Path) -> tuple[Bundle, bool | None]:
@@ -109,7 +128,8 @@ def open_and_record(folder: Path) -> tuple[Bundle, bool | None]:
     Returns the bundle and whether the record was written: None without large files, False
     where the folder cannot be written to. Raises what `open_bundle` raises.
     """
-    bundle, hashed = _open(folder, {})
+    with _open(folder, {}) as (bundle, hashed):
+        pass
     if not hashed:
         return bundle, None
     try:
@@ -119,8 +139,9 @@ def open_and_record(folder: Path) -> tuple[Bundle, bool | None]:
     return bundle, True
 
 
-def _open(folder: Path, record: Mapping[str, Any]) -> tuple[Bundle, dict[str, Any]]:
-    """The checked bundle, and the record of its large files."""
+@contextmanager
+def _open(folder: Path, record: Mapping[str, Any]) -> Iterator[tuple[Bundle, dict[str, Any]]]:
+    """The bundle, checked when the block ends, and the record of its large files."""
     if not folder.is_dir():
         if folder == EMBEDDED:
             raise BundleNotFoundError(
@@ -147,15 +168,15 @@ def _open(folder: Path, record: Mapping[str, Any]) -> tuple[Bundle, dict[str, An
         if name in manifest.files
     }
     others = {n: e for n, e in manifest.files.items() if n not in contents}
-    with content.checking(folder, others, record) as checked:
+    with content.checking(folder, others, record) as (rest, hashing):
         weights = _check_parts(manifest, contents)
-        contents.update(checked())
-    large = {
-        name: found.record
-        for name, found in contents.items()
-        if found.record["size"] >= content.HASHED_AT_LOAD_BYTES
-    }
-    return Bundle(folder, manifest, weights, contents), large
+        contents.update(rest)
+        large = {
+            name: found.record
+            for name, found in contents.items()
+            if found.record["size"] >= content.HASHED_AT_LOAD_BYTES
+        }
+        yield Bundle(folder, manifest, weights, contents, hashing), large
 
 
 def _check_parts(manifest: Manifest, contents: Mapping[str, Content]) -> tuple[Weight, ...]:

@@ -56,7 +56,7 @@ class Checkpoint:
     folder: Path
     config: Any
     model: Any
-    """transformers' classifier, in float32 on `device`."""
+    """transformers' classifier, its weights in float32 on `device`."""
     tokenizer: Tokenizer
     encoder: PairEncoder
     template: Template
@@ -71,6 +71,8 @@ class Checkpoint:
     device: str = "cpu"
     batch_tokens: int = _BATCH_TOKENS
     """Rows times padded length of a forward pass."""
+    bf16: bool = False
+    """Whether products are computed in bfloat16, as training on such a machine does."""
 
     @property
     def name(self) -> str:
@@ -107,7 +109,8 @@ class Checkpoint:
 
         def run(batch: Batch, _: bool) -> Logits:
             inputs = {name: t.to(self.device) for name, t in self.tensors(batch).items()}
-            with torch.inference_mode():
+            half = torch.autocast(self.device, torch.bfloat16, enabled=self.bf16)
+            with torch.inference_mode(), half:
                 logits: Logits = self.model(**inputs).logits.float().cpu().numpy()
             return logits
 
@@ -137,6 +140,7 @@ def load_checkpoint(
     harmful: str | None = None,
     device: str = "cpu",
     batch_tokens: int = _BATCH_TOKENS,
+    bf16: bool = False,
 ) -> Checkpoint:
     """Read a folder, or `hub:owner/name` at `revision` (`hub.fetch`), to score and to export.
 
@@ -166,7 +170,14 @@ def load_checkpoint(
     found.model.to(device)
     if labels.note is not None:
         warnings.warn(f"{found.name}: {labels.note}", CheckpointWarning, stacklevel=2)
-    return replace(found, labels=labels, source=commit, device=device, batch_tokens=batch_tokens)
+    return replace(
+        found,
+        labels=labels,
+        source=commit,
+        device=device,
+        batch_tokens=batch_tokens,
+        bf16=bf16,
+    )
 
 
 def load_student(

@@ -188,7 +188,7 @@ def _tool(args: argparse.Namespace) -> str:
 def _stage(args: argparse.Namespace) -> dict[str, Any]:
     from harmguard.training.harmaug.plan import read_plan
 
-    plan = read_plan(args.plan)
+    plan = read_plan(args.plan, stages=[args.stage])
     if args.stage == "generate":
         from harmguard.training.harmaug.generate import generate
 

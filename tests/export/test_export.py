@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from harmguard_export import export
+from harmguard_export.graphs import writer
 from harmguard_export.quantization.recipe import load_recipe
 from safetensors.torch import load_file, save_file
 
@@ -19,6 +20,7 @@ from harmguard import HarmGuard
 from harmguard.bundle import open_bundle
 from harmguard.checkpoint import load_checkpoint
 from harmguard.errors import (
+    BundleFileError,
     CheckpointWarning,
     OutputExistsError,
     ParityError,
@@ -61,6 +63,24 @@ def random_batch(rows: int, length: int) -> tuple[np.ndarray, np.ndarray, np.nda
     for row in range(rows):
         mask[row, : max(1, length * (row + 1) // rows)] = 1
     return ids, mask, (np.arange(length) >= length // 2).astype(np.int64) * mask
+
+
+def test_weights_in_files_of_a_size_that_repositories_take(
+    lively: Path, fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PART_BYTES", 20_000)
+    parts = export(lively, tmp_path / "parts", recipe="fp32")
+    names = sorted(path.name for path in parts.glob("*.onnx.data"))
+    assert names[:2] == ["model.2.onnx.data", "model.3.onnx.data"]
+    assert names[-1] == "model.onnx.data"
+    assert set(names) < set(json.loads((parts / "guard.json").read_text())["files"])
+    assert [p for p in parts.glob("*.onnx.data") if p.stat().st_size > 20_000] == []
+    verify(parts)
+    with HarmGuard(parts) as several, HarmGuard(fp32) as one:
+        assert several.score("how do i bake bread") == one.score("how do i bake bread")
+    (parts / names[0]).unlink()
+    with pytest.raises(BundleFileError, match=r"model.2.onnx.data is missing"):
+        HarmGuard(parts)
 
 
 @pytest.mark.parametrize("rows", [1, 5])

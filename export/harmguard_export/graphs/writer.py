@@ -15,6 +15,8 @@ OPSET = 18
 IR_VERSION = 9
 MICROSOFT = "com.microsoft"
 DATA_FILE = "model.onnx.data"
+# Repositories and package indexes take files of at most 100 MB.
+PART_BYTES = 95_000_000
 # onnxruntime maps the file and wants tensors to begin on a page.
 _ALIGN = 4096
 _INLINE_BYTES = 1024
@@ -23,8 +25,9 @@ _INLINE_BYTES = 1024
 class Graph:
     """Collects nodes and weights; every method that adds one returns its output's name.
 
-    Large weights go to `folder`/model.onnx.data as they are added, so that no more than one of
-    them is held in memory. A context manager; `save` ends it.
+    Large weights go to files in `folder` as they are added, so that no more than one of them is
+    held in memory: to model.onnx.data, then, where a weight would carry it past PART_BYTES, to
+    model.2.onnx.data, and so on. A context manager; `save` ends it.
     """
 
     def __init__(self, inputs: tuple[str, ...], folder: Path) -> None:
@@ -33,6 +36,7 @@ class Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._names = 0
         self._tensors: dict[str, onnx.TensorProto] = {}
+        self._files = [DATA_FILE]
         self._data = (folder / DATA_FILE).open("xb")
 
     def __enter__(self) -> Graph:
@@ -49,6 +53,11 @@ class Graph:
         if values.nbytes <= _INLINE_BYTES:
             self._tensors[name] = numpy_helper.from_array(values, name)
             return name
+        end = self._data.tell() + -self._data.tell() % _ALIGN + values.nbytes
+        if self._data.tell() and end > PART_BYTES:
+            self._data.close()
+            self._files.append(f"model.{len(self._files) + 1}.onnx.data")
+            self._data = (self._folder / self._files[-1]).open("xb")
         self._data.write(b"\0" * (-self._data.tell() % _ALIGN))
         tensor = onnx.TensorProto(
             name=name,
@@ -56,7 +65,7 @@ class Graph:
             data_type=helper.np_dtype_to_tensor_dtype(values.dtype),
             data_location=TensorProto.EXTERNAL,
         )
-        place = {"location": DATA_FILE, "offset": self._data.tell(), "length": values.nbytes}
+        place = {"location": self._files[-1], "offset": self._data.tell(), "length": values.nbytes}
         for key, value in place.items():
             tensor.external_data.add(key=key, value=str(value))
         self._data.write(values.astype(values.dtype.newbyteorder("<"), copy=False).data)
@@ -103,7 +112,7 @@ class Graph:
         return str(self.node("Scan", list(slices), body=turn, num_scan_inputs=len(slices)))
 
     def save(self, logits: str, labels: int) -> list[str]:
-        """Write model.onnx beside its data; the names of both."""
+        """Write model.onnx beside its data; the names of all files."""
         self._nodes.append(helper.make_node("Identity", [logits], ["logits"], name="logits"))
         shape: list[str | int] = ["batch", "length"]
         graph = helper.make_graph(
@@ -119,4 +128,4 @@ class Graph:
         )
         self._data.close()
         (self._folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
-        return ["model.onnx", DATA_FILE]
+        return ["model.onnx", *self._files]

@@ -113,7 +113,7 @@ def mpnet_archive() -> zipfile.ZipFile:
 
 
 DISTILL_TOML = corpus.distill_toml(
-    "base", "all-mpnet-base-v2", lr="4e-5", epochs=1, warmup_steps=100
+    "base", "all-mpnet-base-v2", lr="4e-5", epochs=1, warmup_steps=100, frozen_layers=4
 )
 
 

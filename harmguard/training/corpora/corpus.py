@@ -95,7 +95,9 @@ def write_folder(
     return sum(map(len, files.values()))
 
 
-def distill_toml(name: str, backbone: str, *, lr: str, epochs: int, warmup_steps: int) -> str:
+def distill_toml(
+    name: str, backbone: str, *, lr: str, epochs: int, warmup_steps: int, frozen_layers: int = 0
+) -> str:
     """The config of the guard `name`'s first run; `lr` as TOML writes it."""
     return f"""\
 # The {name} guard: {backbone} on the permissive rows of train.jsonl.
@@ -105,6 +107,7 @@ save_minutes = 10.0
 path = "student"
 max_tokens = {MAX_TOKENS}
 dropout = 0.0
+frozen_layers = {frozen_layers}
 
 [data]
 train = ["train.jsonl"]

@@ -21,7 +21,8 @@ from harmguard.checkpoint.folder import WEIGHTS_FILE, check_folder
 from harmguard.core.files import new_folder, refuse_existing
 from harmguard.errors import CheckpointError, ConfigError
 
-HEAD = ("classifier.weight", "classifier.bias")
+# The last layer: of BERT and DeBERTa; of RoBERTa, MPNet and ELECTRA.
+HEADS = ("classifier", "classifier.out_proj")
 
 
 def average(
@@ -49,10 +50,10 @@ def average(
         name: torch.lerp(one[name].float(), other[name].float(), share).to(other[name].dtype)
         for name in other
     }
-    absent = [name for name in HEAD if name not in mixed]
-    if absent:
-        raise CheckpointError(f"{second.name} has no tensor {absent[0]}; expected a linear head")
-    for name in HEAD:
+    head = next((name for name in HEADS if f"{name}.weight" in mixed), HEADS[0])
+    for name in (f"{head}.weight", f"{head}.bias"):
+        if name not in mixed:
+            raise CheckpointError(f"{second.name} has no tensor {name}; expected a linear head")
         mixed[name] = mixed[name] / temperature
     left_out = shutil.ignore_patterns(WEIGHTS_FILE, "training_args.bin")
     with new_folder(out) as aside:

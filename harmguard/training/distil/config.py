@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 import types
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -21,6 +21,7 @@ class Student:
     path: str  # a folder, or hub:owner/name
     max_tokens: int = 1024  # positions used, special tokens included
     dropout: float | None = None  # of every part of the model; None keeps the checkpoint's own
+    frozen_layers: int = 0  # the embeddings and this many lowest layers stay as they are
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,7 @@ class Optim:
     weight_decay: float = 0.1  # not on biases and LayerNorm
     clip_norm: float = 1.0
     seed: int = 0
-    precision: str = (
-        "auto"  # "auto": bfloat16 where the processor has it; "fp32": the same anywhere
-    )
+    precision: str = "auto"  # "auto": bfloat16 where it is faster; "fp32": the same anywhere
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def read_config(path: Path) -> Config:
     name = config.student.path
     student = name if name.startswith("hub:") else str(base / name)
     return Config(
-        Student(student, config.student.max_tokens, config.student.dropout),
+        replace(config.student, path=student),
         replace(config.data, train=train, held_out=held_out),
         config.loss,
         config.optim,
@@ -138,7 +137,11 @@ def build(cls: Any, raw: dict[str, Any], where: str) -> Any:
     try:
         return cls(**values)
     except TypeError:
-        needed = [f.name for f in fields(cls) if f.name not in values]
+        needed = [
+            f.name
+            for f in fields(cls)
+            if f.name not in values and f.default is MISSING and f.default_factory is MISSING
+        ]
         raise ConfigError(f"{where}: missing keys; absent are {needed}") from None
 
 
@@ -167,6 +170,7 @@ def check(config: Config, where: str) -> None:
         (optim.batch_rows % max(optim.device_rows, 1), "optim.batch_rows must be a multiple of "
          "optim.device_rows"),
         (config.student.max_tokens < 8, "student.max_tokens must be at least 8"),
+        (config.student.frozen_layers < 0, "student.frozen_layers must be at least 0"),
         (not config.data.train, "data.train must name at least one file"),
     ):  # fmt: skip
         if bad:

@@ -32,12 +32,14 @@ from transformers import (
 )
 
 from harmguard.checkpoint import METADATA_FILE, load_student
+from harmguard.checkpoint.precision import has_bf16
 from harmguard.checkpoint.quiet import quiet
 from harmguard.errors import ConfigError, DataError, TrainingWarning
 from harmguard.rows import Row, read_rows
 from harmguard.training.distil.batches import Collator, encode_rows
 from harmguard.training.distil.checks import FiniteGradients, check_loss, check_weights, warnings_of
 from harmguard.training.distil.config import Config
+from harmguard.training.distil.frozen import freeze
 from harmguard.training.distil.loss import distillation_loss
 from harmguard.training.distil.row_order import plan
 from harmguard.training.distil.run_folder import (
@@ -76,6 +78,7 @@ def distill(config: Config, out: Path, *, checkpoints: Path | None = None) -> Pa
     start = load_student(
         config.student.path, config.student.max_tokens, dropout=config.student.dropout
     )
+    freeze(start.model, config.student.frozen_layers)
     windows = encode_rows(rows, start.encoder, config.optim.seed)
     batches = plan(
         rows,
@@ -205,14 +208,6 @@ def _rows(config: Config) -> list[Row]:
 def devices() -> int:
     """How many devices share a step, each with `optim.device_rows` rows at a time."""
     return max(int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.device_count(), 1)
-
-
-def has_bf16() -> bool:
-    """Whether this machine computes in bfloat16 faster than in float32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(supported and supported())
 
 
 def _forget_precision() -> None:

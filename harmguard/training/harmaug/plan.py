@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,7 @@ from harmguard.training.distil.config import (
 )
 from harmguard.training.models import Model
 
+STAGES = ("generate", "respond", "label", "distill")
 MODES = ("comply", "refuse", "none")
 ENGINES = ("transformers", "openai", "ray")
 ROWS = ("jsonl", "parquet")
@@ -129,12 +131,13 @@ class Plan:
     """A whole pipeline: what `harmguard train run RECIPE` reads."""
 
     name: str
-    labelled: list[str]  # files of labelled rows: exemplars, and training rows of their own
-    generate: Generate
-    respond: Respond
-    label: Label
-    distill: Distill
-    evaluate: list[str]  # files of labelled rows, never trained on
+    labelled: list[str] = field(default_factory=list)  # exemplars, and training rows of their own
+    # A plan may lack the sections of stages that it is not for; `read_plan` says which it needs.
+    generate: Generate = None  # type: ignore[assignment]
+    respond: Respond = None  # type: ignore[assignment]
+    label: Label = None  # type: ignore[assignment]
+    distill: Distill = None  # type: ignore[assignment]
+    evaluate: list[str] = field(default_factory=list)  # labelled rows, never trained on
     seed: int = 0  # of exemplars, sampling and shares
     tiny_models: bool = False  # make tiny models in {out}/models first
     engine: Engine = field(default_factory=Engine)
@@ -161,11 +164,12 @@ def plan_names() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name[-5:] == ".toml")
 
 
-def read_plan(plan: str, out: Path | None = None) -> Plan:
+def read_plan(plan: str, out: Path | None = None, *, stages: Sequence[str] = STAGES) -> Plan:
     """The plan of a path, or of a name in the package; `out` stands for {out} in its paths.
 
-    Relative paths are relative to the plan's folder. Raises ConfigError for a missing
-    file, TOML errors, unknown, mistyped or impossible settings.
+    Relative paths are relative to the plan's folder. `stages` names the sections that it must
+    have, those of STAGES that are to be run. Raises ConfigError for a missing file or section,
+    TOML errors, unknown, mistyped or impossible settings.
     """
     path = Path(plan)
     if not path.is_file():
@@ -178,6 +182,12 @@ def read_plan(plan: str, out: Path | None = None) -> Plan:
     if "out" in raw:
         raise ConfigError(f"{path.name}: out is no setting; expected it on the command line")
     found: Plan = build(Plan, _resolved(raw, path.resolve().parent, out), path.name)
+    for stage in stages:
+        if getattr(found, stage) is None:
+            raise ConfigError(
+                f"{path.name}: no section {stage}; expected one, because `harmguard train "
+                f"{'run' if len(stages) > 1 else stage}` takes its settings from it"
+            )
     _check_plan(found, path.name)
     return replace(found, out=str(out.resolve()) if out else "")
 
@@ -202,17 +212,46 @@ def _resolved(value: Any, folder: Path, out: Path | None, key: str = "") -> Any:
 
 
 def _check_plan(plan: Plan, where: str) -> None:
-    made, shares, engine = plan.generate, plan.respond.shares, plan.engine
-    causal = plan.label.kind == "causal"
-    urls = [made.model.url, plan.respond.comply.model.url, plan.respond.refuse.model.url]
-    urls += [plan.label.model.url] if causal else []
-    for bad, message in (
+    checks = [*_checks(plan)]
+    for stage, of in (("generate", _of_generate), ("respond", _of_respond), ("label", _of_label)):
+        if getattr(plan, stage) is not None:
+            checks += of(plan)
+    if plan.distill is not None:
+        checks += [
+            (not plan.distill.seeds, "distill.seeds must hold at least one"),
+            (len(set(plan.distill.seeds)) < len(plan.distill.seeds), "distill.seeds must differ"),
+        ]
+    for bad, message in checks:
+        if bad:
+            raise ConfigError(f"{where}: {message}")
+    if plan.distill is not None:
+        check(plan.distill.config(Path("rows.jsonl"), plan.distill.seeds[0]), where)
+
+
+Checks = list[tuple[bool, str]]
+
+
+def _checks(plan: Plan) -> Checks:
+    engine = plan.engine
+    models = [] if plan.generate is None else [plan.generate.model]
+    if plan.respond is not None:
+        models += [plan.respond.comply.model, plan.respond.refuse.model]
+    if plan.label is not None and plan.label.kind == "causal":
+        models.append(plan.label.model)
+    urls = [model.url for model in models]
+    return [
         (plan.rows not in ROWS, f"rows must be one of {ROWS}"),
         (engine.kind not in ENGINES, f"engine.kind must be one of {ENGINES}"),
         (min(engine.block_rows, engine.workers) < 1, "engine.block_rows and engine.workers must "
          "be at least 1"),
         (engine.kind == "openai" and not all(urls), "engine openai needs a url for every model"),
         (engine.kind != "openai" and any(urls), "a url is for engine openai only"),
+    ]  # fmt: skip
+
+
+def _of_generate(plan: Plan) -> Checks:
+    made = plan.generate
+    return [
         (made.count < 1, "generate.count must be at least 1"),
         (made.max_attempts < made.count, "generate.max_attempts must be at least generate.count"),
         ("{exemplars}" not in made.request, "generate.request must hold {exemplars}"),
@@ -221,24 +260,33 @@ def _check_plan(plan: Plan, where: str) -> None:
          "generate.benign_request must hold {instruction}"),
         (not 0.0 < made.filters.similar <= 1.0, "generate.filters.similar must be in (0, 1]"),
         (made.filters.language not in ("", "en"), 'generate.filters.language must be "en" or ""'),
+        (not plan.labelled, "labelled must name at least one file"),
+        _wrong(made.sampling),
+    ]  # fmt: skip
+
+
+def _of_respond(plan: Plan) -> Checks:
+    respond, shares = plan.respond, plan.respond.shares
+    return [
         (set(shares) != set(MODES), f"respond.shares must have exactly {MODES}"),
         (any(not 0.0 <= s <= 1.0 for s in shares.values()), "respond.shares must be in [0, 1]"),
         # Decimal fractions such as .7, .2 and .1 sum to a little less than 1.
         (sum(shares.values()) < 1.0 - 1e-9, "respond.shares must sum to at least 1"),
-        (any("{prompt}" not in m.request for m in (plan.respond.comply, plan.respond.refuse)),
+        (any("{prompt}" not in m.request for m in (respond.comply, respond.refuse)),
          "respond requests must hold {prompt}"),
+        _wrong(respond.sampling),
+    ]  # fmt: skip
+
+
+def _of_label(plan: Plan) -> Checks:
+    return [
         (plan.label.kind not in TEACHERS, f"label.kind must be one of {TEACHERS}"),
         (plan.label.temperature <= 0.0, "label.temperature must be above 0"),
-        (not plan.distill.seeds, "distill.seeds must hold at least one"),
-        (len(set(plan.distill.seeds)) < len(plan.distill.seeds), "distill.seeds must differ"),
-        (not plan.labelled, "labelled must name at least one file"),
-    ):  # fmt: skip
-        if bad:
-            raise ConfigError(f"{where}: {message}")
-    for sampling in (made.sampling, plan.respond.sampling):
-        if not (sampling.temperature >= 0.0 < sampling.top_p <= 1.0 <= sampling.max_new_tokens):
-            raise ConfigError(
-                f"{where}: sampling needs max_new_tokens from 1, temperature from 0, and top_p "
-                "in (0, 1]"
-            )
-    check(plan.distill.config(Path("rows.jsonl"), plan.distill.seeds[0]), where)
+    ]
+
+
+def _wrong(sampling: Sampling) -> tuple[bool, str]:
+    fits = sampling.temperature >= 0.0 < sampling.top_p <= 1.0 <= sampling.max_new_tokens
+    return not fits, (
+        "sampling needs max_new_tokens from 1, temperature from 0, and top_p in (0, 1]"
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from harmguard.checkpoint import METADATA_FILE, load_checkpoint
@@ -55,6 +56,24 @@ def test_a_temperature_divides_the_logits(students: tuple[Path, Path], tmp_path:
     windows = load_checkpoint(one).encoder.encode("hello there").windows
     before, after = (load_checkpoint(folder).logits(windows) for folder in (one, out))
     np.testing.assert_allclose(after, before / 4.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["MPNet", "Roberta", "Electra"])
+def test_a_head_of_two_layers_is_divided_once(tmp_path: Path, family: str) -> None:
+    sizes = {
+        "vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 40, "max_position_embeddings": 64, "embedding_size": 32,
+    }  # fmt: skip
+    config = getattr(transformers, f"{family}Config")(**sizes)
+    model = getattr(transformers, f"{family}ForSequenceClassification")(config)
+    model.save_pretrained(tmp_path / "a")
+    (tmp_path / "a" / METADATA_FILE).write_text("{}")
+    average(tmp_path / "a", tmp_path / "a", tmp_path / "out", temperature=2.0)
+    before, after = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("a", "out"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"classifier.out_proj.weight"}  # its bias is still 0
+    name = changed.pop()
+    torch.testing.assert_close(after[name], before[name] / 2.0)
 
 
 def test_errors(

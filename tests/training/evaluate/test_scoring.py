@@ -74,6 +74,21 @@ def test_a_checkpoint_is_scored_in_torch(tmp_path: Path, write_rows: Writer) -> 
     assert report["thresholds"] == {"prompt": 0.4}
 
 
+@pytest.mark.parametrize("faster", [False, True])
+def test_a_checkpoint_in_bfloat16_where_that_is_faster(
+    tmp_path: Path, write_rows: Writer, monkeypatch: pytest.MonkeyPatch, faster: bool
+) -> None:
+    monkeypatch.setattr("harmguard.training.evaluate.scoring.has_bf16", lambda: faster)
+    folder = student(tmp_path / "student", "bert")
+    path = write_rows([{"prompt": t, "label": i % 2} for i, t in enumerate(["bake", "rude fool"])])
+    exact, _ = evaluate_guard(folder, [path])
+    lines, report = evaluate_guard(folder, [path], precision="auto")
+    assert report["guard"]["model"] == f"checkpoint, {'bf16' if faster else 'fp32'}"
+    differences = [abs(a.score - b.score) for a, b in zip(exact, lines, strict=True)]
+    assert (max(differences) > 0) is faster
+    assert max(differences) < 0.02
+
+
 def test_several_files_are_one_report(word_bundle: Path, write_rows: Writer) -> None:
     paths = [write_rows(few(20), name="a.jsonl"), write_rows(few(30), name="b.jsonl")]
     lines, report = evaluate_guard(word_bundle, paths, threads=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harmguard.cli import main
 from harmguard.errors import ConfigError
 from harmguard.rows import read_rows
 from harmguard.training.harmaug.plan import plan_names, read_plan
@@ -143,6 +144,51 @@ def test_wrong_settings(tmp_path: Path, pattern: str, value: str, match: str) ->
     (tmp_path / "r.toml").write_text(changed, encoding="utf-8")
     with pytest.raises(ConfigError, match=match):
         read_plan(str(tmp_path / "r.toml"))
+
+
+def one_section(folder: Path, stage: str) -> str:
+    """The path of a plan that has one stage's section alone."""
+    text = (FOLDER / "harmaug-435m.toml").read_text(encoding="utf-8")
+    head, *parts = re.split(
+        r"^(?=\[(?:engine|generate|respond|label|distill)\]$)", text, flags=re.M
+    )
+    kept = [part for part in parts if part.startswith((f"[{stage}]", "[engine]"))]
+    path = folder / f"{stage}.toml"
+    path.write_text(re.sub("^(labelled|evaluate) = .*", "", head, flags=re.M) + "".join(kept))
+    return str(path)
+
+
+@pytest.mark.parametrize("stage", ["respond", "label", "distill"])
+def test_a_stage_needs_its_own_section_alone(tmp_path: Path, stage: str) -> None:
+    path = one_section(tmp_path, stage)
+    plan = read_plan(path, stages=[stage])
+    assert plan.section(stage)[stage] == read_plan("harmaug-435m").section(stage)[stage]
+    others = {"generate", "respond", "label", "distill"} - {stage}
+    for other in others:
+        with pytest.raises(ConfigError, match=f"no section {other}; expected one, because `harm"):
+            read_plan(path, stages=[other])
+    with pytest.raises(ConfigError, match="because `harmguard train run` takes"):
+        read_plan(path)
+
+
+def test_generate_alone_needs_labelled_rows(tmp_path: Path) -> None:
+    path = one_section(tmp_path, "generate")
+    with pytest.raises(ConfigError, match="labelled must name at least one file"):
+        read_plan(path, stages=["generate"])
+    text = Path(path).read_text()
+    Path(path).write_text(text.replace("name =", 'labelled = ["rows.jsonl"]\nname ='))
+    assert read_plan(path, stages=["generate"]).generate.count == 100_000
+
+
+@pytest.mark.parametrize("stage", ["generate", "respond", "label"])
+def test_the_commands_say_which_section_is_absent(
+    tmp_path: Path, stage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = one_section(tmp_path, "distill")
+    data = [] if stage == "generate" else ["rows.jsonl"]
+    assert main(["train", stage, path, *data, "--out", str(tmp_path / "out")]) == 3
+    assert f"no section {stage}; expected one" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_such_plan() -> None:
