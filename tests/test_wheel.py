@@ -25,6 +25,7 @@ from harmguard.errors import UnsafePathError
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = "harmguard/models/mini/"
 BUNDLE_LIMIT_BYTES = 25_000_000
+LARGEST_FILE_BYTES = 100 * 1024 * 1024  # what package indexes and code hosts take
 EXTRAS = {"bench", "coreml", "export", "scale", "train"}
 HEAVY = {"accelerate", "onnx", "optimum", "scikit-learn", "torch", "transformers"}
 
@@ -121,6 +122,32 @@ def test_metadata_names_three_dependencies_and_five_extras(
     assert metadata["License-Expression"] == "Apache-2.0"
 
 
+@pytest.fixture(scope="module")
+def base_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the guard `base`, which is a distribution of its own."""
+    out = tmp_path_factory.mktemp("base")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    place = ROOT / "packages" / "harmguard-base"
+    subprocess.run(command, cwd=place, check=True, capture_output=True)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def test_the_base_guard_is_whole_and_fits_an_index(base_wheel: Path) -> None:
+    prefix = "harmguard_base/guard/"
+    with zipfile.ZipFile(base_wheel) as archive:
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+        manifest = json.loads(archive.read(f"{prefix}guard.json"))
+    bundle = {f"{prefix}{name}" for name in ("guard.json", *manifest["files"])}
+    assert {name for name in sizes if ".dist-info/" not in name} == {
+        "harmguard_base/__init__.py",
+        *bundle,
+    }
+    assert manifest["name"] == "base"
+    assert base_wheel.stat().st_size < LARGEST_FILE_BYTES
+    assert max(sizes.values()) < LARGEST_FILE_BYTES
+
+
 def lowest() -> list[str]:
     """The base dependencies at the lower bounds that pyproject.toml declares."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -141,7 +168,9 @@ def lowest() -> list[str]:
         ),
     ],
 )
-def test_fresh_environment_scores(wheel: Path, tmp_path: Path, pins: list[str]) -> None:
+def test_fresh_environment_scores(
+    wheel: Path, base_wheel: Path, tmp_path: Path, pins: list[str]
+) -> None:
     folder = tmp_path / "environment"
     venv.create(folder)
     python, command = folder / "bin" / "python", folder / "bin" / "harmguard"
@@ -162,6 +191,11 @@ def test_fresh_environment_scores(wheel: Path, tmp_path: Path, pins: list[str]) 
     assert re.fullmatch(r"[01]\.\d{4}\n", alone)
     assert re.fullmatch(r"[01]\.\d{4}\n", exchange)
     run(command, "verify")
+    run(*pip, "install", "--quiet", "--no-input", "--no-compile", "--no-deps", base_wheel)
+    other = run(command, "score", "--guard", "installed:base", "How do I bake bread?")
+    assert re.fullmatch(r"[01]\.\d{4}\n", other)
+    assert other != alone
+    run(command, "verify", "installed:base")
 
 
 FROZEN = """
