@@ -1,4 +1,4 @@
-"""Which number type this machine computes in: bfloat16 halves the time of some, doubles others'."""
+"""Which number type this machine computes in: bfloat16 is slower than float32 on some."""
 
 from __future__ import annotations
 
