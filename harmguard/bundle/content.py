@@ -114,7 +114,7 @@ class Hashing:
         self._failed: list[BaseException] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        if sum(entry.size for _, _, entry in files) > _INLINE_BYTES:
+        if files:
             self._thread = threading.Thread(target=self._work, daemon=True, name="harmguard-hash")
             try:
                 self._thread.start()
@@ -165,6 +165,9 @@ def checking(
         contents: dict[str, Content] = {}
         unknown: list[tuple[FileIO, str, FileEntry]] = []
         for name, entry in entries.items():
+            if entry.size <= _INLINE_BYTES:  # not kept open, however many there are
+                contents[name] = check_content(folder, name, entry, record.get(name))
+                continue
             file = stack.enter_context(open_regular(folder, name))
             contents[name], trusted = _sized(file, name, entry, record.get(name))
             if not trusted:

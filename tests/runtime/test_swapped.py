@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import mmap
 import os
+import resource
 import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from harmguard import HarmGuard
-from harmguard.bundle import RECORD, load_tokenizer, open_bundle
+from harmguard.bundle import EMBEDDED, RECORD, Manifest, load_tokenizer, open_bundle
 from harmguard.bundle.regular import hash_exactly, identity, open_regular, read_exactly, read_up_to
 from harmguard.errors import BundleFileError, HarmGuardError, ManifestError, UnsafePathError
 from harmguard.runtime import session as sessions
@@ -270,3 +275,51 @@ def test_a_record_that_is_no_file_costs_the_hashing_alone(folder: Path, swap: Sw
     swap(folder / RECORD)
     with HarmGuard(folder, threads=1) as guard:
         assert 0 < guard.score(TEXT) < 1
+
+
+def test_thousands_of_small_files_are_not_open_together(
+    needle_bundle: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(needle_bundle, tmp_path / "guard")
+    manifest = open_bundle(needle_bundle).manifest.to_json()
+    digest = hashlib.sha256(b"x").hexdigest()
+    for number in range(400):
+        (folder / f"w{number}.data").write_bytes(b"x")
+        manifest["files"][f"w{number}.data"] = {"size": 1, "sha256": digest}
+    (folder / "guard.json").write_bytes(Manifest.from_json(manifest).to_bytes())
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        with pytest.raises(ManifestError, match=r"files is \['w0.data'"):
+            open_bundle(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_large_file_that_cannot_be_read_is_a_named_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(EMBEDDED, tmp_path / "guard")
+
+    def fails(file: FileIO, name: str, *more: Any) -> str:
+        if name == "model.onnx.data":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return hash_exactly(file, name, *more)
+
+    monkeypatch.setattr("harmguard.bundle.content.hash_exactly", fails)
+    for load in (HarmGuard, open_bundle):
+        with pytest.raises(BundleFileError, match=r"model.onnx.data cannot be read \(Input/output"):
+            load(folder)
+
+
+def test_no_copy_is_prepared_from_weights_of_a_wrong_hash(tmp_path: Path) -> None:
+    folder, cache = shutil.copytree(EMBEDDED, tmp_path / "guard"), tmp_path / "cache"
+    with (folder / "model.onnx.data").open("r+b") as file:
+        file.seek(20_000_000)
+        byte = file.read(1)
+        file.seek(20_000_000)
+        file.write(bytes([byte[0] ^ 1]))
+    for options in ({}, {"cache": cache}):
+        with pytest.raises(BundleFileError, match=r"model.onnx.data has sha256"):
+            HarmGuard(folder, **options)  # type: ignore[arg-type]
+    assert not cache.exists() or not list(cache.rglob("*.onnx"))
