@@ -18,7 +18,7 @@ from harmguard.checkpoint.checkpoint import (  # noqa: E402
 )
 from harmguard.checkpoint.family import INPUTS  # noqa: E402
 from harmguard.checkpoint.folder import METADATA_FILE, read_metadata  # noqa: E402
-from harmguard.checkpoint.hub import fetch, is_hub, located  # noqa: E402
+from harmguard.checkpoint.hub import fetch, is_hub, local, located  # noqa: E402
 
 __all__ = [
     "INPUTS",
@@ -28,6 +28,7 @@ __all__ = [
     "is_hub",
     "load_checkpoint",
     "load_student",
+    "local",
     "located",
     "read_metadata",
 ]

@@ -13,7 +13,7 @@ from harmguard.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Model:
-    """A model: a folder, `hub:owner/name`, or what a server calls it."""
+    """A model: a folder, `hub:owner/name`, a GGUF file, or what a server calls it."""
 
     path: str
     revision: str = "main"  # of a model of the hub
@@ -21,7 +21,7 @@ class Model:
 
 
 def identity(model: Model) -> dict[str, Any]:
-    """What a manifest says of a model: the hash of a folder's files, or a hub id's commit."""
+    """What a manifest says of a model: the hash of its files, or a hub id's commit."""
     folder = Path(model.path)
     if folder.is_dir():
         digest = hashlib.sha256()
@@ -32,8 +32,10 @@ def identity(model: Model) -> dict[str, Any]:
         return {"served": model.path, "revision": model.revision}
     from transformers import AutoConfig
 
-    from harmguard.checkpoint import located
+    from harmguard.checkpoint import is_hub, local, located
 
+    if not is_hub(model.path):
+        return {"file_sha256": sha256_of(local(model.path))}
     try:
         config = AutoConfig.from_pretrained(**located(model.path, model.revision))
     except (OSError, ValueError) as error:

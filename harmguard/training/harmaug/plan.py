@@ -193,7 +193,7 @@ def read_plan(plan: str, out: Path | None = None, *, stages: Sequence[str] = STA
 
 
 def _resolved(value: Any, folder: Path, out: Path | None, key: str = "") -> Any:
-    """Paths made absolute: of data files always, of models where such a folder exists."""
+    """Paths made absolute: of data files always, of models where there is such a path."""
     if isinstance(value, dict):
         return {k: _resolved(v, folder, out, k) for k, v in value.items()}
     if isinstance(value, list) and key in ("labelled", "evaluate"):
@@ -206,8 +206,8 @@ def _resolved(value: Any, folder: Path, out: Path | None, key: str = "") -> Any:
                     "`harmguard train run`, which makes those models"
                 )
             return str(out.resolve()) + value[len(OUT) :]
-        # What is neither the hub's nor a folder may be the name that a server has for its model.
-        return str(folder / value) if (folder / value).is_dir() else value
+        # What is neither the hub's nor here may be the name that a server has for its model.
+        return str(folder / value) if (folder / value).exists() else value
     return value
 
 
