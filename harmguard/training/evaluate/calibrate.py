@@ -145,7 +145,7 @@ def calibrate(
     _check_labels(rows, labelled.name)
     with HarmGuard(bundle, threads=threads) as guard:
         scores = score_bundle(guard, rows)
-        highest = score_streams(guard, rows)
+        highest = score_streams(guard, rows, scores)
     previous = float(manifest["output"]["temperature"])
     result = fit(
         rows,

@@ -58,18 +58,21 @@ def score_bundle(guard: HarmGuard, rows: Sequence[Row]) -> list[Score]:
     return out
 
 
-def score_streams(guard: HarmGuard, rows: Sequence[Row]) -> list[float]:
+def score_streams(guard: HarmGuard, rows: Sequence[Row], whole: Sequence[Score]) -> list[float]:
     """The highest score that each exchange has while it is written; of a prompt alone 0.
 
-    Raises DataError, as `score_bundle`.
+    `whole` are the scores of the rows, which are those of their last prefixes. Raises DataError,
+    as `score_bundle`.
     """
     parts = [
         (number, replace(row, response=text))
         for number, row in enumerate(rows)
         if row.response is not None
-        for text in prefixes(row.response)
+        for text in prefixes(row.response)[:-1]
     ]
-    highest = [0.0] * len(rows)
+    highest = [
+        0.0 if row.response is None else score.score for row, score in zip(rows, whole, strict=True)
+    ]
     scores = score_bundle(guard, [row for _, row in parts])
     for (number, _), score in zip(parts, scores, strict=True):
         highest[number] = max(highest[number], score.score)

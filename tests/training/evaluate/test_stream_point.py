@@ -12,7 +12,7 @@ from harmguard import HarmfulStreamError, HarmGuard
 from harmguard.bundle import open_bundle
 from harmguard.rows import read_rows
 from harmguard.training.evaluate.calibrate import calibrate
-from harmguard.training.evaluate.scoring import score_streams
+from harmguard.training.evaluate.scoring import score_bundle, score_streams
 from harmguard.training.evaluate.thresholds import stream_threshold
 
 Writer = Callable[..., Path]
@@ -56,7 +56,7 @@ def test_calibrate_fits_the_point_that_streams_of_the_bundle_use(
     rows = read_rows(data)
     stopped = 0
     with HarmGuard(tmp_path / "out", threads=1) as guard:
-        highest = score_streams(guard, rows)
+        highest = score_streams(guard, rows, score_bundle(guard, rows))
         for row, score in zip(rows, highest, strict=True):
             try:
                 list(guard.stream(row.prompt, [row.response or ""]))
