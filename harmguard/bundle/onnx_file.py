@@ -121,7 +121,7 @@ class Graph:
 Attribute = int | Numbers | Tensor | Graph | None
 
 
-class Model:
+class OnnxModel:
     """A file: its graph and the opset of each domain."""
 
     __slots__ = ("graph", "opsets")
@@ -131,7 +131,7 @@ class Model:
         self.opsets = opsets
 
 
-def read_model(data: bytes) -> Model:
+def read_model(data: bytes) -> OnnxModel:
     """Read an ONNX file.
 
     Raises BundleFileError for a malformed one, and UnsafeGraphError for what no guard has: local
@@ -146,7 +146,7 @@ class _Parser:
         self._data = data
         self._nodes = 0
 
-    def model(self) -> Model:
+    def model(self) -> OnnxModel:
         if not self._data:
             raise malformed("0 bytes")
         graph, opsets = None, {}
@@ -167,7 +167,7 @@ class _Parser:
                 )
         if graph is None:
             raise malformed("0 graphs")
-        return Model(graph, opsets)
+        return OnnxModel(graph, opsets)
 
     def _opset(self, start: int, end: int) -> tuple[str, int]:
         domain, version = "", 0

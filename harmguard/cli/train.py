@@ -60,7 +60,12 @@ _STAGES = {
     "mini": (
         "make the training set and the starting student of the mini guard",
         "OUT gets rows, student and configs from DATA, a folder as docs/data.md describes.",
-        "  harmguard train mini data mini-data",
+        "  harmguard train mini data mini-data --teacher guards/base",
+    ),
+    "multilingual": (
+        "make the training set and the starting student of the multilingual guard",
+        "OUT gets rows, student and configs from DATA, a folder as docs/data.md describes.",
+        "  harmguard train multilingual data multilingual-data --teacher guards/base",
     ),
     "base": (
         "make the training set and the starting student of the base guard",
@@ -126,15 +131,20 @@ def _add_ensemble(_: str, stage: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_guard(_: str, stage: argparse.ArgumentParser) -> None:
+def _add_guard(name: str, stage: argparse.ArgumentParser) -> None:
     stage.add_argument("data", type=Path, metavar="DATA", help="the folder of the data")
     stage.add_argument("out", type=Path, metavar="OUT", help="a new folder")
+    if name != "base":
+        stage.add_argument(
+            "--teacher", type=Path, required=True, metavar="BUNDLE", help="the base guard's folder"
+        )
 
 
 _TOOLS = {
     "average": _add_average,
     "ensemble": _add_ensemble,
     "mini": _add_guard,
+    "multilingual": _add_guard,
     "base": _add_guard,
 }
 
@@ -180,9 +190,13 @@ def _tool(args: argparse.Namespace) -> str:
         from harmguard.training.corpora import base
 
         return f"{base.write(args.data, args.out, base.mpnet_archive())} rows"
+    if args.stage == "multilingual":
+        from harmguard.training.corpora import multilingual
+
+        return f"{multilingual.write(args.data, args.out, args.teacher)} rows"
     from harmguard.training.corpora import mini
 
-    return f"{mini.write(args.data, args.out, mini.minilm_folder())} rows"
+    return f"{mini.write(args.data, args.out, mini.minilm_folder(), args.teacher)} rows"
 
 
 def _stage(args: argparse.Namespace) -> dict[str, Any]:

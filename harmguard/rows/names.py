@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 PAIR = ("prompt", "response", "task")
-KNOWN = (*PAIR, "label", "soft", "source", "tier", "licence", "weight", "id")
+KNOWN = (*PAIR, "label", "soft", "source", "tier", "licence", "lang", "weight", "id")
 _LONG = 5  # letters of a known name from which one wrong letter still means it
 _LISTED = 12
 _PLAIN = re.compile(r"\s{0,2}[A-Za-z_][\w.-]{0,31}\s{0,2}", re.ASCII)

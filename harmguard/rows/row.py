@@ -1,7 +1,7 @@
 """Records -> `Row`: what each field may hold, and whether a row is a prompt alone or an exchange.
 
 A row needs `prompt`; everything else is optional: `response`, `label` (1 harmful, 0 not),
-`soft` (a teacher's P(harmful)), `source`, `tier` (A, B or C: label quality), `licence`,
+`soft` (a teacher's P(harmful)), `source`, `tier` (A, B or C: label quality), `licence`, `lang`,
 `task` ("prompt": the row is about the prompt alone, "response": about the exchange), `weight`,
 and `id`.
 """
@@ -21,8 +21,8 @@ from harmguard.rows.formats import MAX_FIELD, Object, Record, json_object, read_
 from harmguard.rows.names import KNOWN, PAIR, listed, nearly
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_NAMES = ("source", "tier", "licence")
-_DEFAULTS = {"source": "unknown", "tier": "A", "licence": "unknown"}
+_NAMES = ("source", "tier", "licence", "lang")
+_DEFAULTS = {"source": "unknown", "tier": "A", "licence": "unknown", "lang": ""}
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Row:
     source: str = "unknown"
     tier: str = "A"
     licence: str = "unknown"
+    lang: str = ""  # such as "de", where it is known
     task: str = ""
     weight: float = 1.0
 

@@ -96,11 +96,19 @@ def write_folder(
 
 
 def distill_toml(
-    name: str, backbone: str, *, lr: str, epochs: int, warmup_steps: int, frozen_layers: int = 0
+    name: str,
+    backbone: str,
+    *,
+    lr: str,
+    epochs: int,
+    warmup_steps: int,
+    version: str = "0.1.0",
+    frozen_layers: int = 0,
+    rows: Sequence[str] = ("train.jsonl",),
 ) -> str:
-    """The config of the guard `name`'s first run; `lr` as TOML writes it."""
+    """The config of the guard `name`'s run on the files `rows`; `lr` as TOML writes it."""
     return f"""\
-# The {name} guard: {backbone} on the permissive rows of train.jsonl.
+# The {name} guard: {backbone} on permissive rows.
 save_minutes = 10.0
 
 [student]
@@ -110,7 +118,7 @@ dropout = 0.0
 frozen_layers = {frozen_layers}
 
 [data]
-train = ["train.jsonl"]
+train = {json.dumps(list(rows))}
 licences = ["permissive"]
 
 [optim]
@@ -124,11 +132,25 @@ seed = 0
 
 [card]
 name = "{name}"
-version = "0.1.0"
+version = "{version}"
 status = "release"
 licence = "Apache-2.0"
 base_model = "sentence-transformers/{backbone} (Apache-2.0)"
 recipe = "scripts/train_guard {name}"
+"""
+
+
+def label_toml(name: str, teacher: Path) -> str:
+    """The plan by which the bundle `teacher` labels the rows of the guard `name`."""
+    return f"""\
+# A guard's scores are the {name} guard's soft labels: `harmguard train label`.
+name = "{name}"
+
+[label]
+kind = "bundle"
+
+[label.model]
+path = {json.dumps(str(teacher.resolve()))}
 """
 
 

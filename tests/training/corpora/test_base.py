@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import random
@@ -13,40 +12,8 @@ import pytest
 from harmguard.cli import main
 from harmguard.errors import DataError, MissingExtraError, OutputExistsError
 from harmguard.rows import Row, read_rows
-from harmguard.training.corpora import base, made
+from harmguard.training.corpora import base, labelled, made
 from harmguard.training.distil.config import read_config
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A data folder in the published shape, with mild texts of our own."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-
-    def rows(source: str, label: int, count: int, *, response: str = "") -> list[dict[str, object]]:
-        return [
-            {
-                "id": f"{source}/{label}/{i}", "prompt": f"{source} asks {label} the number {i}",
-                "response": response and f"{response} {i}", "label": label, "source": source,
-                "task": "response" if response else "prompt", "tier": "A", "licence": "permissive",
-            }
-            for i in range(count)
-        ]  # fmt: skip
-
-    files = {
-        "train": [*rows("catqa", 1, 30), *rows("jbb_artifacts", 1, 20, response="an answer")],
-        "extra_benign": rows("gpteacher_code", 0, 20, response="an answer"),
-        "benign_prompts": rows("gsm8k", 0, 30),
-        "more_train": [*rows("paradetox", 1, 400), *rows("paradetox", 0, 10)],
-        "more_pairs": rows("star1", 0, 10, response="a safe answer"),
-        "more_prompts": [*rows("hatemoji_check", 1, 5), *rows("edos", 0, 300)],
-        "val": rows("held_out", 1, 2),
-        "val_more": rows("held_out_too", 0, 2),
-    }
-    for name, values in files.items():
-        text = "".join(json.dumps(value) + "\n" for value in values)
-        (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress(text.encode()))
-    return folder
 
 
 def archive(*names: str) -> zipfile.ZipFile:
@@ -60,9 +27,9 @@ def archive(*names: str) -> zipfile.ZipFile:
 def test_sources_have_caps_by_label_and_coarse_ones_weigh_less(data: Path) -> None:
     rows = base.build_rows(data)
     plain = Counter((r.source, r.label) for r in rows if r.id.split("/")[-1].isdigit())
-    assert plain["paradetox", 1] == base.CAPS["paradetox"]
+    assert plain["paradetox", 1] == labelled.CAPS["paradetox"]
     assert plain["paradetox", 0] == 10
-    assert plain["edos", 0] == base.CAPS["edos"]
+    assert plain["edos", 0] == labelled.CAPS["edos"]
     assert ("hatemoji_check", 1) not in plain
     assert {r.tier for r in rows if r.source == "paradetox" and r.id[-1].isdigit()} == {"C"}
     assert {r.source for r in rows} >= {"contrast_made", "long_benign", "star1"}
