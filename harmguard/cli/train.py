@@ -60,7 +60,7 @@ _STAGES = {
     "mini": (
         "make the training set and the starting student of the mini guard",
         "OUT gets rows, student and configs from DATA, a folder as docs/data.md describes.",
-        "  harmguard train mini data mini-data --teacher guards/base",
+        "  harmguard train mini data mini-data --teacher guards/base --start student",
     ),
     "multilingual": (
         "make the training set and the starting student of the multilingual guard",
@@ -138,6 +138,10 @@ def _add_guard(name: str, stage: argparse.ArgumentParser) -> None:
         stage.add_argument(
             "--teacher", type=Path, required=True, metavar="BUNDLE", help="the base guard's folder"
         )
+    if name == "mini":
+        stage.add_argument(
+            "--start", type=Path, required=True, metavar="FOLDER", help="the student's checkpoint"
+        )
 
 
 _TOOLS = {
@@ -196,7 +200,7 @@ def _tool(args: argparse.Namespace) -> str:
         return f"{multilingual.write(args.data, args.out, args.teacher)} rows"
     from harmguard.training.corpora import mini
 
-    return f"{mini.write(args.data, args.out, mini.minilm_folder(), args.teacher)} rows"
+    return f"{mini.write(args.data, args.out, args.start, args.teacher)} rows"
 
 
 def _stage(args: argparse.Namespace) -> dict[str, Any]:

