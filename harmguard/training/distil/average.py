@@ -30,7 +30,8 @@ def average(
 ) -> Path:
     """Write `out`: `second` with weights (1 - share) * first + share * second; returns `out`.
 
-    Everything but the weights (config, tokenizer, metadata) is `second`'s. `share` in [0, 1];
+    Everything but the weights (config, tokenizer, metadata) is `second`'s; `first` may also be
+    the checkpoint that it started from. `share` in [0, 1];
     the logits are divided by `temperature`, above 0.
     Raises CheckpointError for a folder without weights or of another shape, ConfigError for a
     number out of its range, OutputExistsError when `out` exists.
@@ -40,7 +41,7 @@ def average(
     if not temperature > 0.0:
         raise ConfigError(f"temperature is {temperature:g}; expected a number above 0")
     refuse_existing(out)
-    one, other = _weights(first), _weights(second)
+    one, other = _weights(first, WEIGHTS_FILE), _weights(second, WEIGHTS_FILE, METADATA_FILE)
     shapes = [{name: tensor.shape for name, tensor in w.items()} for w in (one, other)]
     if shapes[0] != shapes[1]:
         raise CheckpointError(
@@ -62,8 +63,8 @@ def average(
     return out
 
 
-def _weights(folder: Path) -> dict[str, torch.Tensor]:
-    for name in (WEIGHTS_FILE, METADATA_FILE):
+def _weights(folder: Path, *names: str) -> dict[str, torch.Tensor]:
+    for name in names:
         if not (folder / name).is_file():
             raise CheckpointError(
                 f"{folder.name} has no {name}; expected a student of harmguard train distill"
