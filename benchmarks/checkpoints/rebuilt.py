@@ -34,9 +34,9 @@ def write(bundle: Path, out: Path) -> None:
     import torch
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-    arrays, reaches, heads = read(bundle / "model.onnx")
+    arrays, factors, heads = read(bundle / "model.onnx")
     try:
-        state = weights(arrays, reaches)
+        state = weights(arrays, factors, heads)
     except KeyError as error:
         raise BenchmarkDataError(
             f"the graph of {bundle.name} has no weight {error}; expected an int8 BERT guard"
@@ -65,30 +65,38 @@ def write(bundle: Path, out: Path) -> None:
     shutil.copy(bundle / "tokenizer.json", out / "tokenizer.json")
 
 
-def read(model: Path) -> tuple[Arrays, dict[str, float], int]:
-    """Weights by name, the real size of one step of each `N.down` input, and the heads."""
+def read(model: Path) -> tuple[Arrays, Arrays, int]:
+    """Arrays by name, what the input of each int8 product is multiplied by, and the heads."""
     import onnx
     from onnx import numpy_helper
 
     graph = onnx.load(str(model)).graph
     arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     writers = {node.output[0]: node for node in graph.node}
-    reaches, heads = {}, 1
+    factors: Arrays = {}
+    heads = 1
     for node in graph.node:
-        if node.op_type == "QAttention":
+        if node.op_type == "MultiHeadAttention":
             heads = next(a.i for a in node.attribute if a.name == "num_heads")
-        if node.op_type == "MatMulIntegerToFloat" and node.input[1].endswith(".down"):
-            # The input is divided by a reach on its way to 8 bits, and its weight multiplied by it.
-            real = arrays[writers[node.input[0]].input[1]]
-            reaches[node.input[1]] = float(real) / float(arrays[node.input[2]])
-    return arrays, reaches, heads
+        if node.op_type == "MatMulIntegerToFloat":
+            rounded = writers[node.input[0]]
+            # A range fixed at export divides by both steps' quotient; a token's own cancels out.
+            factors[node.input[1]] = arrays[node.input[2]] / arrays[rounded.input[1]]
+            before = writers.get(rounded.input[0])
+            if before is not None and before.op_type == "Mul":
+                last = writers.get(before.input[1])
+                if last is not None and last.op_type == "Reciprocal":
+                    before = writers.get(before.input[0])
+            if before is not None and before.input[-1].endswith(".factors"):
+                factors[node.input[1]] = factors[node.input[1]] * arrays[before.input[-1]]
+    return arrays, factors, heads
 
 
-def weights(arrays: Arrays, reaches: dict[str, float]) -> Arrays:
+def weights(arrays: Arrays, factors: Arrays, heads: int) -> Arrays:
     """The state of a BertForSequenceClassification; KeyError names a weight that is not there.
 
-    What a channel is divided by before it is rounded goes back into the weights. The values' own
-    division stays, with the output layer that undoes it.
+    What a channel is multiplied by before it is rounded goes back into the weights. The values'
+    own factors stay, with the output layer that undoes them.
     """
     state = {name: value for name, value in arrays.items() if name.startswith("bert.")}
     embeddings = "bert.embeddings"
@@ -99,18 +107,21 @@ def weights(arrays: Arrays, reaches: dict[str, float]) -> Arrays:
     last = max(int(name.split(".")[0]) for name in arrays if name.endswith(".down"))
     for layer in range(last + 1):
         prefix = f"bert.encoder.layer.{layer}"
-        parts = _first_row(arrays, layer) if layer == last else _attention(arrays, layer)
+
+        def int8(part: str, first: str = "", layer: int = layer) -> Floats:
+            return _int8(arrays, factors, f"{layer}.{part}", f"{layer}.{first or part}")
+
+        if layer == last:
+            parts = _first_row(arrays, layer)
+        else:
+            query, key = (_unmarked(int8(part, "query"), heads) for part in ("query", "key"))
+            bias = _unmarked(arrays[f"{layer}.query.bias"], heads)
+            value = int8("value", "query"), arrays[f"{layer}.value.bias"]
+            parts = [(query, bias), (key, np.zeros_like(bias)), value]
         for name, (weight, bias) in zip(("query", "key", "value"), parts, strict=True):
             _linear(state, f"{prefix}.attention.self.{name}", weight, bias)
-        output = _int8(arrays, f"{layer}.o"), arrays[f"{layer}.o.bias"]
-        _linear(state, f"{prefix}.attention.output.dense", *output)
-        up = _int8(arrays, f"{layer}.up") * arrays[f"{layer}.up.divide"][:, None]
-        _linear(state, f"{prefix}.intermediate.dense", up, arrays[f"{layer}.up.bias"])
-        down = _int8(arrays, f"{layer}.down") / reaches[f"{layer}.down"]
-        outliers = arrays.get(f"{layer}.down.outliers")
-        if outliers is not None:
-            down[: len(outliers)] += outliers
-        _linear(state, f"{prefix}.output.dense", down, arrays[f"{layer}.down.bias"])
+        for part, name in (("o", "attention.output"), ("up", "intermediate"), ("down", "output")):
+            _linear(state, f"{prefix}.{name}.dense", int8(part), arrays[f"{layer}.{part}.bias"])
     _linear(state, "bert.pooler.dense", arrays["pooler"], arrays["pooler.bias"])
     _linear(state, "classifier", arrays["classifier"], arrays["classifier.bias"])
     return state
@@ -120,17 +131,19 @@ def _linear(state: Arrays, name: str, weight: Floats, bias: Floats) -> None:
     state[f"{name}.weight"], state[f"{name}.bias"] = np.ascontiguousarray(weight.T), bias
 
 
-def _int8(arrays: Arrays, name: str) -> Floats:
+def _int8(arrays: Arrays, factors: Arrays, name: str, first: str) -> Floats:
+    """A weight [in, out] in float32, the channels among them that `first` says are kept so."""
     small: Floats = arrays[name].astype(np.float32) * arrays[f"{name}.scale"]
+    small = small * np.reshape(factors[name], (-1, 1)).astype(np.float32)
+    if f"{name}.fp32" in arrays:
+        small[arrays[f"{first}.outliers"]] = arrays[f"{name}.fp32"]
     return small
 
 
-def _attention(arrays: Arrays, layer: int) -> list[tuple[Floats, Floats]]:
-    """Query, key and value [in, out], each with its bias."""
-    name = f"{layer}.qkv"
-    whole = _int8(arrays, name) * arrays[f"{name}.divide"][:, None]
-    pairs = zip(np.split(whole, 3, axis=1), np.split(arrays[f"{name}.bias"], 3), strict=True)
-    return list(pairs)
+def _unmarked(values: Floats, heads: int) -> Floats:
+    """Queries or keys [..., heads * (size + 1)] without the last channel of each head."""
+    apart = values.reshape(*values.shape[:-1], heads, -1)[..., :-1]
+    return apart.reshape(*values.shape[:-1], -1)
 
 
 def _first_row(arrays: Arrays, layer: int) -> list[tuple[Floats, Floats]]:
