@@ -20,7 +20,8 @@ class AssetBundleTest {
     private val app: Context = RuntimeEnvironment.getApplication()
     private val place = File(app.filesDir, "harmguard/harmguard-mini")
 
-    private val manifest = JSONObject(app.assets.open("harmguard/mini/guard.json").reader().use { it.readText() })
+    private val asset = app.assets.open("harmguard/mini/guard.json")
+    private val manifest = JSONObject(asset.use { it.readBytes().decodeToString() })
     private val weights = manifest.getJSONObject("files").getJSONObject("model.onnx.data").getLong("size")
 
     private fun open(asset: String = HarmGuard.ASSETS) = AssetBundle(app, asset).open()
