@@ -4,7 +4,7 @@ The file, little-endian: "E5S1", a version, seven sizes, epsilon and the block o
 pieces of a Unigram tokenizer with their scores; a table of the normaliser, which is not read,
 because sentencepiece has the whole of it; then a directory of tensors, float32 or Q4_0 (32
 weights: a float16 scale, and 16 bytes whose low nibbles are the first half; a weight is its nibble
-less 8, times the scale). Described in docs/train-your-own.md.
+less 8, times the scale).
 """
 
 from __future__ import annotations

@@ -40,6 +40,17 @@ def test_weights_are_the_mean_and_the_student_loads(
     assert [path.name for path in tmp_path.glob(".*.part")] == []
 
 
+def test_the_first_may_be_the_checkpoint_that_the_second_started_from(
+    students: tuple[Path, Path], tmp_path: Path
+) -> None:
+    start, student = students
+    (start / METADATA_FILE).unlink()
+    out = average(start, student, tmp_path / "out")
+    assert (out / METADATA_FILE).read_bytes() == (student / METADATA_FILE).read_bytes()
+    with pytest.raises(CheckpointError, match=r"a has no harmguard_training\.json; expected a st"):
+        average(student, start, tmp_path / "other")
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_share_of_all_or_nothing_is_one_of_them(
     students: tuple[Path, Path], tmp_path: Path, share: float
