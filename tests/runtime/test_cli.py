@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -369,8 +370,12 @@ def test_interrupt(small_bundle: Path) -> None:
         process.stdin.write(b'{"prompt": "bread"}\n' * 512)
         process.stdin.flush()
         process.stdout.readline()
+        limit = threading.Timer(60, process.kill)  # a signal that is lost fails, and hangs nothing
+        limit.start()
         process.send_signal(signal.SIGINT)
-        assert process.stderr.read() == b"harmguard: interrupted\n"
+        said = process.stderr.read()
+        limit.cancel()
+    assert said == b"harmguard: interrupted\n"
     assert process.returncode == 130
 
 
