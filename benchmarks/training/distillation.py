@@ -32,6 +32,7 @@ from benchmarks.harness.command import Benchmark
 from benchmarks.harness.data import write_rows
 from benchmarks.harness.results import INPUTS, Run, read_json, write_json
 from harmguard.bench.markdown import table
+from harmguard.bundle import EMBEDDED
 from harmguard.core.files import new_folder, sha256_of
 from harmguard.rows import Row, read_rows
 from harmguard.training.corpora import mini
@@ -89,7 +90,8 @@ def measure(run: Run) -> Distillation:
     """Train teachers and students, score val."""
     data, work, jobs = run.options.data, run.options.work, run.options.jobs
     if not (work / "data").is_dir():
-        mini.write(data, work / "data", run.options.backbone)
+        # The teachers are trained here; the bundle is what the plan of labels would name.
+        mini.write(data, work / "data", run.options.backbone, EMBEDDED)
     _three_layers(work)
     drawn = _hard(work)
     teachers = _runs(work, [("mini", HARD, seed) for seed in TEACHER_SEEDS], jobs)

@@ -266,6 +266,7 @@ def _charsmap() -> bytes:
         sentence_iterator=iter(["a b"]), model_writer=written, model_type="char", vocab_size=6,
         hard_vocab_limit=False, normalization_rule_name="nmt_nfkc", minloglevel=2,
     )  # fmt: skip
-    model = sentencepiece_model_pb2.ModelProto.FromString(written.getvalue())
+    messages: Any = sentencepiece_model_pb2  # made at import, so that no type is known
+    model = messages.ModelProto.FromString(written.getvalue())
     found: bytes = model.normalizer_spec.precompiled_charsmap
     return found

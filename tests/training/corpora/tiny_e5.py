@@ -44,10 +44,10 @@ def write(path: Path, *, version: int = 1, block: int = 32, mask: str = "<mask>"
     at = len(head) + 4 + sum(2 + len(name) + 1 + 4 + 8 + 8 for name in shapes)
     directory = struct.pack("<i", len(shapes))
     body = b""
-    for (name, count), part in zip(shapes.items(), parts, strict=True):
+    for (name, count), data in zip(shapes.items(), parts, strict=True):
         body += bytes(-(at + len(body)) % 64)
         directory += struct.pack(f"<H{len(name)}sBIQQ", len(name), name.encode(),
-                                 name in quantized, count, at + len(body), len(part))  # fmt: skip
-        body += part
+                                 name in quantized, count, at + len(body), len(data))  # fmt: skip
+        body += data
     path.write_bytes(head + directory + body)
     return path
