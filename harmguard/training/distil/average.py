@@ -31,8 +31,8 @@ def average(
     """Write `out`: `second` with weights (1 - share) * first + share * second; returns `out`.
 
     Everything but the weights (config, tokenizer, metadata) is `second`'s; `first` may also be
-    the checkpoint that it started from. `share` in [0, 1];
-    the logits are divided by `temperature`, above 0.
+    the checkpoint that it started from. `share` in [0, 1]; the logits are divided by
+    `temperature`, above 0.
     Raises CheckpointError for a folder without weights or of another shape, ConfigError for a
     number out of its range, OutputExistsError when `out` exists.
     """

@@ -53,7 +53,8 @@ def test_long_texts_are_cut_at_a_space_and_stay_non_empty(data: Path) -> None:
         assert row.prompt
         assert row.response is None or row.response
         if row.source == "long" and row.id[-1].isdigit():
-            assert len(row.response or "") in (len("word " * 900) + 1, 4, 979, 974, 969)
+            text = row.response or ""
+            assert text == "word " * 900 + " 0" or (len(text) < 1000 and text.endswith("word"))
 
 
 def test_writes_everything_that_training_needs(
