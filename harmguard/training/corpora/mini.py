@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harmguard.core.files import refuse_existing
+from harmguard.errors import CheckpointError
 from harmguard.rows import Row, read_rows
 from harmguard.training.corpora import corpus
 from harmguard.training.corpora.labelled import Made, labelled_rows
@@ -52,8 +53,17 @@ DISTILL_TOML = corpus.distill_toml(
 
 
 def write(data: Path, out: Path, start: Path, teacher: Path) -> int:
-    """Write OUT (see the module); returns the number of rows. OUT must not exist."""
+    """Write OUT (see the module); returns the number of rows. OUT must not exist.
+
+    Raises DataError for DATA, CheckpointError for a `start` that lacks a file.
+    """
     refuse_existing(out)
+    lacking = [name for name in corpus.BACKBONE_FILES if not (start / name).is_file()]
+    if lacking:
+        raise CheckpointError(
+            f"{start.name} has no {lacking[0]}; expected the checkpoint to start from; likely a "
+            "wrong path"
+        )
     public, made = build_rows(data)
     return corpus.write_folder(
         out,

@@ -8,7 +8,7 @@ import pytest
 
 from harmguard.checkpoint import load_student
 from harmguard.cli import main
-from harmguard.errors import DataError, OutputExistsError
+from harmguard.errors import CheckpointError, DataError, OutputExistsError
 from harmguard.rows import read_rows
 from harmguard.training.corpora import base, corpus, mini
 from harmguard.training.distil.config import read_config
@@ -83,9 +83,13 @@ def test_writes_everything_that_training_needs(
 
 
 def test_errors(tmp_path: Path) -> None:
+    start = tiny.student(tmp_path / "start", "bert")
     with pytest.raises(DataError, match="no data folder absent"):
-        mini.write(tmp_path / "absent", tmp_path / "out", tmp_path, tmp_path)
+        mini.write(tmp_path / "absent", tmp_path / "out", start, tmp_path)
     with pytest.raises(DataError, match=r"no data file named train.jsonl.gz"):
-        mini.write(tmp_path, tmp_path / "out", tmp_path, tmp_path)
+        mini.write(tmp_path, tmp_path / "out", start, tmp_path)
+    (start / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=r"start has no tokenizer\.json; expected the check"):
+        mini.write(tmp_path, tmp_path / "out", start, tmp_path)
     assert not (tmp_path / "out").exists()
     assert main(["train", "mini", str(tmp_path)]) == 2
