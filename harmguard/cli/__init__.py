@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
+import signal
 import sys
 import traceback
 import warnings
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 
 from harmguard import __version__
 from harmguard.cli._standard_streams import (
+    Signals,
     Stopped,
     drop_unwritten,
     standard_streams,
@@ -76,8 +78,8 @@ def main(argv: list[str] | None = None) -> int:
     with standard_streams() as opened, warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            with stopping_signals():
-                code = _code(sys.argv[1:] if argv is None else argv)
+            with stopping_signals() as signals:
+                code = _code(sys.argv[1:] if argv is None else argv, signals)
         except Stopped as error:  # while the handlers were put back
             code = 128 + error.number
         if not opened and code < 128:
@@ -87,17 +89,23 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
-def _code(argv: list[str]) -> int:
+def _code(argv: list[str], signals: Signals) -> int:
     """Run one command; its exit code, also for whatever stops it. 1 means what it means alone."""
     try:
-        code = _run(argv)
-        sys.stdout.flush()
+        try:
+            code = _run(argv)
+            sys.stdout.flush()
+        except BaseException:
+            # Whatever a signal turned into on its way through native code.
+            signals.raise_received()
+            raise
     except SystemExit as exit_:  # argparse: --help, --version, usage
         code = exit_.code if exit_.code in (0, 2) else 3
     except Stopped as error:
-        _say(f"stopped by signal {error.number}")
+        interrupted = error.number == signal.SIGINT
+        _say("interrupted" if interrupted else f"stopped by signal {error.number}")
         code = 128 + error.number
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # where the caller of main() has a handler of their own
         _say("interrupted")
         code = 130
     except BrokenPipeError:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from harmguard.cli._guard_arguments import UNREADABLE
-from harmguard.cli._standard_streams import input_bytes
+from harmguard.cli._standard_streams import SIGNALS, input_bytes
 from harmguard.core.files import new_file
 from harmguard.errors import InputError
 from harmguard.rows import pair_of_line
@@ -125,8 +125,10 @@ def _blocks(lines: BinaryIO) -> Iterator[bytes | None]:
     """What has arrived, as it arrives; None before a wait for more."""
     read = getattr(lines, "read1", lines.read)
     while True:
+        SIGNALS.raise_received()
         if not _more_waits(lines):
             yield None
+            SIGNALS.raise_received()
         block: bytes = read(_BLOCK_BYTES)
         if not block:
             return

@@ -9,11 +9,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from harmguard.errors import InputError
 
-_STOPPING = ("SIGTERM", "SIGHUP")
+# Each with the handler that Python, or the system, gave it.
+_STOPPING: dict[str, Any] = {
+    "SIGINT": signal.default_int_handler,
+    "SIGTERM": signal.SIG_DFL,
+    "SIGHUP": signal.SIG_DFL,
+}
 
 
 class Stopped(KeyboardInterrupt):
@@ -103,23 +108,54 @@ def input_bytes() -> BinaryIO:
     return sys.stdin.buffer
 
 
+class Signals:
+    """The signal that asked the command to end, if one did.
+
+    Native code that calls Python may clear what a handler raises, or raise another error in its
+    place. What is noted here outlives both.
+    """
+
+    received: int | None = None
+
+    def raise_received(self) -> None:
+        """Raise Stopped where a signal came, also when its own Stopped was lost on the way."""
+        if self.received is not None:
+            raise Stopped(self.received)
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: note it, and raise Stopped unless the clean-up is under way."""
+        self.received = self.received or number
+        error = sys.exc_info()[1]
+        while error is not None and not isinstance(error, Stopped):
+            error = error.__context__
+        if error is None:
+            raise Stopped(number)
+
+
+SIGNALS = Signals()
+
+
 @contextmanager
-def stopping_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise Stopped for the block, unless they are ignored already."""
-
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
-        for other in before:
-            signal.signal(other, signal.SIG_IGN)  # the clean-up is under way
-        raise Stopped(number)
-
+def stopping_signals() -> Iterator[Signals]:
+    """SIGINT, SIGTERM and SIGHUP raise Stopped for the block, unless they are handled already."""
     before: dict[int, Any] = {}
+    unraisable = sys.unraisablehook
+
+    def say_unraisable(lost: Any) -> None:
+        if not isinstance(lost.exc_value, Stopped):  # noted, and raised again
+            unraisable(lost)
+
     if threading.current_thread() is threading.main_thread():
-        for name in _STOPPING:
+        for name, handler in _STOPPING.items():
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-                before[number] = signal.signal(number, stop)
+            if number is not None and signal.getsignal(number) == handler:
+                before[number] = signal.signal(number, SIGNALS.stop)
+        sys.unraisablehook = say_unraisable
     try:
-        yield
+        yield SIGNALS
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if sys.unraisablehook is say_unraisable:
+            sys.unraisablehook = unraisable
+        SIGNALS.received = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -272,6 +273,96 @@ def test_a_signal_that_is_ignored_stays_ignored(score: list[str]) -> None:
         process.stdin.close()
         assert json.loads(process.stdout.read())["line"] == 2
     assert process.returncode == 0
+
+
+STOPS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by signal 15")]
+
+
+def stopped_in_native_code(number: int) -> None:
+    """What native code does that clears the error of the Python it called."""
+    with contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
+        for _ in range(1000):
+            pass
+
+
+@pytest.mark.parametrize(("number", "code", "message"), STOPS)
+def test_a_signal_that_became_another_error(
+    monkeypatch: Any, capsys: Any, number: int, code: int, message: str
+) -> None:
+    def run(_: object) -> int:
+        stopped_in_native_code(number)
+        raise ImportError("numpy.core.multiarray failed to import")
+
+    monkeypatch.setattr("harmguard.cli.info.run", run)
+    assert main(["info"]) == code
+    assert capsys.readouterr().err == f"harmguard: {message}\n"
+
+
+@pytest.mark.parametrize(("number", "code", "message"), STOPS)
+def test_a_signal_that_was_lost_ends_bulk_scoring(
+    score: list[str], monkeypatch: Any, capsys: Any, number: int, code: int, message: str
+) -> None:
+    class Lines(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            stopped_in_native_code(number)
+            return ROW
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Lines()))
+    assert main([*score, "--jsonl", "-"]) == code
+    assert capsys.readouterr().err == f"harmguard: {message}\n"
+
+
+@pytest.mark.parametrize(("number", "code", "message"), STOPS)
+def test_a_second_signal_stops_unless_the_clean_up_is_under_way(
+    monkeypatch: Any, capsys: Any, number: int, code: int, message: str
+) -> None:
+    done = []
+
+    def run(_: object) -> int:
+        stopped_in_native_code(number)
+        done.append("lost")
+        try:
+            os.kill(os.getpid(), number)
+            done.append("never")
+        finally:
+            os.kill(os.getpid(), number)
+            try:
+                raise ZeroDivisionError
+            except ZeroDivisionError:
+                os.kill(os.getpid(), number)
+            done.append("clean")
+        return 0
+
+    monkeypatch.setattr("harmguard.cli.info.run", run)
+    assert main(["info"]) == code
+    assert done == ["lost", "clean"]
+    assert capsys.readouterr().err == f"harmguard: {message}\n"
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+
+
+def test_a_signal_in_a_finalizer_is_not_printed_and_others_are(
+    monkeypatch: Any, capsys: Any
+) -> None:
+    class Finalized:
+        def __init__(self, work: Callable[[], object]) -> None:
+            self.work = work
+
+        def __del__(self) -> None:
+            self.work()
+
+    def run(_: object) -> int:
+        Finalized(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        Finalized(lambda: {}["key"])
+        raise ValueError
+
+    said: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    monkeypatch.setattr("harmguard.cli.info.run", run)
+    assert main(["info"]) == 143
+    assert [type(lost.exc_value) for lost in said] == [KeyError]
+    assert capsys.readouterr().err == "harmguard: stopped by signal 15\n"
+    assert sys.unraisablehook == said.append
 
 
 # Rows as they arrive
