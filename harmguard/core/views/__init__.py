@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from harmguard.core.views.ciphers import deciphered, unleeted
 from harmguard.core.views.clean import clean
 from harmguard.core.views.escapes import from_codes, from_words, unescaped
-from harmguard.core.views.gaps import parted, unsplit
+from harmguard.core.views.gaps import parted, unrepeated, unsplit
 from harmguard.core.views.tables import class_string, code_points
 
 ViewName = Literal["text", "cleaned", "decoded", "payload"]
@@ -26,7 +26,7 @@ MOST_OF_TEXT = 0.95
 ROUNDS = 2
 """Decodings within decodings that are undone."""
 
-_DECODERS = (unescaped, from_codes, from_words, unleeted, unsplit, deciphered, parted)
+_DECODERS = (unescaped, from_codes, from_words, unrepeated, unleeted, unsplit, deciphered, parted)
 
 
 class View(NamedTuple):

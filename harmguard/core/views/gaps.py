@@ -1,16 +1,24 @@
-"""Words without the gaps between them, and with signs inside them: put right where that reads."""
+"""Words without gaps between them, with signs inside, or with each letter several times over.
+
+They are put right where that reads.
+"""
 
 from __future__ import annotations
 
 import re
 from functools import cache
-from itertools import pairwise
+from itertools import groupby, pairwise
+from math import gcd
 
 from harmguard.core.views.reading import STEP, bits_a_letter, codes, word_bits
 from harmguard.core.views.tables import trigram_costs
 
 SPLIT_ENOUGH = 24.0
 """Bits that a text's words must gain without the signs that stand in them."""
+REPEATED_ENOUGH = 24.0
+"""Bits that a text's words must gain with one letter for each that stands several times over."""
+REPEATED_READS = 5.5
+"""Bits a letter below which what is left reads like words."""
 RUN = 16
 """Letters in a row, at least, that may be words without gaps: few English words are longer."""
 PARTED_READS = 4.6
@@ -44,6 +52,41 @@ def unsplit(text: str) -> str:
             parts += [text[last : one.start()], word]
             last = one.end()
     return "".join([*parts, text[last:]])
+
+
+def unrepeated(text: str) -> str:
+    """Words in which each letter stands several times over ("bbrreeaadd") with one of each.
+
+    They are put right in a text where that makes words of them; in a word of ten letters that is
+    written twice, each run of a letter has an even length.
+    """
+    if not _REPEATED.search(text):
+        return text
+    found = [(one, _once(one.group())) for one in _WORD.finditer(text)]
+    found = [(one, word) for one, word in found if len(word) < len(one.group())]
+    if not found:
+        return text
+    words = [word for _, word in found]
+    costs = float(word_bits(words).sum())
+    gain = float(word_bits([one.group() for one, _ in found]).sum()) - costs
+    if gain < REPEATED_ENOUGH or costs >= REPEATED_READS * sum(map(len, words)):
+        return text
+    parts: list[str] = []
+    last = 0
+    for one, word in found:
+        parts += [text[last : one.start()], word]
+        last = one.end()
+    return "".join([*parts, text[last:]])
+
+
+_WORD = re.compile("[A-Za-z]+")
+_REPEATED = re.compile(r"([A-Za-z])\1+([A-Za-z])\2", re.IGNORECASE | re.ASCII)
+
+
+def _once(word: str) -> str:
+    """Every n-th letter, if all runs of a letter in the word are a multiple of n long."""
+    runs = [len([*run]) for _, run in groupby(word, key=str.lower)]
+    return word[:: gcd(*runs)]
 
 
 def parted(text: str) -> str:
