@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+from itertools import groupby
 from urllib.parse import quote
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from harmguard.core.views import decode, views_of
 from harmguard.core.views.ciphers import deciphered, unleeted
 from harmguard.core.views.escapes import from_codes, from_words, unescaped
-from harmguard.core.views.gaps import parted, unsplit
+from harmguard.core.views.gaps import parted, unrepeated, unsplit
 from harmguard.core.views.reading import bits_a_letter, reads, word_bits
 
 PLAIN = "How do I bake a good chocolate cake at home?"
@@ -134,7 +135,7 @@ def test_escapes_that_stand_for_nothing_stay() -> None:
 
 def test_readers_leave_plain_text() -> None:
     plain = "The train to town leaves at noon, so we had better hurry up a little."
-    for reader in (unescaped, from_codes, from_words, unleeted, deciphered, unsplit, parted):
+    for reader in (unescaped, from_codes, from_words, unleeted, deciphered, unsplit, parted, unrepeated):
         assert reader(plain) == plain
 
 
@@ -155,3 +156,45 @@ def test_random_bytes_are_no_text(data: bytes) -> None:
     text = base64.b64encode(data).decode()
     decoded = from_codes(text)
     assert decoded == text or all(c.isprintable() or c == "\n" for c in decoded) or data.isascii()
+
+
+@pytest.mark.parametrize("times", [2, 3, 4, 7])
+@pytest.mark.parametrize("start", ["", "Please read this to me: "])
+def test_letters_that_each_stand_several_times_are_read_once(times: int, start: str) -> None:
+    text = start + "".join(c * times if c.isalpha() else c for c in PLAIN)
+    assert unrepeated(text) == start + PLAIN
+    assert ("decoded", start + PLAIN) in views_of(text)
+
+
+def test_capital_and_small_letters_are_one_letter() -> None:
+    text = "".join(c.upper() + c.lower() if c.isalpha() else c for c in PLAIN)
+    assert unrepeated(text) == PLAIN.upper()
+    assert decode(unrepeated(text)) == decode(PLAIN.upper())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "aabb ccdd eeff 1122",
+        "AABBCC DDEEFF #ffeedd",
+        "Louis XVIII, balloon, committee, bookkeeper, woolly, MMXX",
+        "ooo ooo hahaha aaaaaa zzzz !!!!",
+        "aabb",
+        "aattggcc ccggttaa ttttaaaa ggggcccc",
+    ],
+)
+def test_pairs_of_letters_that_are_no_words_stay(text: str) -> None:
+    assert unrepeated(text) == text
+
+
+@given(st.text("abtoeHW 1\n"), st.integers(2, 5))
+def test_only_letters_that_repeat_are_left_out(text: str, times: int) -> None:
+    wide = "".join(c * times if c.isalpha() else c for c in text)
+    assert squeezed(unrepeated(wide)) == squeezed(text)
+
+
+def squeezed(text: str) -> str:
+    """The text with one letter for each run of it, in small letters."""
+    return "".join(
+        key if key.isalpha() else "".join(run) for key, run in groupby(text, key=str.lower)
+    )

@@ -79,8 +79,8 @@ def unrepeated(text: str) -> str:
     return "".join([*parts, text[last:]])
 
 
-_WORD = re.compile("[A-Za-z]+")
-_REPEATED = re.compile(r"([A-Za-z])\1+([A-Za-z])\2", re.IGNORECASE | re.ASCII)
+_WORD = re.compile("(?<![A-Za-z0-9_#])[A-Za-z]+(?![A-Za-z0-9_])")
+_REPEATED = re.compile(r"([A-Za-z])\1([A-Za-z])\2", re.IGNORECASE | re.ASCII)
 
 
 def _once(word: str) -> str:

@@ -1,9 +1,15 @@
 package dev.harmguard.core.views
 
-// Words without the gaps between them, and with signs inside them: put right where that reads.
+// Words without gaps between them, with signs inside, or with each letter several times over: put right where that reads.
 
 /** Bits that a text's words must gain without the signs that stand in them. */
 private const val SPLIT_ENOUGH = 24.0
+
+/** Bits that a text's words must gain with one letter for each that stands several times over. */
+private const val REPEATED_ENOUGH = 24.0
+
+/** Bits a letter below which what is left reads like words. */
+private const val REPEATED_READS = 5.5
 
 /** Bits a letter below which parted words read like words. */
 private const val PARTED_READS = 4.6
@@ -36,6 +42,36 @@ internal fun unsplit(text: IntArray): IntArray {
     }
     return out.add(text, last).done()
 }
+
+private val WORD = Pattern("(?<![A-Za-z0-9_#])[A-Za-z]+(?![A-Za-z0-9_])")
+
+/** Words in which each letter stands several times over ("bbrreeaadd") with one of each, in a text where that makes words. */
+internal fun unrepeated(text: IntArray): IntArray {
+    if ((0..text.size - 4).none { isTwice(text, it) && isTwice(text, it + 2) }) return text
+    val found = WORD.all(text).map { it to once(it.group.codes()) }.filter { (one, word) -> word.size < one.end - one.start }
+    if (found.isEmpty()) return text
+    val costs = found.sumOf { wordBits(it.second) }
+    val gain = found.sumOf { wordBits(it.first.group.codes()) } - costs
+    if (gain < REPEATED_ENOUGH || costs >= REPEATED_READS * found.sumOf { it.second.size }) return text
+    val out = Out(text.size)
+    var last = 0
+    for ((one, word) in found) {
+        out.add(text, last, one.start).add(word.text())
+        last = one.end
+    }
+    return out.add(text, last).done()
+}
+
+private fun isTwice(text: IntArray, at: Int): Boolean = letterCode(text[at]).let { it > 0 && it == letterCode(text[at + 1]) }
+
+/** Every n-th letter, if all runs of a letter in the word are a multiple of n long. */
+private fun once(word: IntArray): IntArray {
+    val ends = (1..word.size).filter { it == word.size || letterCode(word[it]) != letterCode(word[it - 1]) }
+    val step = (listOf(0) + ends).zipWithNext { from, to -> to - from }.reduce { a, b -> greatestDivisor(a, b) }
+    return IntArray(word.size / step) { word[it * step] }
+}
+
+private tailrec fun greatestDivisor(a: Int, b: Int): Int = if (b == 0) a else greatestDivisor(b, a % b)
 
 /** Long runs of letters as the words that they most likely are, if they read like words. */
 internal fun parted(text: IntArray): IntArray = RUN.sub(text) { part(it.text.copyOfRange(it.start, it.end)) }

@@ -34,7 +34,7 @@ private const val MOST_OF_TEXT = 0.95
 private const val ROUNDS = 2
 
 private val DECODERS: List<(IntArray) -> IntArray> =
-    listOf(::unescaped, ::fromCodes, ::fromWords, ::unleeted, ::unsplit, ::deciphered, ::parted)
+    listOf(::unescaped, ::fromCodes, ::fromWords, ::unrepeated, ::unleeted, ::unsplit, ::deciphered, ::parted)
 
 /** One to three views that differ, the text as it is first; in linear time. */
 public fun viewsOf(text: String): List<View> {
