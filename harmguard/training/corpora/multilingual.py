@@ -35,6 +35,7 @@ CAPS: Mapping[str, int] = {
 }  # fmt: skip
 COARSE = ("cold_zh", "kosbi_ko", "ailuminate_demo_fr")  # tier C, weight .4
 BENIGN_SHARE = 1.5  # benign prompts of a language for each harmful one
+ENGLISH = 2_500  # public English rows of each kind and label: as many as there are of the others
 MOST_FREQUENT = 50_000  # pieces kept beside those of the rows
 
 
@@ -62,7 +63,14 @@ def other_rows(data: Path) -> list[Row]:
 
 def build_rows(data: Path) -> tuple[list[Row], list[Row], list[Row]]:
     """English rows for the teacher, made ones, and those of other languages."""
-    return (*labelled_rows(data, SEED, MADE), other_rows(data))
+    public, made = labelled_rows(data, SEED, MADE)
+    taken: Counter[tuple[str, int | None]] = Counter()
+    english = []
+    for row in public:  # in random order
+        taken[row.kind, row.label] += 1
+        if taken[row.kind, row.label] <= ENGLISH:
+            english.append(row)
+    return english, made, other_rows(data)
 
 
 def student(rows: list[Row]) -> dict[str, bytes]:
