@@ -17,6 +17,7 @@ DESCRIPTION = (
 EPILOG = """\
 examples:
   harmguard calibrate guards/uncalibrated val.jsonl.gz guards/mini
+  harmguard calibrate guards/uncalibrated val.jsonl.gz guards/quiet --max-flagged 0.05
   harmguard calibrate guards/mini val.jsonl.gz cascade.json --cascade guards/large --bound 0.25
 
 """
@@ -29,6 +30,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "labelled", type=Path, help=".jsonl, .csv (both also .gz) or .parquet, both labels"
     )
     parser.add_argument("out", type=Path, help="new folder for the calibrated bundle")
+    parser.add_argument(
+        "--max-flagged",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="the most of the safe rows of a kind that the operating point default may flag "
+        "(default: %(default)s)",
+    )
     parser.add_argument(
         "--cascade",
         type=Path,
@@ -51,8 +60,10 @@ def run(args: argparse.Namespace) -> int:
     if args.cascade is not None:
         return _cascade(args)
     from harmguard.training.evaluate.calibrate import calibrate
+    from harmguard.training.evaluate.thresholds import DefaultRule
 
-    result = calibrate(args.bundle, args.labelled, args.out, threads=args.threads)
+    rule = DefaultRule(max_fpr=args.max_flagged)
+    result = calibrate(args.bundle, args.labelled, args.out, rule=rule, threads=args.threads)
     print(f"temperature {result.temperature}")
     for kind, points in result.thresholds.items():
         for name, point in points.items():

@@ -102,6 +102,8 @@ def distill_toml(
     lr: str,
     epochs: int,
     warmup_steps: int,
+    owner: str = "sentence-transformers",
+    licence: str = "Apache-2.0",
     version: str = "0.1.0",
     frozen_layers: int = 0,
     rows: Sequence[str] = ("train.jsonl",),
@@ -135,7 +137,7 @@ name = "{name}"
 version = "{version}"
 status = "release"
 licence = "Apache-2.0"
-base_model = "sentence-transformers/{backbone} (Apache-2.0)"
+base_model = "{owner}/{backbone} ({licence})"
 recipe = "scripts/train_guard {name}"
 """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harmguard.errors import DataError
+from harmguard.errors import ConfigError, DataError
 from harmguard.training.evaluate.metrics import Floats, Ints
 
 RATES = {"fpr_1": 0.01, "fpr_5": 0.05}
@@ -30,11 +30,16 @@ class DefaultRule:
     Among the thresholds that flag at most `max_fpr` of the safe rows, and at most
     `max_safe_only_fpr` of each source that has safe rows only (50 or more: such sources are
     mostly written to frighten a guard), the one with the highest F1, where the harmful rows
-    together weigh as much as the safe ones.
+    together weigh as much as the safe ones. Raises ConfigError for a share that is none.
     """
 
     max_fpr: float = 0.20
     max_safe_only_fpr: float = 0.20
+
+    def __post_init__(self) -> None:
+        for share in (self.max_fpr, self.max_safe_only_fpr):
+            if not 0 < share <= 1:
+                raise ConfigError(f"{share} of safe rows flagged; expected above 0, at most 1")
 
     def __str__(self) -> str:
         return (

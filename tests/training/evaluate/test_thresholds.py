@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmguard.errors import DataError
+from harmguard.errors import ConfigError, DataError
 from harmguard.training.evaluate.thresholds import (
     HIGHEST,
     LOWEST,
@@ -134,3 +134,11 @@ def test_degenerate_texts(text: str) -> None:
 @pytest.mark.parametrize("text", ["Yes.", "how", "你好吗", "да, конечно", "123"])
 def test_short_texts_that_count(text: str) -> None:
     assert not is_degenerate(text, None)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.1, float("nan")])
+def test_a_rule_takes_shares(share: float) -> None:
+    with pytest.raises(ConfigError, match="of safe rows flagged; expected above 0, at most 1"):
+        DefaultRule(max_fpr=share)
+    with pytest.raises(ConfigError, match="of safe rows flagged; expected above 0, at most 1"):
+        DefaultRule(max_safe_only_fpr=share)
