@@ -55,7 +55,7 @@ def test_draws_follow_the_softmax() -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
     seeds, temperature = list(range(4000)), 0.7
     sampler = _RowSampler(seeds, Sampling(temperature=temperature))
-    counts = Counter(sampler(None, logits.repeat(len(seeds), 1)).argmax(-1).tolist())
+    counts = Counter(sampler(seeds, logits.repeat(len(seeds), 1)).argmax(-1).tolist())
     expected = (logits[0] / temperature).softmax(-1).tolist()
     for token, p in enumerate(expected):
         # Four standard errors; the seeds are fixed.
