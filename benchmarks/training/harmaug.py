@@ -53,10 +53,11 @@ VARIATIONS = {
     "flagged": "HarmAug's rows of instructions that the teacher flags",
     "more": "twice as many generated instructions",
 }
-SEEDS, QUICK_SEEDS = (0, 1, 2), (0, 1)
+SEEDS, QUICK_SEEDS = 3, 2
 # Comments of social media would be no examples of a request.
 NO_REQUESTS = (*COMMENTS, *LOW_TIER, "davidson_hate", "convabuse")
 TINY = 60  # rows of each kind and label of a quick run, half of them val's
+FROZEN = 2  # of six layers, with the embeddings: a quarter of a step's time
 MAX_CHARS = 520  # that 128 tokens of a pair hold, near enough
 
 
@@ -91,6 +92,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variation", nargs="+", choices=VARIATIONS, default=[], help=f"further arms. {listed}"
     )
+    parser.add_argument(
+        "--seeds", type=int, choices=range(1, SEEDS + 1), default=SEEDS,
+        help=f"of each arm, where time is short (default: {SEEDS})",
+    )  # fmt: skip
     parser.add_argument(
         "--jobs", type=int, default=2, help="processes that share the cores (default: 2)"
     )
@@ -128,7 +133,7 @@ def measure(run: Run) -> HarmAug:
         for name in ("seed", REAL):
             label(plans[LIST], [work / f"{name}.jsonl"], work / name)
     files = _files(work, options.variation)
-    seeds = run.size(SEEDS, QUICK_SEEDS)
+    seeds = range(run.size(options.seeds, QUICK_SEEDS))
     todo = [(_toml(run, work, student, arm, files[arm], seed), val)
             for seed in seeds for arm in files]  # fmt: skip
     with _timed(work, "students"):
@@ -164,7 +169,7 @@ def trained(item: tuple[Path, Path]) -> list[float]:
     config, path = item
     student = distill(read_config(config), config.with_suffix(""))
     val = read_rows(path)
-    scores = val_scores(student, val, RowScorer(val))
+    scores = val_scores(student, val, RowScorer(val, narrow=True))
     say(f"{config.stem}: trained and scored")
     return scores
 
@@ -176,7 +181,7 @@ def _rows(run: Run, work: Path) -> Path:
         seed, unused, alone, pairs = every[: 2 * TINY], every[2 * TINY :], 12, 24
         write_rows(val, unused)
     else:
-        val = run.options.data.resolve() / "val.jsonl.gz"
+        val = Path(run.options.data).resolve() / "val.jsonl.gz"
         if (work / "exemplars.jsonl").is_file():
             return val
         every, _ = mini.build_rows(run.options.data)
@@ -247,7 +252,7 @@ def _files(work: Path, variations: Sequence[str]) -> dict[str, list[Path]]:
 def _config(run: Run) -> str:
     """The students' settings, but for the places."""
     if not run.quick:
-        return CONFIG
+        return CONFIG.replace("[data]", f"frozen_layers = {FROZEN}\n[data]")
     return CONFIG.replace("lr = 2e-4", "lr = 2e-3").replace("= 64", "= 16").replace(
         "warmup_steps = 20", "warmup_steps = 2"
     )  # fmt: skip

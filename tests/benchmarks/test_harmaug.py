@@ -94,8 +94,7 @@ def test_another_run_in_the_folder_is_refused(
     result: Any, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert result
-    monkeypatch.setattr(harmaug, "CONFIG", harmaug.CONFIG.replace("lr = 2e-4", "lr = 3e-4"))
-    monkeypatch.setattr(harmaug, "_config", lambda _: harmaug.CONFIG)
+    monkeypatch.setattr(harmaug, "_config", lambda _: "lr = 3e-4")
     with pytest.raises(BenchmarkDataError, match="another value of config"):
         COMMAND.main([str(work), "--quick"])
 

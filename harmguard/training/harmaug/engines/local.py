@@ -69,7 +69,7 @@ class LocalModel:
         with torch.inference_mode():
             logits, cache = self._next(ids, mask, None)
             rows = list(range(len(prompts)))
-            keep = self._index(places[tuple(prompt)] for prompt in prompts)
+            keep: Tensor | None = self._index(places[tuple(prompt)] for prompt in prompts)
             for left in range(sampling.max_new_tokens, 0, -1):
                 if keep is not None:
                     logits, mask = logits[keep], mask[keep]
