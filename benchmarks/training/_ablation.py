@@ -81,7 +81,7 @@ def measured(
         for own, values in zip(seeds, scores, strict=True):
             p = np.asarray(values)[members]
             point = metrics.point_metrics(y, p, 0.5)
-            own[group] = {name: point[name] for name in METRICS}
+            own[group] = {name: round(point[name], 6) for name in METRICS}
             parts.append(
                 metrics.bootstrap(
                     y, p, 0.5, strata=sources[members], n=resamples, seed=number
@@ -94,7 +94,9 @@ def measured(
         }  # fmt: skip
     single = [group for group in groups if group not in (PROMPTS, PAIRS)]
     for own in seeds:
-        own[MACRO] = {n: float(np.mean([own[group][n] for group in single])) for n in METRICS}
+        own[MACRO] = {
+            n: round(float(np.mean([own[group][n] for group in single])), 6) for n in METRICS
+        }
     drawn[MACRO] = {n: np.mean([drawn[group][n] for group in single], axis=0) for n in METRICS}
     points = {
         group: {name: float(np.mean([own[group][name] for own in seeds])) for name in METRICS}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from harmguard.core.cores import default_threads
@@ -34,3 +36,12 @@ def _begin(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    """End when the command is killed: what goes on would keep its stage from the next call."""
+    parent.join()
+    os._exit(1)

