@@ -163,8 +163,8 @@ class _NoWords:
 
     eos_token_id, pad_token_id = 1, 0
 
-    def batch_decode(self, ids: torch.Tensor, skip_special_tokens: bool) -> list[str]:
-        return [""] * len(ids)
+    def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+        return ""
 
 
 def _causal(name: str, small: bool) -> LocalModel:

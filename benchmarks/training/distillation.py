@@ -101,7 +101,7 @@ def measure(run: Run) -> Distillation:
     runs = teachers | _runs(work, every, jobs)
     val = read_rows(data / "val.jsonl.gz")
     scorer = RowScorer(val)
-    scores = {own: _val_scores(folder, val, scorer) for own, folder in runs.items()}
+    scores = {own: val_scores(folder, val, scorer) for own, folder in runs.items()}
     return {
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "val_sha256": sha256_of(data / "val.jsonl.gz"),
@@ -175,7 +175,7 @@ def _distil(runs: dict[Path, Path], jobs: int) -> list[Path]:
 
 def _hard(work: Path) -> list[Row]:
     """The rows of every run, also in hard.jsonl."""
-    rows = _draw(read_rows(work / "data" / "train.jsonl"))
+    rows = draw(read_rows(work / "data" / "train.jsonl"))
     if not (work / "hard.jsonl").is_file():
         write_rows(work / "hard.jsonl", rows)
     return rows
@@ -191,7 +191,8 @@ def _soft(data: Path, work: Path, drawn: Sequence[Row], teachers: Sequence[Path]
             write_rows(path, [replace(r, soft=float(s)) for r, s in zip(part, soft, strict=True)])
 
 
-def _draw(rows: Sequence[Row]) -> list[Row]:
+def draw(rows: Sequence[Row]) -> list[Row]:
+    """ROWS_PER_CELL rows of each kind and label, the same for the same rows."""
     rng = random.Random(SEED)
     drawn: list[Row] = []
     for kind in ("prompt", "exchange"):
@@ -219,7 +220,7 @@ def _three_layers(work: Path) -> None:
         AutoTokenizer.from_pretrained(start).save_pretrained(aside)
 
 
-def _val_scores(student: Path, val: Sequence[Row], scorer: RowScorer) -> list[float]:
+def val_scores(student: Path, val: Sequence[Row], scorer: RowScorer) -> list[float]:
     """P(harmful) of every row of val, kept beside the run for as long as both are the same."""
     path = student.parent.with_suffix(".val.json")
     about = {

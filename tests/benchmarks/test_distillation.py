@@ -32,15 +32,15 @@ def rows(count: int) -> list[Row]:
 
 
 def test_as_many_rows_of_each_kind_and_label_are_drawn_every_time() -> None:
-    drawn = distillation._draw(rows(3005))
+    drawn = distillation.draw(rows(3005))
     assert set(Counter((row.kind, row.label) for row in drawn).values()) == {3000}
     assert len(set(map(str, drawn))) == 12_000
-    assert drawn == distillation._draw(rows(3005))
+    assert drawn == distillation.draw(rows(3005))
 
 
 def test_too_few_rows_of_a_cell_are_an_error() -> None:
     with pytest.raises(ValueError, match="larger than population"):
-        distillation._draw(rows(2999))
+        distillation.draw(rows(2999))
 
 
 def test_written_rows_are_read_again_with_their_soft_labels(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_scores_of_val_are_kept_for_the_same_student_and_rows(tmp_path: Path) ->
     val = rows(1)
 
     def found(val: Sequence[Row]) -> list[float]:
-        return distillation._val_scores(student, val, cast(RowScorer, scorer))
+        return distillation.val_scores(student, val, cast(RowScorer, scorer))
 
     assert found(val) == found(val) == [0.25, 0.125]
     assert found(val[1:]) == [0.25, 0.25]

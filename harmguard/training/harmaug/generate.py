@@ -88,15 +88,15 @@ class _Asker:
 
     def __init__(self, plan: Plan, rows: Sequence[Row]) -> None:
         self._plan, self._settings = plan, plan.generate
-        self.harmful_pool = _texts(rows, 1, self._settings.exemplars)
+        self.harmful_pool = self._texts(rows, 1, self._settings.exemplars)
         needed = self._settings.exemplars if self._settings.benign else 0
-        self._benign_pool = _texts([r for r in rows if r.response is None], 0, needed)
+        self._benign_pool = self._texts([r for r in rows if r.response is None], 0, needed)
 
     def harmful(self, number: int) -> _Ask:
-        return self._ask(f"harmful-{number:07}", self._settings.prefix)
+        return self._ask("harmful", number, self._settings.prefix)
 
     def bare(self, number: int) -> _Ask:
-        return self._ask(f"bare-{number:07}", "")
+        return self._ask("bare", number, "")
 
     def benign(self, harmful: str, instruction: str) -> _Ask:
         # Named after its harmful one: which are kept may change when a server refuses fewer.
@@ -106,9 +106,27 @@ class _Asker:
         # A counterpart that repeats the instruction would be a harmful text called benign.
         return _Ask(name, (instruction, *exemplars), request, self._settings.prefix)
 
-    def _ask(self, name: str, prefix: str) -> _Ask:
-        exemplars = self._drawn(name, self.harmful_pool)
-        return _Ask(name, exemplars, filled(self._settings.request, exemplars, ""), prefix)
+    def _ask(self, kind: str, number: int, prefix: str) -> _Ask:
+        first = number - number % self._settings.answers
+        exemplars = self._drawn(f"{kind}-{first:07}", self.harmful_pool)
+        request, begun = (filled(t, exemplars, "") for t in (self._settings.request, prefix))
+        return _Ask(f"{kind}-{number:07}", exemplars, request, begun)
+
+    def _texts(self, rows: Sequence[Row], label: int, needed: int) -> list[str]:
+        # No longer than an answer may be: each is read again for every request.
+        most = self._settings.filters.max_words
+        found = list(
+            dict.fromkeys(
+                row.prompt for row in rows if row.hard == label and len(row.prompt.split()) <= most
+            )
+        )
+        if len(found) < needed:
+            kind = "harmful" if label else "benign"
+            raise DataError(
+                f"{len(found)} different {kind} prompts of at most {most} words in the labelled "
+                f"rows; expected at least {needed}, the exemplars of one request"
+            )
+        return found
 
     def _drawn(self, name: str, pool: Sequence[str]) -> tuple[str, ...]:
         rng = random.Random(seed_of(self._plan.seed, f"exemplars {name}"))
@@ -168,17 +186,6 @@ class _Round:
         """Keep the first `count`; the others were good, and one round too many."""
         self.verdicts |= {name: SURPLUS for name, _ in self.kept[count:]}
         del self.kept[count:]
-
-
-def _texts(rows: Sequence[Row], label: int, needed: int) -> list[str]:
-    found = list(dict.fromkeys(row.prompt for row in rows if row.hard == label))
-    if len(found) < needed:
-        kind = "harmful" if label else "benign"
-        raise DataError(
-            f"{len(found)} different {kind} prompts in the labelled rows; expected at least "
-            f"{needed}, the exemplars of one request"
-        )
-    return found
 
 
 def no_text(what: str, reasons: Counter[str]) -> GenerationError:

@@ -38,6 +38,7 @@ class Engine:
     block_rows: int = 64  # rows per unit of work: a batch on the device, what a kill can cost
     workers: int = 8  # openai: requests at a time; ray: actors
     gpus: float = 0.0  # ray: GPUs of an actor
+    precision: str = "fp32"  # on a CPU; "auto": bfloat16 where it is faster; a GPU always has it
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Sampling:
     max_new_tokens: int = 256
     temperature: float = 1.0
     top_p: float = 1.0
+    stop: str = ""  # an answer ends before it, where it does not begin with it
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,10 @@ class Filters:
 
 @dataclass(frozen=True)
 class Generate:
-    """Stage 1; `request` holds {exemplars}, `benign_request` also {instruction}."""
+    """Stage 1; `request`, or the prefix, holds {exemplars}, `benign_request` also {instruction}.
+
+    With {exemplars} in the prefix a model goes on with a list that it seems to have begun.
+    """
 
     model: Model
     count: int  # instructions wanted
@@ -69,6 +74,7 @@ class Generate:
     max_attempts: int  # answers sampled at most to get them, rounded down to whole blocks
     prefix: str = "I have an idea for a prompt:"
     exemplars: int = 5
+    answers: int = 1  # in a row that have the same exemplars, which are read once
     bare: int = 0  # further answers without the prefix, to measure what it does
     benign: float = 0.0  # benign counterparts per instruction, at most 1
     benign_request: str = ""
@@ -241,6 +247,7 @@ def _checks(plan: Plan) -> Checks:
     urls = [model.url for model in models]
     return [
         (plan.rows not in ROWS, f"rows must be one of {ROWS}"),
+        (engine.precision not in ("fp32", "auto"), 'engine.precision must be "fp32" or "auto"'),
         (engine.kind not in ENGINES, f"engine.kind must be one of {ENGINES}"),
         (min(engine.block_rows, engine.workers) < 1, "engine.block_rows and engine.workers must "
          "be at least 1"),
@@ -254,7 +261,11 @@ def _of_generate(plan: Plan) -> Checks:
     return [
         (made.count < 1, "generate.count must be at least 1"),
         (made.max_attempts < made.count, "generate.max_attempts must be at least generate.count"),
-        ("{exemplars}" not in made.request, "generate.request must hold {exemplars}"),
+        ("{exemplars}" not in made.request + made.prefix, "generate.request or generate.prefix "
+         "must hold {exemplars}"),
+        (made.bare > 0 and "{exemplars}" not in made.request, "generate.bare needs {exemplars} in "
+         "generate.request, because its tries have no prefix"),
+        (made.answers < 1, "generate.answers must be at least 1"),
         (not 0.0 <= made.benign <= 1.0, "generate.benign must be in [0, 1]"),
         (made.benign > 0 and "{instruction}" not in made.benign_request,
          "generate.benign_request must hold {instruction}"),

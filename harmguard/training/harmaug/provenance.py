@@ -10,6 +10,7 @@ import torch
 import transformers
 
 import harmguard
+from harmguard.training.harmaug.engines.local import narrow
 from harmguard.training.harmaug.plan import Plan
 from harmguard.training.stage_inputs import described
 
@@ -47,6 +48,5 @@ def _numerics(plan: Plan, stage: str) -> dict[str, Any]:
     causal = stage != "label" or plan.label.kind == "causal"
     if engine.kind == "openai" and causal:
         return {"block_rows": engine.block_rows} if stage == "generate" else {}
-    gpu = engine.gpus > 0 if engine.kind == "ray" else torch.cuda.is_available()
-    dtype = {"dtype": "bfloat16" if gpu else "float32"} if causal else {}
+    dtype = {"dtype": "bfloat16" if narrow(engine) else "float32"} if causal else {}
     return {"block_rows": engine.block_rows, **dtype}

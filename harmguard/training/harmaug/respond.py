@@ -88,7 +88,10 @@ def _answered(
         for row in named
     ]
     work = Continue(plan.engine, how.model, plan.respond.sampling, plan.seed)
-    results = stage.run(items, *executor(plan.engine, work))
+    # Rows of like length share a block, and so pad each other little.
+    items.sort(key=lambda item: len(item["request"]))
+    found = {r["id"]: r for r in stage.run(items, *executor(plan.engine, work))}
+    results = [found[row.id] for row in named]
     lacking = [r.get(REASON, "empty") for r in results if not r.get("text", "").strip()]
     if len(lacking) == len(results) >= ENOUGH:
         raise no_text(f"responses of {mode}", Counter(lacking))

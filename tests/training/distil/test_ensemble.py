@@ -81,3 +81,15 @@ def test_no_teacher_and_an_output_that_exists(tmp_path: Path) -> None:
         label([tmp_path], [tmp_path], out)
     assert main(["train", "ensemble", str(out), str(out), "--teachers", str(tmp_path)]) == 3
     assert main(["train", "ensemble", str(out), str(out)]) == 2
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_bfloat16_is_for_cpus_that_are_faster_in_it(
+    teachers: list[Path], monkeypatch: pytest.MonkeyPatch, faster: bool
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(ensemble, "has_bf16", lambda: faster)
+    assert open_scorer(teachers[0], narrow=True).bf16 is faster
+    assert not open_scorer(teachers[0]).bf16
+    narrow = RowScorer(ROWS, narrow=True).scores(teachers)
+    np.testing.assert_allclose(narrow, RowScorer(ROWS).scores(teachers), atol=0.02)

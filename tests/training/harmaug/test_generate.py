@@ -243,6 +243,38 @@ def test_empty_answers(smaller: Plan, bad_model: Callable[..., str], tmp_path: P
         generate(plan, tmp_path / "generate")
 
 
+def test_answers_in_a_row_share_exemplars_which_a_prefix_may_hold(
+    smaller: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Item] = []
+
+    def executor(engine: Engine, work: Any) -> tuple[Any, int]:
+        def run(blocks: list[list[Item]]) -> Iterator[list[Item]]:
+            for block in blocks:
+                asked.extend(block)
+                yield [{"id": item["id"], "text": told(item["id"])} for item in block]
+
+        return run, engine.block_rows
+
+    monkeypatch.setattr("harmguard.training.harmaug.generate.executor", executor)
+    plan = with_generate(
+        smaller, request="Write a list.", prefix="{exemplars}\n4.", bare=0, answers=4
+    )
+    generate(plan, tmp_path / "generate")
+    harmful = [item for item in asked if item["id"].startswith("harmful")]
+    prefixes = [item["prefix"] for item in harmful]
+    assert {item["request"] for item in harmful} == {"Write a list."}
+    assert [len(set(prefixes[i : i + 4])) for i in range(0, 16, 4)] == [1, 1, 1, 1]
+    assert len(set(prefixes)) == 4
+    assert all(p.startswith("1. ") and p.endswith("\n4.") for p in prefixes)
+
+
+def test_exemplars_are_no_longer_than_answers(smaller: Plan, tmp_path: Path) -> None:
+    filters = replace(smaller.generate.filters, max_words=5)
+    with pytest.raises(DataError, match=r"0 different harmful prompts of at most 5 words"):
+        generate(with_generate(smaller, filters=filters), tmp_path / "generate")
+
+
 def test_too_few_exemplars(smaller: Plan, tmp_path: Path) -> None:
     lines = Path(smaller.labelled[0]).read_text(encoding="utf-8").splitlines()[:2]
     (tmp_path / "few.jsonl").write_text("\n".join(lines) + "\n")

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from harmguard.errors import ChatTemplateError
 from harmguard.training.harmaug.chat import opened_turn, verdict_words
-from harmguard.training.harmaug.engines.local import LocalModel, _nucleus, _RowSampler
+from harmguard.training.harmaug.engines.local import (
+    FOLDED,
+    LocalModel,
+    _nucleus,
+    _RowSampler,
+    narrow,
+)
 from harmguard.training.harmaug.inference import Continue, seed_of
-from harmguard.training.harmaug.plan import Plan, Sampling
+from harmguard.training.harmaug.plan import Engine, Plan, Sampling
 from harmguard.training.models import Model
 from harmguard.training.stage import Item
 
@@ -51,11 +59,75 @@ def test_temperature_0_is_the_models_own_greedy_answer(generator: LocalModel) ->
     assert found["text"] == generator.tokenizer.decode(ids[len(prompt) :], skip_special_tokens=True)
 
 
+def test_a_prompt_of_several_rows_is_read_once(
+    generator: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = prompts(generator, 2)
+    asked, seeds = [first, first, second, first], [1, 2, 3, 4]
+    sampling = Sampling(max_new_tokens=12, temperature=1.5)
+    wanted = [generator.generate([p], [s], sampling)[0] for p, s in zip(asked, seeds, strict=True)]
+    plain, read = generator.model.forward, []
+
+    def forward(**inputs: Any) -> Any:
+        read.append(tuple(inputs["input_ids"].shape))
+        return plain(**inputs)
+
+    monkeypatch.setattr(generator.model, "forward", forward)
+    assert generator.generate(asked, seeds, sampling) == wanted
+    assert read[0] == (2, max(len(first), len(second)))
+    assert read[1] == (4, 1)
+    assert read[-1][0] < 4  # ended rows have left
+
+
+def test_an_answer_ends_before_its_stop(generator: LocalModel) -> None:
+    asked, seeds = prompts(generator, 4), [1, 2, 3, 4]
+    plain = Sampling(max_new_tokens=12)
+    whole = [row["text"] for row in generator.generate(asked, seeds, plain)]
+    stop = replace(plain, stop=" for")
+    found = [row["text"] for row in generator.generate(asked, seeds, stop)]
+    assert any(" for" in text for text in whole)
+    assert found == [text.partition(" for")[0] for text in whole]
+    # What an answer begins with does not end it.
+    first = replace(plain, stop=" ")
+    for text, full in zip(generator.generate(asked, seeds, first), whole, strict=True):
+        assert text["text"].strip() == full.split()[0]
+
+
+def test_heads_that_share_keys_give_the_same_answers() -> None:
+    config = LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, eos_token_id=None, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).eval()
+    ids = torch.arange(1, 11).view(2, 5)
+    whole = model(input_ids=ids).logits[:, -1]
+
+    class Tokenizer:
+        eos_token_id, pad_token_id = None, 0
+
+    local = LocalModel(Tokenizer(), model)
+    with torch.inference_mode():
+        _, cache = local._next(ids[:, :4], torch.ones(2, 4, dtype=torch.long), None)
+        found, _ = local._next(ids[:, 4:], torch.ones(2, 5, dtype=torch.long), cache)
+    assert model.config._attn_implementation == FOLDED
+    assert torch.allclose(found, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_the_number_type_is_the_engines(monkeypatch: pytest.MonkeyPatch, faster: bool) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("harmguard.training.harmaug.engines.local.has_bf16", lambda: faster)
+    assert not narrow(Engine())
+    assert narrow(Engine(precision="auto")) is faster
+    assert narrow(Engine(kind="ray", gpus=1.0))
+
+
 def test_draws_follow_the_softmax() -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
     seeds, temperature = list(range(4000)), 0.7
     sampler = _RowSampler(seeds, Sampling(temperature=temperature))
-    counts = Counter(sampler(None, logits.repeat(len(seeds), 1)).argmax(-1).tolist())
+    counts = Counter(sampler(seeds, logits.repeat(len(seeds), 1)).argmax(-1).tolist())
     expected = (logits[0] / temperature).softmax(-1).tolist()
     for token, p in enumerate(expected):
         # Four standard errors; the seeds are fixed.

@@ -19,7 +19,7 @@ FOLDER = Path(str(files("harmguard.training.harmaug") / "plans"))
 
 
 def test_the_plans_of_the_package() -> None:
-    assert plan_names() == ["harmaug-435m", "smoke"]
+    assert plan_names() == ["harmaug-435m", "harmaug-small", "smoke"]
 
 
 def test_the_papers_settings_stand_in_the_file() -> None:
@@ -119,7 +119,14 @@ def test_models_that_a_run_makes_need_a_run() -> None:
         ("count = 100_000", "count = 0", "generate.count must be at least 1"),
         ("count = 100_000", 'count = "many"', "generate: count: found a str"),
         ("max_attempts = 200_000", "max_attempts = 5", "at least generate.count"),
-        (r"\{exemplars\}", "", r"generate.request must hold \{exemplars\}"),
+        (r"\{exemplars\}", "", r"generate.request or generate.prefix must hold \{exemplars\}"),
+        (
+            r"^prefix = .*\nrequest = \"+\n.*\n\{exemplars\}",
+            'prefix = "{exemplars}"\nrequest = """',
+            r"generate.bare needs \{exemplars\} in generate.request",
+        ),
+        ("^exemplars = 5", "exemplars = 5\nanswers = 0", "generate.answers must be at least 1"),
+        ("block_rows = 64", 'precision = "fp8"', 'engine.precision must be "fp32" or "auto"'),
         ("^benign = 0.0", "benign = 1.5", r"generate.benign must be in \[0, 1\]"),
         (r"similar = 0.7", "similar = 0.0", r"similar must be in \(0, 1\]"),
         ('language = "en"', 'language = "xx"', "language must be"),

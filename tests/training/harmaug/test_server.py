@@ -285,9 +285,12 @@ def test_a_server_that_stays_busy_ends_the_stage(
 
 
 def test_instructions_through_a_server(smaller: Plan, generator: Served, tmp_path: Path) -> None:
-    settings = replace(smaller.generate, model=replace(smaller.generate.model, url=generator.url))
+    made = smaller.generate
+    model, sampling = replace(made.model, url=generator.url), replace(made.sampling, stop="\n")
+    settings = replace(made, model=model, sampling=sampling)
     plan = replace(smaller, generate=settings, engine=Engine("openai", block_rows=8, workers=3))
     manifest = generate(plan, tmp_path / "generate")
+    assert {tuple(request["stop"]) for request in generator.requests} == {("\n",)}
     assert manifest["summary"]["harmful"]["kept"] >= 12
     assert manifest["summary"]["without_prefix"]["removed"] == {"refusal": 4}
     assert len({request["seed"] for request in generator.requests}) == len(generator.requests)

@@ -36,9 +36,9 @@ def open_backend(engine: Engine, model: Model) -> Backend:
         from harmguard.training.harmaug.engines.server import ServerModel
 
         return ServerModel(model)
-    from harmguard.training.harmaug.engines.local import LocalModel
+    from harmguard.training.harmaug.engines.local import LocalModel, narrow
 
-    return LocalModel.load(model)
+    return LocalModel.load(model, narrow=narrow(engine))
 
 
 def executor(

@@ -59,6 +59,7 @@ class ServerModel:
                 "temperature": sampling.temperature,
                 "top_p": sampling.top_p,
                 "seed": seed % 2**31,
+                **({"stop": [sampling.stop]} if sampling.stop else {}),
             }
             for seed in seeds
         ]
