@@ -22,6 +22,8 @@ DISGUISED = {
     "runes": "ᚺᛟᚹ ᛞᛟ ᛁ ᛒᚨᚲᛖ ᛒᚱᛖᚨᛞ",
     "currency signs": "₦o ฿r€a₫ ₮od₳y",
     "hyphens between letters": "h-o-w d-o I b-a-k-e b-r-e-a-d",
+    "middle dots and signs": "“·H·o·w·” d·o I, w·h·o·'·m n·e·w·, b·a·k·e·: b·r·e·a·d·?·",
+    "spaces between letters and signs": "h o w ,  d o  I  b a k e ( b r e a d ) ?",
     "spaces between letters": "h o w  d o  I  b a k e",
     "thin spaces between letters": "h\u2009o\u2009w d\u2009o I b\u2009a\u2009k\u2009e",
     "emoji between letters": "h🍞o🍞w d🍞o I b🍞a🍞k🍞e",

@@ -135,7 +135,16 @@ def test_escapes_that_stand_for_nothing_stay() -> None:
 
 def test_readers_leave_plain_text() -> None:
     plain = "The train to town leaves at noon, so we had better hurry up a little."
-    for reader in (unescaped, from_codes, from_words, unleeted, deciphered, unsplit, parted, unrepeated):
+    for reader in (
+        unescaped,
+        from_codes,
+        from_words,
+        unleeted,
+        deciphered,
+        unsplit,
+        parted,
+        unrepeated,
+    ):
         assert reader(plain) == plain
 
 

@@ -147,9 +147,29 @@ def joined(text: str) -> str:
     last = 0
     for found in _SPACED.finditer(shadow):
         start, end = found.span()
-        parts += [text[last:start], _respaced(shadow[start:end], text[start:end])]
-        last = end
+        between, word = _respaced(shadow[start:end], text[start:end])
+        # What separates the letters from the signs of the sentence, too.
+        first, after = start, end
+        while first > max(last, start - MOST_BESIDE) and shadow[first - 1] not in _NO_SIGNS:
+            first -= 1
+        while after < min(len(text), end + MOST_BESIDE) and shadow[after] not in _NO_SIGNS:
+            after += 1
+        head, tail = text[first:start], text[end:after]
+        parts += [text[last:first], _signs(head, between) or head]
+        parts += [word, _signs(tail, between) or tail]
+        last = after
     return "".join([*parts, text[last:]]) if parts else text
+
+
+MOST_BESIDE = 12
+"""Signs beside a run of letters that are looked at."""
+_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+_NO_SIGNS = frozenset("\x02\x03 \n\tABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+
+
+def _signs(text: str, between: frozenset[str]) -> str:
+    """The ASCII signs of a text that do not separate letters; none if nothing separates them."""
+    return "".join(c for c in text if c in _PUNCTUATION and c not in between) if between else ""
 
 
 def _shadow(text: str) -> str:
@@ -177,19 +197,38 @@ _BLANK = " \n\t\x03"
 _SOME_BLANK = re.compile(f"[{_BLANK}]")
 
 
-def _respaced(shadow: str, text: str) -> str:
-    gaps = [_MARK.sub("p", _SIGNS.sub("e", gap)) for gap in _GAP.findall(shadow)]
-    letters = [text[found.start()] for found in _ONE.finditer(shadow)]
+def _respaced(shadow: str, text: str) -> tuple[frozenset[str], str]:
+    """What separates the letters of a run, and the run without it; nothing, and as it is."""
+    found = [one.span() for one in _GAP.finditer(shadow)]
+    gaps = [_MARK.sub("p", _SIGNS.sub("e", shadow[start:end])) for start, end in found]
+    letters = [text[one.start()] for one in _ONE.finditer(shadow)]
     counts = Counter(gaps)
     inner = min(counts, key=lambda gap: (-counts[gap], len(gap)))
     spaced = bool(_SOME_BLANK.search(inner))
     enough = sum(not "0" <= letter <= "9" for letter in letters) * 5 >= len(letters) * 2
     if not enough or counts[inner] < (3 if spaced else 2):
-        return text
+        return frozenset(), text
+    between = frozenset(
+        c for gap, (start, end) in zip(gaps, found, strict=True) if gap == inner
+        for c in text[start:end]
+    )  # fmt: skip
     out = [letters[0]]
-    for gap, letter in zip(gaps, letters[1:], strict=True):
-        between = gap == inner or (
-            not spaced and not _SOME_BLANK.search(gap) and len(gap) <= len(inner)
-        )
-        out += ["" if between else " ", letter]
-    return "".join(out)
+    for gap, (start, end), letter in zip(gaps, found, letters[1:], strict=True):
+        if gap == inner or (not spaced and len(gap) <= len(inner) and not _SOME_BLANK.search(gap)):
+            out.append(letter)
+            continue
+        if spaced:
+            out += [_signs(text[start:end], between), " ", letter]
+        else:
+            out += [_gap(shadow[start:end], text[start:end], between) or " ", letter]
+    return frozenset() if spaced else between, "".join(out)
+
+
+def _gap(shadow: str, text: str, between: frozenset[str]) -> str:
+    """A gap between words without what separates letters: its signs, and a space where one is."""
+    spaced = "".join(" " if kind in _BLANK else c for kind, c in zip(shadow, text, strict=True))
+    kept = "".join(c for c in spaced if c == " " or (c in _PUNCTUATION and c not in between))
+    return _BLANKS.sub(" ", kept)
+
+
+_BLANKS = re.compile("  +")

@@ -149,11 +149,33 @@ private fun joined(text: IntArray): IntArray {
     val out = Out(text.size)
     var last = 0
     for (found in runs) {
-        out.add(text, last, found.start)
-        respaced(shadow.copyOfRange(found.start, found.end), text.copyOfRange(found.start, found.end), out)
-        last = found.end
+        val word = Out()
+        val between = respaced(shadow.copyOfRange(found.start, found.end), text.copyOfRange(found.start, found.end), word)
+        // What separates the letters from the signs of the sentence, too.
+        var first = found.start
+        var after = found.end
+        while (first > maxOf(last, found.start - MOST_BESIDE) && isSign(shadow[first - 1])) first--
+        while (after < minOf(text.size, found.end + MOST_BESIDE) && isSign(shadow[after])) after++
+        out.add(text, last, first)
+        beside(text, first, found.start, between, out)
+        out.add(word.done())
+        beside(text, found.end, after, between, out)
+        last = after
     }
     return out.add(text, last).done()
+}
+
+/** Signs beside a run of letters that are looked at. */
+private const val MOST_BESIDE = 12
+
+private fun isSign(c: Int): Boolean = !isAlphanumeric(c) && c != 2 && c != 3 && c != 9 && c != 10 && c != 32
+
+private fun isPunctuation(c: Int): Boolean = c in 0x21..0x7E && !isAlphanumeric(c)
+
+/** The ASCII signs of a stretch that do not separate letters; as it is if there are none, or if nothing separates them. */
+private fun beside(text: IntArray, from: Int, to: Int, between: Set<Int>, out: Out) {
+    val kept = (from until to).filter { isPunctuation(text[it]) && text[it] !in between }
+    if (between.isEmpty() || kept.isEmpty()) out.add(text, from, to) else kept.forEach { out.add(text[it]) }
 }
 
 /** Look-alikes as x, other letters as U+0002, spaces U+0003, signs U+0001. */
@@ -173,7 +195,8 @@ private const val BLANK = " \n\t\u0003"
 
 private fun isAlphanumeric(c: Int): Boolean = isLetter(c) || isDigit(c)
 
-private fun respaced(shadow: IntArray, text: IntArray, out: Out) {
+/** A run without what separates its letters, which is returned; nothing, and as it is, if nothing does. */
+private fun respaced(shadow: IntArray, text: IntArray, out: Out): Set<Int> {
     // A gap as its kind: signs are alike, and so are those beyond ASCII however many. Apostrophes join the letters of
     // one word: "A: I'm" is no spelling.
     val letters = shadow.indices.filter { isAlphanumeric(shadow[it]) }
@@ -193,12 +216,36 @@ private fun respaced(shadow: IntArray, text: IntArray, out: Out) {
     val enough = letters.count { !isDigit(text[it]) } * 5 >= letters.size * 2
     if (!enough || counts.getValue(inner) < if (spaced) 3 else 2) {
         out.add(text)
-        return
+        return emptySet()
+    }
+    val between = HashSet<Int>()
+    for ((number, gap) in gaps.withIndex()) {
+        if (gap == inner) for (at in letters[number] + 1 until letters[number + 1]) between += text[at]
     }
     out.add(text[letters[0]])
     for ((number, gap) in gaps.withIndex()) {
-        val between = gap == inner || (!spaced && gap.none { it in BLANK } && gap.length <= inner.length)
-        if (!between) out.add(' '.code)
-        out.add(text[letters[number + 1]])
+        val from = letters[number] + 1
+        val to = letters[number + 1]
+        if (gap != inner && (spaced || gap.any { it in BLANK } || gap.length > inner.length)) {
+            gap(shadow, text, from, to, between, spaced, out)
+        }
+        out.add(text[to])
     }
+    return if (spaced) emptySet() else between
 }
+
+/** A gap between words without what separates letters: its signs, and a space where one is (or, [spaced], behind them). */
+private fun gap(shadow: IntArray, text: IntArray, from: Int, to: Int, between: Set<Int>, spaced: Boolean, out: Out) {
+    val kept = ArrayList<Int>()
+    for (at in from until to) {
+        if (isPunctuation(text[at]) && text[at] !in between) {
+            kept += text[at]
+        } else if (!spaced && shadow[at] in BLANKS && kept.lastOrNull() != ' '.code) {
+            kept += ' '.code
+        }
+    }
+    if (spaced || kept.isEmpty()) kept += ' '.code
+    kept.forEach { out.add(it) }
+}
+
+private val BLANKS = BLANK.map { it.code }
