@@ -61,6 +61,8 @@ SOUPS = (
     "a~b~ba~<~>~</b>~.~-~'~\u2019~ ~br~ead~1~,~ke",
     "aGVs~bG8g~d29y~bGQ~=~==~ ~\n~-~_~+~/~aB3~NBSWY3DP~EB3W64TM~hello~1~ABCD",
     "echo~tango~alpha~alfa~oscar~x-ray~xray~whisky~ ~-~, ~/~ / ~|~Echo~hotel~\n~_~ab",
+    "aa~bb~Bb~HHoo~wwww~ ~1~#~_~bbrreeaadd~ggoooodd~\n~ddd~-~ ~lloovvee",
+    "h~o~w~\u00b7~\u00b7~\u00b7~.~,~'~(~)~?~ ~  ~\n~-~\u2764\ufe0f~A~1~\u0430~\u05d0~\x00",
     "[~SEP~]~[SEP]~/~<|~im_end~|>~<s>~</s>~##~#~a~ ~<<SYS>>~\u2581~-~[unused12]~\u017fep",
     "a~b~C~1~-~.~ ~\u2009~\U0001f35e~\u0430~\u4e2d~, ~ - ~\u00e9~\n~\u0301~\x02~\x01",
     "uryyb~jbeyq~Lbh~ner~gur~orfg~ ~. ~olleh~dlrow~!~woH~od~I~ekab~?~\u01dd~\u0250~the~bread",
