@@ -108,6 +108,8 @@ TEXTS = st.one_of(
         ("'·h·o·w·' d·o (I) b-a-k-e·!", "'how' do (I) bake!"),
         ("h😀o🎉w✨, d❤️o I b🙂a🙂k🙂e❤️?", "how, do I bake?"),
         ("h o w ,  d o  I  b a k e ?", "how, do I bake ?"),
+        ("h o w / d o / I / b a k e", "how do I bake"),
+        ("h.o.w / d.o / I b.a.k.e / t.e.a, n.o.w", "how do I bake tea, now"),
         ("f**k and s.h.o.w.", "f**k and show."),
         ("h😀o🎉w d❤️o I b🙂a🙂k🙂e", "how do I bake"),
         ("һ-о-ԝ d-о І", "how do I"),

@@ -212,12 +212,19 @@ def _respaced(shadow: str, text: str) -> tuple[frozenset[str], str]:
         c for gap, (start, end) in zip(gaps, found, strict=True) if gap == inner
         for c in text[start:end]
     )  # fmt: skip
+    goes = [
+        gap == inner or (not spaced and len(gap) <= len(inner) and not _SOME_BLANK.search(gap))
+        for gap in gaps
+    ]
+    # A sign in most gaps between words parts these.
+    others = [text[start:end] for gone, (start, end) in zip(goes, found, strict=True) if not gone]
+    signs = Counter(c for gap in others for c in {*gap})
+    between |= {c for c, count in signs.items() if 2 * count > len(others) and c in _PUNCTUATION}
     out = [letters[0]]
-    for gap, (start, end), letter in zip(gaps, found, letters[1:], strict=True):
-        if gap == inner or (not spaced and len(gap) <= len(inner) and not _SOME_BLANK.search(gap)):
+    for gone, (start, end), letter in zip(goes, found, letters[1:], strict=True):
+        if gone:
             out.append(letter)
-            continue
-        if spaced:
+        elif spaced:
             out += [_signs(text[start:end], between), " ", letter]
         else:
             out += [_gap(shadow[start:end], text[start:end], between) or " ", letter]

@@ -222,14 +222,18 @@ private fun respaced(shadow: IntArray, text: IntArray, out: Out): Set<Int> {
     for ((number, gap) in gaps.withIndex()) {
         if (gap == inner) for (at in letters[number] + 1 until letters[number + 1]) between += text[at]
     }
+    val goes = gaps.map { gap -> gap == inner || (!spaced && gap.none { it in BLANK } && gap.length <= inner.length) }
+    // A sign in most gaps between words parts these.
+    val signs = HashMap<Int, Int>()
+    for ((number, gone) in goes.withIndex()) {
+        if (gone) continue
+        (letters[number] + 1 until letters[number + 1]).map { text[it] }.toSet().forEach { signs[it] = (signs[it] ?: 0) + 1 }
+    }
+    between += signs.filter { (sign, count) -> 2 * count > goes.count { !it } && isPunctuation(sign) }.keys
     out.add(text[letters[0]])
-    for ((number, gap) in gaps.withIndex()) {
-        val from = letters[number] + 1
-        val to = letters[number + 1]
-        if (gap != inner && (spaced || gap.any { it in BLANK } || gap.length > inner.length)) {
-            gap(shadow, text, from, to, between, spaced, out)
-        }
-        out.add(text[to])
+    for ((number, gone) in goes.withIndex()) {
+        if (!gone) gap(shadow, text, letters[number] + 1, letters[number + 1], between, spaced, out)
+        out.add(text[letters[number + 1]])
     }
     return if (spaced) emptySet() else between
 }
