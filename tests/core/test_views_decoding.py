@@ -189,11 +189,18 @@ def test_capital_and_small_letters_are_one_letter() -> None:
         "Louis XVIII, balloon, committee, bookkeeper, woolly, MMXX",
         "ooo ooo hahaha aaaaaa zzzz !!!!",
         "aabb",
+        "A" * 100,
+        "AAAA " * 30,
+        "aaaa bbbb cccc dddd eeee",
         "aattggcc ccggttaa ttttaaaa ggggcccc",
     ],
 )
 def test_pairs_of_letters_that_are_no_words_stay(text: str) -> None:
     assert unrepeated(text) == text
+
+
+def test_a_single_letter_goes_with_the_words_beside_it() -> None:
+    assert unrepeated("ddoo II bbaakkee bbrreeaadd AAAAAA") == "do I bake bread AAAAAA"
 
 
 @given(st.text("abtoeHW 1\n"), st.integers(2, 5))

@@ -62,20 +62,23 @@ def unrepeated(text: str) -> str:
     """
     if not _REPEATED.search(text):
         return text
-    found = [(one, _once(one.group())) for one in _WORD.finditer(text)]
-    found = [(one, word) for one, word in found if len(word) < len(one.group())]
-    if not found:
+    found = [(one, one.group(), _once(one.group())) for one in _WORD.finditer(text)]
+    # A single letter, however often, is no proof; it may stand among words that are.
+    proof = [(whole, word) for _, whole, word in found if 1 < len(word) < len(whole)]
+    if not proof:
         return text
-    words = [word for _, word in found]
+    words = [word for _, word in proof]
     costs = float(word_bits(words).sum())
-    gain = float(word_bits([one.group() for one, _ in found]).sum()) - costs
+    gain = float(word_bits([whole for whole, _ in proof]).sum()) - costs
     if gain < REPEATED_ENOUGH or costs >= REPEATED_READS * sum(map(len, words)):
         return text
+    times = {len(whole) // len(word) for whole, word in proof}
     parts: list[str] = []
     last = 0
-    for one, word in found:
-        parts += [text[last : one.start()], word]
-        last = one.end()
+    for one, whole, word in found:
+        if len(whole) // len(word) in times:
+            parts += [text[last : one.start()], word]
+            last = one.end()
     return "".join([*parts, text[last:]])
 
 

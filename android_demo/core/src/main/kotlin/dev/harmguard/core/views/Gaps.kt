@@ -48,14 +48,18 @@ private val WORD = Pattern("(?<![A-Za-z0-9_#])[A-Za-z]+(?![A-Za-z0-9_])")
 /** Words in which each letter stands several times over ("bbrreeaadd") with one of each, in a text where that makes words. */
 internal fun unrepeated(text: IntArray): IntArray {
     if ((0..text.size - 4).none { isTwice(text, it) && isTwice(text, it + 2) }) return text
-    val found = WORD.all(text).map { it to once(it.group.codes()) }.filter { (one, word) -> word.size < one.end - one.start }
-    if (found.isEmpty()) return text
-    val costs = found.sumOf { wordBits(it.second) }
-    val gain = found.sumOf { wordBits(it.first.group.codes()) } - costs
-    if (gain < REPEATED_ENOUGH || costs >= REPEATED_READS * found.sumOf { it.second.size }) return text
+    val found = WORD.all(text).map { it to once(it.group.codes()) }
+    // A single letter, however often, is no proof; it may stand among words that are.
+    val proof = found.filter { (one, word) -> word.size in 2 until one.end - one.start }
+    if (proof.isEmpty()) return text
+    val costs = proof.sumOf { wordBits(it.second) }
+    val gain = proof.sumOf { wordBits(it.first.group.codes()) } - costs
+    if (gain < REPEATED_ENOUGH || costs >= REPEATED_READS * proof.sumOf { it.second.size }) return text
+    val times = proof.map { (one, word) -> (one.end - one.start) / word.size }.toSet()
     val out = Out(text.size)
     var last = 0
     for ((one, word) in found) {
+        if ((one.end - one.start) / word.size !in times) continue
         out.add(text, last, one.start).add(word.text())
         last = one.end
     }
