@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -41,6 +42,9 @@ class LocalModel:
         self._ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
         pad = tokenizer.pad_token_id
         self._pad = int(pad if pad is not None else (*self._ends, 0)[0])
+        # transformers 5.24 has another word for it than releases before.
+        known = signature(model.forward).parameters
+        self._cache = "cache" if "cache" in known else "past_key_values"
         if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
             model.set_attn_implementation(FOLDED)
 
@@ -96,11 +100,11 @@ class LocalModel:
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             logits_to_keep=1,
             use_cache=True,
+            **{self._cache: cache},
         )
-        return out.logits[:, -1], out.past_key_values
+        return out.logits[:, -1], out[self._cache]
 
     def _index(self, rows: Iterable[int]) -> Tensor:
         return torch.tensor(list(rows), device=self.model.device)
