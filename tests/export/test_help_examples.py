@@ -70,5 +70,6 @@ def test_examples_run(first_use: Path, capsys: pytest.CaptureFixture[str]) -> No
             # The export's examples need a model that has learnt something to pass the gate.
             shutil.rmtree("checkpoint")
             shutil.copytree("runs/a/student", "checkpoint")
+    assert "at most 5.0% of safe rows" in (first_use / "guards/quiet/guard.json").read_text()
     for written in ("runs/a/student", "bundle", "bundle-int8", "guards/mini", "mini-on-val"):
         assert (first_use / written).exists()
