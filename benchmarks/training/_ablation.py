@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
 from benchmarks.harness.errors import BenchmarkDataError
+from benchmarks.quality.quality import Interval
 from harmguard.rows import Row
 from harmguard.training.evaluate import metrics
 from harmguard.training.evaluate.metrics import Floats
@@ -18,14 +19,6 @@ METRICS = ("auprc", "recall_at_fpr_1", "recall_at_fpr_5")
 RESAMPLES = 1000
 MACRO, PROMPTS, PAIRS = "macro", "prompts", "pairs"
 """The mean over sources, and all rows of a kind pooled; beside them each source has its own."""
-
-
-class Interval(TypedDict):
-    """A figure, or a difference of two, with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 Figures = dict[str, dict[str, Interval]]

@@ -8,7 +8,8 @@ from typing import Any
 
 from benchmarks.harness.cells import percent
 from benchmarks.harness.picture import COLOURS, MARKS, figure, save
-from benchmarks.training._ablation import MACRO, PAIRS, PROMPTS, Interval
+from benchmarks.quality.quality import Interval
+from benchmarks.training._ablation import MACRO, PAIRS, PROMPTS
 from harmguard.bench.markdown import table
 
 WAYS = {
