@@ -80,8 +80,8 @@ def student(rows: list[Row]) -> dict[str, bytes]:
 
 
 DISTILL_TOML = corpus.distill_toml(
-    "multilingual", "multilingual-e5-small", owner="intfloat", licence="MIT", lr="1e-4", epochs=2,
-    warmup_steps=200, rows=("../label/rows.jsonl", "made.jsonl", "other.jsonl"),
+    "multilingual", "multilingual-e5-small", owner="intfloat", licence="MIT", lr="1e-4", epochs=1,
+    warmup_steps=100, frozen_layers=4, rows=("../label/rows.jsonl", "made.jsonl", "other.jsonl"),
 )  # fmt: skip
 
 
