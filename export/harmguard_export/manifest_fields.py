@@ -28,7 +28,7 @@ def manifest_fields(
     """guard.json without its files; what the checkpoint does not say is unknown."""
     said = checkpoint.metadata
     labels = checkpoint.labels.record() if checkpoint.labels else None
-    scripts = said.get("scripts")
+    read = {key: said[key] for key in ("scripts", "languages") if isinstance(said.get(key), list)}
     training = said.get("training")
     training = training if isinstance(training, dict) else {}
     point = {"default": {"value": THRESHOLD, "set": None, "rule": "uncalibrated"}}
@@ -66,7 +66,7 @@ def manifest_fields(
             "parity": None,
         },
         "requires": {"runtime": "onnxruntime", "opset": OPSET, "onnxruntime": _ONNXRUNTIME},
-        "metrics": {"scripts": scripts} if isinstance(scripts, list) else {},
+        "metrics": read,
         **({"x_checkpoint": checkpoint.source} if checkpoint.source else {}),
         **({"x_labels": labels} if labels else {}),
         **({"x_golden_left_out": list(left_out)} if left_out else {}),
@@ -83,6 +83,7 @@ def model_card(
     else:
         rows = "".join(f"| {d['source']} | {d['licence']} | {d['rows']} |\n" for d in data)
         table = f"| source | licence | rows |\n|---|---|---|\n{rows}"
+    languages = _languages(manifest["metrics"].get("languages"))
     skipped = ""
     if left_out:
         listed = ", ".join(f"{line} ({tokens} tokens)" for line, tokens in left_out)
@@ -104,7 +105,7 @@ Scores the harm of a prompt, or of a prompt and its response, from 0 to 1.
 
 ## Training data
 
-{table}
+{table}{languages}
 ## Calibration
 
 None: temperature 1, threshold {THRESHOLD}.
@@ -115,6 +116,26 @@ None: temperature 1, threshold {THRESHOLD}.
 {report}
 ```
 {skipped}"""
+
+
+def _languages(found: object) -> str:
+    """A section on the languages of the training rows, or nothing where they are not known."""
+    if not isinstance(found, list) or not found:
+        return ""
+    rows = "".join(
+        f"| {one['lang'] or 'not given'} | {one['rows']} | {one['harmful']} | "
+        f"{one['harmful_sources']} |\n"
+        for one in found
+    )
+    return f"""
+## Languages
+
+Of the training rows. No other language was seen; where harmful rows are of one source, the guard
+learnt one kind of harm in that language.
+
+| language | rows | harmful | sources of harmful rows |
+|---|---|---|---|
+{rows}"""
 
 
 def _name(text: str) -> str:

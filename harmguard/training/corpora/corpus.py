@@ -209,7 +209,7 @@ def long_rows(
         made.append(replace(row, id=f"{row.id}/long", prompt=text, tier="B"))
         text = hay(benign + answers, "", _window_chars(rng), rng)
         made.append(Row(f"long/{i}", text, None, 0, source="long_benign", tier="A",
-                        licence="permissive", task="prompt"))  # fmt: skip
+                        licence="permissive", lang="en", task="prompt"))  # fmt: skip
     for row in rng.sample(harmful, min(exchanges, len(harmful))):
         text = hay(answers, row.response or "", _window_chars(rng), rng)
         made.append(replace(row, id=f"{row.id}/long", response=text, tier="B"))

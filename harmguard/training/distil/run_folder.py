@@ -128,6 +128,31 @@ def last_whole(states: Path) -> str | None:
     return str(max(whole, key=lambda f: int(f.name.rsplit("-", 1)[1]))) if whole else None
 
 
+def languages_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows, harmful ones and how many sources those have, by language; empty where none is given.
+
+    A teacher's label counts where a row has no other.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for row in (row for row in rows if row.weight > 0.0):
+        one = found.setdefault(row.lang, {"rows": 0, "harmful": 0, "sources": set()})
+        one["rows"] += 1
+        if (row.soft or 0.0) >= 0.5 if row.label is None else row.label == 1:
+            one["harmful"] += 1
+            one["sources"].add(row.source)
+    if set(found) <= {""}:
+        return []
+    return [
+        {
+            "lang": lang,
+            "rows": one["rows"],
+            "harmful": one["harmful"],
+            "harmful_sources": len(one["sources"]),
+        }
+        for lang, one in sorted(found.items())
+    ]
+
+
 def write_student(
     trainer: Trainer,
     start: Checkpoint,
@@ -150,6 +175,7 @@ def write_student(
     about = {
         **card,
         "scripts": scripts_of(read),
+        "languages": languages_of(rows),
         "max_tokens": config.student.max_tokens,
         "training": {"data": data, "recipe": recipe},
         "run": record,

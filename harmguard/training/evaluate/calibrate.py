@@ -217,6 +217,15 @@ def fit(
         if own.any():
             values = {key: point["value"] for key, point in thresholds[kind].items()}
             figures[kind] = _figures(labels[own], p[own], values)
+    langs = np.array([row.lang for row in rows])
+    if len(np.unique(langs)) > 1:
+        default = {kind: thresholds[kind]["default"]["value"] for kind in KINDS}
+        flagged = p >= np.array([default[kind] for kind in kinds])
+        figures["languages"] = [
+            {"lang": str(lang), **_language(labels[langs == lang], p[langs == lang],
+                                            flagged[langs == lang])}
+            for lang in np.unique(langs)
+        ]  # fmt: skip
     notes += _add_stream(
         thresholds["exchange"], figures, labels, kinds == "exchange",
         p, sigmoid(highest / temperature), chosen_on,
@@ -286,6 +295,17 @@ def _figures(labels: Ints, p: Floats, thresholds: Mapping[str, float]) -> dict[s
     return out
 
 
+def _language(labels: Ints, p: Floats, flagged: Any) -> dict[str, Any]:
+    """A language's rows, AUPRC, and shares that the default thresholds flag."""
+    out: dict[str, Any] = {"rows": int(labels.size), "harmful": int(labels.sum())}
+    if 0 < labels.sum() < labels.size:
+        out["auprc"] = round(metrics.point_metrics(labels, p, 0.5)["auprc"], 6)
+    for label, figure in ((0, "fpr"), (1, "recall")):
+        if (labels == label).any():
+            out[figure] = round(float(flagged[labels == label].mean()), 6)
+    return out
+
+
 def _counted(labels: Ints) -> str:
     harmful = int(labels.sum())
     return f"{labels.size} rows: {harmful} harmful, {labels.size - harmful} safe"
@@ -333,4 +353,17 @@ def card(text: str, result: Calibration) -> str:
             shares = [f"{found[k]:.1%}" if k in found else "-" for k in ("fpr", "recall")]
             cells = [kind, name, f"{point['value']:.4f}", *shares, point["rule"]]
             lines.append("| " + " | ".join(cells) + " |")
+    if languages := result.metrics.get("languages"):
+        lines += [
+            "",
+            "By language, at the default thresholds:",
+            "",
+            "| language | rows | harmful | AUPRC | safe flagged | harmful flagged |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        for one in languages:
+            auprc = f"{one['auprc']:.3f}" if "auprc" in one else "-"
+            shares = [f"{one[k]:.1%}" if k in one else "-" for k in ("fpr", "recall")]
+            cells = [one["lang"] or "not given", str(one["rows"]), str(one["harmful"])]
+            lines.append("| " + " | ".join([*cells, auprc, *shares]) + " |")
     return text + "\n\n" + "\n".join(lines) + "\n"

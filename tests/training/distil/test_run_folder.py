@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from harmguard.errors import ConfigError
+from harmguard.rows import Row
 from harmguard.training.distil.config import read_config
 from harmguard.training.distil.distill import distill
-from harmguard.training.distil.run_folder import last_whole
+from harmguard.training.distil.run_folder import languages_of, last_whole
 from tests import processes
 from tests.training import tiny
 
@@ -97,3 +98,20 @@ def test_only_a_whole_checkpoint_counts_and_the_others_go(tmp_path: Path) -> Non
             (tmp_path / f"checkpoint-{step}" / "complete").touch()
     assert last_whole(tmp_path) == str(tmp_path / "checkpoint-10")
     assert sorted(f.name for f in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-9"]
+
+
+def test_the_languages_of_the_rows_are_counted_with_the_sources_of_harm() -> None:
+    rows = [
+        Row("1", "a", None, 1, source="x", lang="de"),
+        Row("2", "b", None, 1, source="y", lang="de"),
+        Row("3", "c", None, None, soft=0.7, source="x", lang="fr"),
+        Row("4", "d", None, 0, source="x", lang="fr"),
+        Row("5", "e", None, 1, source="x", lang="it", weight=0.0),
+        Row("6", "f", None, 0),
+    ]
+    assert languages_of(rows) == [
+        {"lang": "", "rows": 1, "harmful": 0, "harmful_sources": 0},
+        {"lang": "de", "rows": 2, "harmful": 2, "harmful_sources": 2},
+        {"lang": "fr", "rows": 2, "harmful": 1, "harmful_sources": 1},
+    ]
+    assert languages_of(rows[-1:]) == [], "nobody said"

@@ -208,6 +208,23 @@ def test_few_rows_leave_operating_points_out_and_say_so(
     assert expected in result.notes
 
 
+def test_each_language_has_a_line_in_the_card(
+    word_bundle: Path, write_rows: Writer, tmp_path: Path
+) -> None:
+    rows = [
+        {**row, "lang": "de" if row["label"] or i % 2 else "fr"}
+        for i, row in enumerate(labelled(600, "prompt"))
+    ]
+    result = calibrate(word_bundle, write_rows(rows), tmp_path / "out", threads=1)
+    german, french = result.metrics["languages"]
+    assert (german["lang"], french["lang"]) == ("de", "fr")
+    assert german["rows"] + french["rows"] == 600 and french["harmful"] == 0
+    assert sorted(french) == ["fpr", "harmful", "lang", "rows"], "no harmful rows: no AUPRC"
+    assert german["recall"] == result.metrics["prompt"]["default"]["recall"]
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert f"\n| fr | {french['rows']} | 0 | - | {french['fpr']:.1%} | - |\n" in text
+
+
 def test_degenerate_rows_do_not_move_a_threshold(
     word_bundle: Path, write_rows: Writer, tmp_path: Path
 ) -> None:
