@@ -149,8 +149,10 @@ def contrast_rows(seed: int, held_out: Iterable[str]) -> list[Row]:
 
 
 def _row(name: str, prompt: str, response: str | None, label: int) -> Row:
-    return Row(f"contrast/{name}", prompt, response, label, source="contrast_made", tier="A",
-               licence="permissive", lang="en", task="response" if response else "prompt")  # fmt: skip
+    return Row(
+        f"contrast/{name}", prompt, response, label, source="contrast_made", tier="A",
+        licence="permissive", lang="en", task="response" if response else "prompt",
+    )  # fmt: skip
 
 
 def _sentence(template: str, word: str, rng: random.Random, *, plain: bool = False) -> str:

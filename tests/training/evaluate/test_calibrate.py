@@ -218,7 +218,7 @@ def test_each_language_has_a_line_in_the_card(
     result = calibrate(word_bundle, write_rows(rows), tmp_path / "out", threads=1)
     german, french = result.metrics["languages"]
     assert (german["lang"], french["lang"]) == ("de", "fr")
-    assert german["rows"] + french["rows"] == 600 and french["harmful"] == 0
+    assert (german["rows"] + french["rows"], french["harmful"]) == (600, 0)
     assert sorted(french) == ["fpr", "harmful", "lang", "rows"], "no harmful rows: no AUPRC"
     assert german["recall"] == result.metrics["prompt"]["default"]["recall"]
     text = (tmp_path / "out" / "README.md").read_text()
