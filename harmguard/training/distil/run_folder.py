@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from harmguard.errors import ConfigError, StageError
 from harmguard.rows import Row
 from harmguard.training.distil.config import Config
 
+LANGUAGE_ROWS = 100  # from which a guard was trained on a language
 COMPLETE_FILE = "complete"  # written last into a checkpoint: without it the save was cut short
 
 
@@ -153,6 +156,20 @@ def languages_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
+def scripts_read(rows: Sequence[Row]) -> list[str]:
+    """The scripts of all texts together, and those of each language of LANGUAGE_ROWS rows or more.
+
+    Of a guard of many languages one of a script of its own may be less than a hundredth.
+    """
+    texts: dict[str, list[str]] = {}
+    count: Counter[str] = Counter()
+    for row in (row for row in rows if row.weight > 0.0):
+        count[row.lang] += 1
+        texts.setdefault(row.lang, []).extend(text for text in row.pair if text)
+    of_languages = [scripts_of(own) for lang, own in texts.items() if count[lang] >= LANGUAGE_ROWS]
+    return sorted({*scripts_of(chain.from_iterable(texts.values())), *chain(*of_languages)})
+
+
 def write_student(
     trainer: Trainer,
     start: Checkpoint,
@@ -171,10 +188,9 @@ def write_student(
     ]
     recipe = config.card.get("recipe", "harmguard train distill")
     card = {key: value for key, value in config.card.items() if key != "recipe"}
-    read = [text for row in rows if row.weight > 0.0 for text in row.pair if text]
     about = {
         **card,
-        "scripts": scripts_of(read),
+        "scripts": scripts_read(rows),
         "languages": languages_of(rows),
         "max_tokens": config.student.max_tokens,
         "training": {"data": data, "recipe": recipe},

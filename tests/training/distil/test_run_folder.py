@@ -10,7 +10,12 @@ from harmguard.errors import ConfigError
 from harmguard.rows import Row
 from harmguard.training.distil.config import read_config
 from harmguard.training.distil.distill import distill
-from harmguard.training.distil.run_folder import languages_of, last_whole
+from harmguard.training.distil.run_folder import (
+    LANGUAGE_ROWS,
+    languages_of,
+    last_whole,
+    scripts_read,
+)
 from tests import processes
 from tests.training import tiny
 
@@ -115,3 +120,11 @@ def test_the_languages_of_the_rows_are_counted_with_the_sources_of_harm() -> Non
         {"lang": "fr", "rows": 2, "harmful": 1, "harmful_sources": 1},
     ]
     assert languages_of(rows[-1:]) == [], "nobody said"
+
+
+def test_a_script_counts_that_a_language_of_many_rows_is_written_in() -> None:
+    long = [Row("en", "bread " * 10_000, None, 0, lang="en")]
+    thai = [Row(str(i), "\u0e02\u0e19\u0e21", None, 0, lang="th") for i in range(LANGUAGE_ROWS)]
+    assert scripts_read(long + thai) == ["Latn", "Thai"]
+    assert scripts_read(long + thai[1:]) == ["Latn"], "too few to have learnt from"
+    assert scripts_read(thai[:1]) == ["Thai"], "all there is"
