@@ -18,6 +18,7 @@ LABELS = ["safe", "harmful"]
 # Oldest onnxruntime that the graphs were run with, and the ceiling on a text's characters.
 _ONNXRUNTIME = "1.20"
 _MAX_CHARS = 200_000
+_FEW = 3
 
 
 def manifest_fields(
@@ -69,6 +70,7 @@ def manifest_fields(
         "metrics": read,
         **({"x_checkpoint": checkpoint.source} if checkpoint.source else {}),
         **({"x_labels": labels} if labels else {}),
+        **({"x_limits": str(said["limits"])} if said.get("limits") else {}),
         **({"x_golden_left_out": list(left_out)} if left_out else {}),
     }
 
@@ -84,6 +86,7 @@ def model_card(
         rows = "".join(f"| {d['source']} | {d['licence']} | {d['rows']} |\n" for d in data)
         table = f"| source | licence | rows |\n|---|---|---|\n{rows}"
     languages = _languages(manifest["metrics"].get("languages"))
+    limits = f"\n## Limits\n\n{manifest['x_limits']}\n" if "x_limits" in manifest else ""
     skipped = ""
     if left_out:
         listed = ", ".join(f"{line} ({tokens} tokens)" for line, tokens in left_out)
@@ -105,7 +108,7 @@ Scores the harm of a prompt, or of a prompt and its response, from 0 to 1.
 
 ## Training data
 
-{table}{languages}
+{table}{languages}{limits}
 ## Calibration
 
 None: temperature 1, threshold {THRESHOLD}.
@@ -124,18 +127,22 @@ def _languages(found: object) -> str:
         return ""
     rows = "".join(
         f"| {one['lang'] or 'not given'} | {one['rows']} | {one['harmful']} | "
-        f"{one['harmful_sources']} |\n"
+        f"{_sources(one['harmful_sources'])} |\n"
         for one in found
     )
     return f"""
 ## Languages
 
-Of the training rows. No other language was seen; where harmful rows are of one source, the guard
-learnt one kind of harm in that language.
+Of the training rows. No other language was seen.
 
 | language | rows | harmful | sources of harmful rows |
 |---|---|---|---|
 {rows}"""
+
+
+def _sources(names: Sequence[str]) -> str:
+    """The names of a few sources, or how many there are."""
+    return str(len(names)) if len(names) > _FEW else ", ".join(names) or "none"
 
 
 def _name(text: str) -> str:

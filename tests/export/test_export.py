@@ -146,12 +146,12 @@ def test_the_trainers_metadata_is_kept(lively: Path, tmp_path: Path) -> None:
         },
     }
     languages = [
-        {"lang": "", "rows": 1, "harmful": 0, "harmful_sources": 0},
-        {"lang": "de", "rows": 3, "harmful": 2, "harmful_sources": 1},
+        {"lang": "", "rows": 1, "harmful": 0, "harmful_sources": []},
+        {"lang": "de", "rows": 3, "harmful": 2, "harmful_sources": ["words"]},
     ]
     checkpoint = Path(shutil.copytree(lively, tmp_path / "checkpoint"))
     (checkpoint / "harmguard_training.json").write_text(
-        json.dumps({**said, "languages": languages})
+        json.dumps({**said, "languages": languages, "limits": "It reads words."})
     )
     out = export(checkpoint, tmp_path / "new" / "bundle", recipe="fp32")
     manifest = open_bundle(out).manifest.to_json()
@@ -159,7 +159,7 @@ def test_the_trainers_metadata_is_kept(lively: Path, tmp_path: Path) -> None:
     assert manifest["metrics"] == {"languages": languages}
     card = (out / "README.md").read_text()
     assert "| words | CC0 | 4 |" in card
-    assert "| not given | 1 | 0 | 0 |\n| de | 3 | 2 | 1 |\n\n## Calibration" in card
+    assert "| not given | 1 | 0 | none |\n| de | 3 | 2 | words |\n\n## Limits\n\nIt reads" in card
 
 
 def test_two_exports_are_equal(lively: Path, int8: Path, tmp_path: Path) -> None:

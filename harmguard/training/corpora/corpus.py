@@ -107,8 +107,13 @@ def distill_toml(
     version: str = "0.1.0",
     frozen_layers: int = 0,
     rows: Sequence[str] = ("train.jsonl",),
+    limits: str = "",
 ) -> str:
-    """The config of the guard `name`'s run on the files `rows`; `lr` as TOML writes it."""
+    """The config of the guard `name`'s run on the files `rows`; `lr` as TOML writes it.
+
+    `limits`: what its model card says that it cannot do.
+    """
+    limited = f"limits = {json.dumps(limits)}\n" if limits else ""
     return f"""\
 # The {name} guard: {backbone} on permissive rows.
 save_minutes = 10.0
@@ -139,7 +144,7 @@ status = "release"
 licence = "Apache-2.0"
 base_model = "{owner}/{backbone} ({licence})"
 recipe = "scripts/train_guard {name}"
-"""
+{limited}"""
 
 
 def label_toml(name: str, teacher: Path) -> str:

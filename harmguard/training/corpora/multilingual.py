@@ -36,6 +36,13 @@ CAPS: Mapping[str, int] = {
 COARSE = ("cold_zh", "kosbi_ko", "ailuminate_demo_fr")  # tier C, weight .4
 BENIGN_SHARE = 1.5  # benign prompts of a language for each harmful one
 ENGLISH = 2_500  # public English rows of each kind and label: as many as there are of the others
+LIMITS = (
+    "German, Spanish, Hindi, Dutch, Polish and Portuguese have harmful rows of one kind: sentences "
+    "of hate (mhc). Bengali, Javanese, Swahili and Thai have translations of one set of requests "
+    "(multijail_xx). Answers were seen in English, Chinese, French and Spanish alone, harmful ones "
+    "in English and Chinese. Other languages were never seen: a score there rests on what the "
+    "pretrained model knows of them."
+)
 MOST_FREQUENT = 50_000  # pieces kept beside those of the rows
 
 
@@ -81,7 +88,8 @@ def student(rows: list[Row]) -> dict[str, bytes]:
 
 DISTILL_TOML = corpus.distill_toml(
     "multilingual", "multilingual-e5-small", owner="intfloat", licence="MIT", lr="1e-4", epochs=1,
-    warmup_steps=100, frozen_layers=4, rows=("../label/rows.jsonl", "made.jsonl", "other.jsonl"),
+    warmup_steps=100, frozen_layers=4, limits=LIMITS,
+    rows=("../label/rows.jsonl", "made.jsonl", "other.jsonl"),
 )  # fmt: skip
 
 

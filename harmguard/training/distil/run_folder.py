@@ -132,7 +132,7 @@ def last_whole(states: Path) -> str | None:
 
 
 def languages_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Rows, harmful ones and how many sources those have, by language; empty where none is given.
+    """Rows, harmful ones and the sources of those, by language; empty where none is given.
 
     A teacher's label counts where a row has no other.
     """
@@ -150,7 +150,7 @@ def languages_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "lang": lang,
             "rows": one["rows"],
             "harmful": one["harmful"],
-            "harmful_sources": len(one["sources"]),
+            "harmful_sources": sorted(one["sources"]),
         }
         for lang, one in sorted(found.items())
     ]

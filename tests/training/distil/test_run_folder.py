@@ -115,9 +115,9 @@ def test_the_languages_of_the_rows_are_counted_with_the_sources_of_harm() -> Non
         Row("6", "f", None, 0),
     ]
     assert languages_of(rows) == [
-        {"lang": "", "rows": 1, "harmful": 0, "harmful_sources": 0},
-        {"lang": "de", "rows": 2, "harmful": 2, "harmful_sources": 2},
-        {"lang": "fr", "rows": 2, "harmful": 1, "harmful_sources": 1},
+        {"lang": "", "rows": 1, "harmful": 0, "harmful_sources": []},
+        {"lang": "de", "rows": 2, "harmful": 2, "harmful_sources": ["x", "y"]},
+        {"lang": "fr", "rows": 2, "harmful": 1, "harmful_sources": ["x"]},
     ]
     assert languages_of(rows[-1:]) == [], "nobody said"
 
