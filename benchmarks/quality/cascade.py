@@ -18,11 +18,15 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
+from benchmarks.harness.cells import digest
 from benchmarks.harness.command import Benchmark, takes_bundle
 from benchmarks.harness.data import val_rows
 from benchmarks.harness.results import Run, Share, share
 from harmguard import HarmGuard
+from harmguard.bench.machine import artefact
 from harmguard.bench.markdown import table
+from harmguard.bench.results import Artefact
+from harmguard.bundle import open_bundle
 from harmguard.rows import Row
 from harmguard.training.evaluate import metrics
 from harmguard.training.evaluate.cascade_fit import fit_kind, merged
@@ -47,6 +51,7 @@ class Line(TypedDict):
 class Cascade(TypedDict):
     """The raw result; curves by kind of input."""
 
+    large: Artefact
     seconds: dict[str, float]
     curves: dict[str, list[Line]]
 
@@ -68,7 +73,11 @@ def measure(run: Run) -> Cascade:
     for kind in ("prompt", "exchange"):
         own = [n for n, row in enumerate(rows) if (row.response is None) == (kind == "prompt")]
         curves[kind] = curve(own, rows, small, large, kind, small_s / large_s)
-    return {"seconds": {"small": small_s, "large": large_s}, "curves": curves}
+    return {
+        "large": artefact(open_bundle(run.options.large)),
+        "seconds": {"small": small_s, "large": large_s},
+        "curves": curves,
+    }
 
 
 def tables(result: Cascade) -> str:
@@ -78,7 +87,12 @@ def tables(result: Cascade) -> str:
         for kind, lines in result["curves"].items()
         for one in lines
     ]
-    return table(["input", "way", "bound", "cost", "AUPRC"], rows)
+    large = result["large"]
+    return (
+        f"The large guard: {large['name']} {large['version']} ({large['recipe']}), guard.json sha256 "
+        f"`{digest(large)}`. Cost: of scoring all texts by it.\n\n"
+        + table(["input", "way", "bound", "cost", "AUPRC"], rows)
+    )
 
 
 def timed(bundle: Path, rows: Sequence[Row], threads: int) -> tuple[Floats, float]:
