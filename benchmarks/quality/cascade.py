@@ -89,8 +89,8 @@ def tables(result: Cascade) -> str:
     ]
     large = result["large"]
     return (
-        f"The large guard: {large['name']} {large['version']} ({large['recipe']}), guard.json sha256 "
-        f"`{digest(large)}`. Cost: of scoring all texts by it.\n\n"
+        f"The large guard: {large['name']} {large['version']} ({large['recipe']}), guard.json "
+        f"sha256 `{digest(large)}`. Cost: of scoring all texts by it.\n\n"
         + table(["input", "way", "bound", "cost", "AUPRC"], rows)
     )
 
