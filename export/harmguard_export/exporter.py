@@ -183,7 +183,7 @@ class OnnxExporter:
         folder = self.aside / ("fixed" if fixed else "draft")
         folder.mkdir()
         files = self._graph(activations, folder, fixed)
-        files["tokenizer.json"] = self.checkpoint.tokenizer.to_str(pretty=True).encode()
+        files["tokenizer.json"] = self.checkpoint.tokenizer.to_str().encode()
         golden, left_out = choose_golden(reference.encoded, reference.scores, THRESHOLD)
         fields = manifest_fields(self.checkpoint, self.recipe, left_out)
         if not has_graph(self.checkpoint.config):

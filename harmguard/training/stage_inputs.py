@@ -71,5 +71,10 @@ def as_item(row: Row) -> Item:
         "task": "prompt" if row.response is None else "response",
         "weight": row.weight,
     }
-    more = {"response": row.response, "label": row.label, "soft": row.soft}
+    more = {
+        "response": row.response,
+        "label": row.label,
+        "soft": row.soft,
+        "lang": row.lang or None,
+    }
     return {**item, **{key: value for key, value in more.items() if value is not None}}

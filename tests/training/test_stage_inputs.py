@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harmguard.errors import DataError
-from harmguard.training.stage_inputs import described, read_inputs
+from harmguard.rows import Row, read_rows
+from harmguard.training.stage_inputs import as_item, described, read_inputs
 
 
 def _write(path: Path, *rows: dict[str, Any]) -> Path:
@@ -52,3 +54,14 @@ def test_an_id_that_files_give_twice_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no data file named absent.jsonl"):
         read_inputs([tmp_path / "absent.jsonl"])
+
+
+def test_a_row_s_line_is_read_back_whole(tmp_path: Path) -> None:
+    rows = [
+        Row("a", "one", "two", 1, soft=0.7, source="s", tier="B", licence="permissive", lang="de"),
+        Row("b", "one", None, None, soft=0.2),
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(as_item(row)) + "\n" for row in rows))
+    again = read_rows(path)
+    assert [replace(row, task="") for row in again] == [replace(row, task="") for row in rows]

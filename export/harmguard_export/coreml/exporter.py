@@ -175,7 +175,7 @@ class CoremlExporter:
         skipped = [(i + 1, encoded[i].tokens) for i in left_out]
         files = {
             **package.files(saved),
-            "tokenizer.json": checkpoint.tokenizer.to_str(pretty=True).encode(),
+            "tokenizer.json": checkpoint.tokenizer.to_str().encode(),
             "golden.jsonl": golden_jsonl(golden, own.pairs, encoded, reference, tolerance),
             "README.md": model_card(fields, shown, report, skipped).encode(),
         }

@@ -31,8 +31,8 @@ def average(
     """Write `out`: `second` with weights (1 - share) * first + share * second; returns `out`.
 
     Everything but the weights (config, tokenizer, metadata) is `second`'s; `first` may also be
-    the checkpoint that it started from. `share` in [0, 1]; the logits are divided by
-    `temperature`, above 0.
+    the checkpoint that it started from, with or without a head. `share` in [0, 1]; the logits are
+    divided by `temperature`, above 0.
     Raises CheckpointError for a folder without weights or of another shape, ConfigError for a
     number out of its range, OutputExistsError when `out` exists.
     """
@@ -41,7 +41,8 @@ def average(
     if not temperature > 0.0:
         raise ConfigError(f"temperature is {temperature:g}; expected a number above 0")
     refuse_existing(out)
-    one, other = _weights(first, WEIGHTS_FILE), _weights(second, WEIGHTS_FILE, METADATA_FILE)
+    other = _weights(second, WEIGHTS_FILE, METADATA_FILE)
+    one = _with_head(_weights(first, WEIGHTS_FILE), other)
     shapes = [{name: tensor.shape for name, tensor in w.items()} for w in (one, other)]
     if shapes[0] != shapes[1]:
         raise CheckpointError(
@@ -61,6 +62,17 @@ def average(
         shutil.copytree(second, aside, ignore=left_out, dirs_exist_ok=True)
         save_file(mixed, aside / WEIGHTS_FILE, metadata={"format": "pt"})
     return out
+
+
+def _with_head(
+    first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The first's tensors by the second's names; a backbone alone gets the second's head."""
+    for prefix in {name.partition(".")[0] for name in second}:
+        named = {f"{prefix}.{name}": tensor for name, tensor in first.items()}
+        if named.keys() < second.keys():
+            return {**second, **named}
+    return first
 
 
 def _weights(folder: Path, *names: str) -> dict[str, torch.Tensor]:

@@ -51,6 +51,27 @@ def test_the_first_may_be_the_checkpoint_that_the_second_started_from(
         average(student, start, tmp_path / "other")
 
 
+def test_a_backbone_without_a_head_gets_the_student_s(
+    students: tuple[Path, Path], tmp_path: Path
+) -> None:
+    start, student = students
+    whole, heads = load_file(start / WEIGHTS_FILE), ("classifier.", "bert.pooler.")
+    backbone = {
+        name.removeprefix("bert."): tensor
+        for name, tensor in whole.items()
+        if not name.startswith(heads)
+    }
+    save_file(backbone, start / WEIGHTS_FILE, metadata={"format": "pt"})
+    after = load_file(average(start, student, tmp_path / "out", share=0.75) / WEIGHTS_FILE)
+    for name, tensor in whole.items():
+        gain = 0.5 if name.startswith(heads) else 0.375
+        torch.testing.assert_close(after[name], tensor + gain)
+    other = {"layers." + name: tensor for name, tensor in backbone.items()}
+    save_file(other, start / WEIGHTS_FILE, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="have different tensors; expected two runs of one"):
+        average(start, student, tmp_path / "another")
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_share_of_all_or_nothing_is_one_of_them(
     students: tuple[Path, Path], tmp_path: Path, share: float
