@@ -120,31 +120,44 @@ def test_metadata_names_three_dependencies_and_five_extras(
     assert all(re.fullmatch(r"[\w-]+>=[\d.]+", line) for line in base), "an open range each"
     assert set(metadata.get_all("Provides-Extra", [])) == EXTRAS
     assert metadata["License-Expression"] == "Apache-2.0"
+    assert [line.split(", ")[0] for line in metadata.get_all("Project-URL", [])] == [
+        "Package",
+        "Paper",
+    ]
+
+
+GUARDS = ("base", "multilingual")
 
 
 @pytest.fixture(scope="module")
-def base_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the guard `base`, which is a distribution of its own."""
-    out = tmp_path_factory.mktemp("base")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
-    place = ROOT / "packages" / "harmguard-base"
-    subprocess.run(command, cwd=place, check=True, capture_output=True)
-    (path,) = out.glob("*.whl")
-    return path
+def guard_wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheels of the guards that are distributions of their own."""
+    wheels = {}
+    for name in GUARDS:
+        out = tmp_path_factory.mktemp(name)
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+        place = ROOT / "packages" / f"harmguard-{name}"
+        subprocess.run(command, cwd=place, check=True, capture_output=True)
+        (wheels[name],) = out.glob("*.whl")
+    return wheels
 
 
-def test_the_base_guard_is_whole_and_fits_an_index(base_wheel: Path) -> None:
-    prefix = "harmguard_base/guard/"
-    with zipfile.ZipFile(base_wheel) as archive:
+@pytest.mark.parametrize("name", GUARDS)
+def test_a_guard_s_package_is_whole_and_fits_an_index(
+    guard_wheels: dict[str, Path], name: str
+) -> None:
+    package = f"harmguard_{name}"
+    prefix = f"{package}/guard/"
+    with zipfile.ZipFile(guard_wheels[name]) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
         manifest = json.loads(archive.read(f"{prefix}guard.json"))
     bundle = {f"{prefix}{name}" for name in ("guard.json", *manifest["files"])}
     assert {name for name in sizes if ".dist-info/" not in name} == {
-        "harmguard_base/__init__.py",
+        f"{package}/__init__.py",
         *bundle,
     }
-    assert manifest["name"] == "base"
-    assert base_wheel.stat().st_size < LARGEST_FILE_BYTES
+    assert manifest["name"] == name
+    assert guard_wheels[name].stat().st_size < LARGEST_FILE_BYTES
     assert max(sizes.values()) < LARGEST_FILE_BYTES
 
 
@@ -169,7 +182,7 @@ def lowest() -> list[str]:
     ],
 )
 def test_fresh_environment_scores(
-    wheel: Path, base_wheel: Path, tmp_path: Path, pins: list[str]
+    wheel: Path, guard_wheels: dict[str, Path], tmp_path: Path, pins: list[str]
 ) -> None:
     folder = tmp_path / "environment"
     venv.create(folder)
@@ -191,11 +204,13 @@ def test_fresh_environment_scores(
     assert re.fullmatch(r"[01]\.\d{4}\n", alone)
     assert re.fullmatch(r"[01]\.\d{4}\n", exchange)
     run(command, "verify")
-    run(*pip, "install", "--quiet", "--no-input", "--no-compile", "--no-deps", base_wheel)
-    other = run(command, "score", "--guard", "installed:base", "How do I bake bread?")
-    assert re.fullmatch(r"[01]\.\d{4}\n", other)
-    assert other != alone
-    run(command, "verify", "installed:base")
+    wheels = guard_wheels.values()
+    run(*pip, "install", "--quiet", "--no-input", "--no-compile", "--no-deps", *wheels)
+    for name in GUARDS:
+        other = run(command, "score", "--guard", f"installed:{name}", "How do I bake bread?")
+        assert re.fullmatch(r"[01]\.\d{4}\n", other)
+        assert other != alone
+        run(command, "verify", f"installed:{name}")
 
 
 FROZEN = """

@@ -15,16 +15,26 @@ from harmguard import HarmGuard
 from harmguard.verify import verify
 from tests.conformance import make
 from tests.conformance.failures import apply
-from tests.conformance.make import BUNDLES, TOLERANCES, VECTORS, pair_of
+from tests.conformance.make import BUNDLES, FILES, TOLERANCES, VECTORS, pair_of
 
-LINES = [json.loads(line) for line in VECTORS.read_text(encoding="utf-8").splitlines()]
+Lines = list[dict[str, Any]]
+ALL: dict[Path, Lines] = {
+    path: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for path in FILES
+}
+LINES = ALL[VECTORS]
 TEXTS = [line for line in LINES if "about" in line]
 FAILURES = [line for line in LINES if "error" in line]
+FILE_OF = {name: path for path, names in FILES.items() for name in names}
+
+
+def texts_of(lines: Lines) -> Lines:
+    return [line for line in lines if "about" in line]
 
 
 @pytest.fixture(scope="module")
-def again() -> list[dict[str, Any]]:
-    return list(make.lines())
+def again() -> dict[Path, Lines]:
+    return {path: list(make.lines(path)) for path in FILES}
 
 
 @pytest.fixture(scope="module")
@@ -35,36 +45,45 @@ def guards() -> Iterator[dict[str, HarmGuard]]:
         guard.close()
 
 
-def test_the_file_is_small_and_names_what_it_was_made_with(again: list[dict[str, Any]]) -> None:
-    assert VECTORS.stat().st_size <= 1_000_000
-    header = {key: value for key, value in LINES[0].items() if key != "made_with"}
-    assert header == {key: value for key, value in again[0].items() if key != "made_with"}
-    assert LINES[0]["made_with"].keys() == again[0]["made_with"].keys()
-    assert len(TEXTS) >= 300
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_is_small_and_names_what_it_was_made_with(
+    path: Path, again: dict[Path, Lines]
+) -> None:
+    assert path.stat().st_size <= 1_000_000
+    found, made = ALL[path][0], again[path][0]
+    header = {key: value for key, value in found.items() if key != "made_with"}
+    assert header == {key: value for key, value in made.items() if key != "made_with"}
+    assert found["made_with"].keys() == made["made_with"].keys()
+    assert len(texts_of(ALL[path])) >= 300
+
+
+def test_every_line_is_a_text_a_failure_or_the_header() -> None:
     assert len(TEXTS) + len(FAILURES) + 1 == len(LINES)
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_made_again_they_are_the_same(name: str, again: list[dict[str, Any]]) -> None:
+def test_made_again_they_are_the_same(name: str, again: dict[Path, Lines]) -> None:
     """All but the arithmetic to the last digit, which is the processor's and the release's."""
     loose = ("logits", "score", "harmful")
     tolerance = TOLERANCES[name]
-    made = [line for line in again if "about" in line]
-    for old, new in zip(TEXTS, made, strict=True):
+    path = FILE_OF[name]
+    for old, new in zip(texts_of(ALL[path]), texts_of(again[path]), strict=True):
         assert {k: v for k, v in old[name].items() if k not in loose} == {
             k: v for k, v in new[name].items() if k not in loose
         }, old["about"]
         assert new[name]["score"] == pytest.approx(old[name]["score"], abs=tolerance["score"])
         for before, after in zip(old[name]["logits"], new[name]["logits"], strict=True):
             assert after == pytest.approx(before, abs=tolerance["logits"]), old["about"]
-    assert FAILURES == json.loads(json.dumps([line for line in again if "error" in line]))
+    failures = [line for line in again[VECTORS] if "error" in line]
+    assert json.loads(json.dumps(failures)) == FAILURES
 
 
 @pytest.mark.parametrize("name", BUNDLES)
 def test_the_guard_gives_what_the_vectors_say(name: str, guards: dict[str, HarmGuard]) -> None:
-    pairs = [pair_of(line) for line in TEXTS]
+    texts = texts_of(ALL[FILE_OF[name]])
+    pairs = [pair_of(line) for line in texts]
     tolerance = TOLERANCES[name]["score"]
-    for line, verdict in zip(TEXTS, guards[name].check_many(pairs), strict=True):
+    for line, verdict in zip(texts, guards[name].check_many(pairs), strict=True):
         expected = line[name]
         assert verdict.score == pytest.approx(expected["score"], abs=tolerance), line["about"]
         assert verdict.threshold == expected["threshold"]
@@ -75,20 +94,20 @@ def test_the_guard_gives_what_the_vectors_say(name: str, guards: dict[str, HarmG
             assert verdict.harmful == expected["harmful"], line["about"]
 
 
-def test_the_views_are_those_of_the_rules(again: list[dict[str, Any]]) -> None:
-    made = [line for line in again if "about" in line]
+def test_the_views_are_those_of_the_rules(again: dict[Path, Lines]) -> None:
+    made = texts_of(again[VECTORS])
     assert [line.get("views") for line in TEXTS] == [line.get("views") for line in made]
     names = {view[0] for line in TEXTS for view in line.get("views", [])}
     assert names == {"cleaned", "decoded", "payload"}
 
 
 def test_the_vectors_hold_what_they_are_for() -> None:
-    """Several windows, unknown tokens, both verdicts, empty texts, each with both tokenizers."""
-    for name in BUNDLES:
-        results = [line[name] for line in TEXTS]
+    """Several windows, unknown tokens, both verdicts, empty texts, with each tokenizer."""
+    for name, path in FILE_OF.items():
+        results = [line[name] for line in texts_of(ALL[path])]
         assert {True, False} == {result["harmful"] for result in results}
-        assert max(len(result["windows"]) for result in results) > 4
-        unknown = {"mini": 100, "unigram": 3}[name]
+        assert max(len(result["windows"]) for result in results) > (4 if path == VECTORS else 1)
+        unknown = {"mini": 100, "unigram": 3, "multilingual": 3}[name]
         assert sum(unknown in result["prompt_ids"] for result in results) > 20
     assert {line["error"] for line in FAILURES} >= {
         "EmptyPromptError", "InvalidTextError", "TextTooLongError", "InputTypeError",

@@ -16,9 +16,10 @@ import org.junit.jupiter.api.Test
 import org.junit.jupiter.params.ParameterizedTest
 import org.junit.jupiter.params.provider.ValueSource
 
-/** The vectors of tests/golden/conformance.jsonl, which Python replays in tests/conformance. */
+/** The vectors of tests/golden, which Python replays in tests/conformance. */
 class ConformanceTest {
-    private val texts = Checkout.conformance.filter { "about" in it }
+    private fun texts(name: String) = Checkout.vectors(name).filter { "about" in it }
+
     private val failures = Checkout.conformance.filter { "error" in it }
 
     private fun times(line: Map<String, Any?>): Int = (line["times"] as Long? ?: 1L).toInt()
@@ -33,7 +34,7 @@ class ConformanceTest {
     }
 
     private fun tolerance(name: String, of: String): Double =
-        Checkout.conformance[0]["tolerances"].asObject()?.get(name).asObject()?.get(of) as Double
+        Checkout.vectors(name)[0]["tolerances"].asObject()?.get(name).asObject()?.get(of) as Double
 
     private fun padded(bundle: Bundle, window: Window): Batch =
         pad(listOf(window), bundle.manifest.input.padId, bundle.manifest.input.maxTokens)
@@ -53,24 +54,24 @@ class ConformanceTest {
     private fun List<*>.ids(): List<Int> = map { (it as Long).toInt() }
 
     @ParameterizedTest
-    @ValueSource(strings = ["mini", "unigram"])
+    @ValueSource(strings = ["mini", "unigram", "multilingual"])
     fun `every text has Python's ids`(name: String) {
         val encoder = encoder(Checkout.bundles.getValue(name))
-        for (line in texts) {
+        for (line in texts(name)) {
             val expected = checkNotNull(line[name].asObject())
             assertEquals((expected["prompt_ids"] as List<*>).ids(), encoder.ids(prompt(line)).asList(), "${line["about"]}")
             val response = response(line) ?: continue
             assertEquals((expected["response_ids"] as List<*>).ids(), encoder.ids(response).asList(), "${line["about"]}")
         }
-        assertTrue(texts.size >= 300)
+        assertTrue(texts(name).size >= 300)
     }
 
     @ParameterizedTest
-    @ValueSource(strings = ["mini", "unigram"])
+    @ValueSource(strings = ["mini", "unigram", "multilingual"])
     fun `every text has Python's windows, padded to the same arrays`(name: String) {
         val bundle = Checkout.bundles.getValue(name)
         val encoder = encoder(bundle)
-        for (line in texts) {
+        for (line in texts(name)) {
             val expected = checkNotNull(line[name].asObject())
             val encoded = encoder.encode(prompt(line), response(line))
             assertEquals((expected["tokens"] as Long).toInt(), encoded.tokens, "${line["about"]}")
@@ -84,13 +85,13 @@ class ConformanceTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = ["mini", "unigram"])
+    @ValueSource(strings = ["mini", "unigram", "multilingual"])
     fun `every text has Python's verdict`(name: String) {
         val bundle = Checkout.bundles.getValue(name)
         val tolerance = tolerance(name, "score")
-        val verdicts = Guard(bundle).use { guard -> guard.checkMany(texts.map { prompt(it) to response(it) }) }
+        val verdicts = Guard(bundle).use { guard -> guard.checkMany(texts(name).map { prompt(it) to response(it) }) }
         var worst = 0.0
-        for ((line, verdict) in texts.zip(verdicts)) {
+        for ((line, verdict) in texts(name).zip(verdicts)) {
             val expected = checkNotNull(line[name].asObject())
             val score = expected["score"] as Double
             worst = maxOf(worst, abs(score - verdict.score))
@@ -105,14 +106,14 @@ class ConformanceTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = ["mini", "unigram"])
+    @ValueSource(strings = ["mini", "unigram", "multilingual"])
     fun `every window has Python's logits`(name: String) {
         val bundle = Checkout.bundles.getValue(name)
         val tolerance = tolerance(name, "logits")
         val encoder = encoder(bundle)
         var worst = 0.0
         OnnxModel.opener.open(bundle).use { model ->
-            for (line in texts) {
+            for (line in texts(name)) {
                 val expected = checkNotNull(line[name].asObject())["logits"] as List<*>
                 val windows = encoder.encode(prompt(line), response(line)).windows
                 for ((row, window) in expected.zip(windows)) {

@@ -1,0 +1,1 @@
+"""The guard `multilingual`, in the folder `guard` beside this file; harmguard finds it by name."""
