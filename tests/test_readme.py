@@ -74,8 +74,27 @@ def test_the_table_has_the_figures_of_the_results() -> None:
         parts = [of[name.lower()] for of in sets]
         measured = [f"{p[kind]['value']:.3f}"[1:] for p in parts for kind in ("f1", "auprc")]
         assert re.findall(r"\.\d+", figures) == measured, name
-    lengths = {part["tokens"]: part["text"]["ms"] for part in result("speed")["lengths"]}
-    for tokens, taken in re.findall(r"a pair of (\d+) tokens +\| +([\d.]+) ms", README):
-        assert taken == f"{lengths[int(tokens)]['harmguard']['median']:.1f}"
-    assert f"{result('startup')['startup_s']['total']['median']:.2f} s |" in README
-    assert f"{result('speed')['bundle']['bytes'] / 1e6:.1f} MB |" in README
+
+
+def test_the_table_of_costs_has_the_figures_of_one_run() -> None:
+    guards = result("guards")["guards"]
+    names = [one["bundle"]["name"] for one in guards]
+    assert names == ["mini", "base", "multilingual"]
+    for one in guards:
+        assert f"`{one['bundle']['sha256']['guard.json'][:16]}`" in README
+    expected = {
+        f"a pair of {n} tokens, ms": [f"{one['ms'][n]['median']:.1f}" for one in guards]
+        for n in ("32", "128", "512")
+    } | {
+        "start of a process to a first score, s": [
+            f"{one['start_s']['median']:.2f}" for one in guards
+        ],
+        "memory of the process's own, MB": [
+            f"{one['memory_mb']['first_score']:.0f}" for one in guards
+        ],
+        "the guard's folder, MB": [f"{one['bundle']['bytes'] / 1e6:.1f}" for one in guards],
+    }
+    for title, cells in expected.items():
+        found = re.search(rf"^\| {re.escape(title)} +((?:\| +[\d.]+ +)+)\|$", README, re.MULTILINE)
+        assert found is not None, title
+        assert re.findall(r"[\d.]+", found[1]) == cells, title
