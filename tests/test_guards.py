@@ -39,6 +39,8 @@ def test_it_verifies_and_tells_harm_from_none(name: str, tmp_path: Path) -> None
 def test_its_files_are_what_code_hosts_take(name: str) -> None:
     sizes = {file: entry.size for file, entry in open_bundle(GUARDS / name).manifest.files.items()}
     assert max(sizes.values()) < LARGEST_FILE_BYTES
+    weights = sorted(file for file in sizes if file.endswith(".data"))
+    assert weights == ["model.2.onnx.data"] * (name == "base") + ["model.onnx.data"]
 
 
 def test_the_multilingual_guard_is_small_and_its_card_lists_what_it_reads() -> None:

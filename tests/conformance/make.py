@@ -36,8 +36,12 @@ VECTORS = GOLDEN / "conformance.jsonl"
 MULTILINGUAL = GOLDEN / "multilingual.jsonl"
 FILES = {VECTORS: ("mini", "unigram"), MULTILINGUAL: ("multilingual",)}
 # Of logits and of scores: int8 rounds otherwise on another processor or release, fp32 hardly.
-_INT8 = {"logits": 0.2, "score": 0.02}
-TOLERANCES = {"mini": _INT8, "unigram": {"logits": 1e-4, "score": 1e-4}, "multilingual": _INT8}
+# An older release differs by .015 on multilingual's own processor: twice that for another one.
+TOLERANCES = {
+    "mini": {"logits": 0.2, "score": 0.02},
+    "unigram": {"logits": 1e-4, "score": 1e-4},
+    "multilingual": {"logits": 0.3, "score": 0.03},
+}
 
 
 class Maker:
